@@ -1,0 +1,2 @@
+//! The actix-voice command.
+fn main() {}

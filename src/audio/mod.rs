@@ -1,0 +1,9 @@
+//! Audio: frames, Opus, mixing, resampling, decoding.
+
+#[cfg(feature = "decode")]
+pub mod decode;
+pub mod frame;
+pub mod mixer;
+pub mod opus;
+#[cfg(feature = "decode")]
+pub mod resample;

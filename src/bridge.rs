@@ -1,0 +1,1 @@
+//! Rendezvous: brings VOICE_STATE_UPDATE and VOICE_SERVER_UPDATE together.

@@ -1,0 +1,1 @@
+//! Recovery: what a call does after every failure.

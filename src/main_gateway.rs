@@ -1,0 +1,1 @@
+//! Shard: one connection to Discord's main gateway.

@@ -1,0 +1,1 @@
+//! Source: where audio comes from.

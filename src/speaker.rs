@@ -1,0 +1,1 @@
+//! Playout: which frame goes out at which 20 ms.
