@@ -1,0 +1,84 @@
+//! What a manager can be told when it is started.
+
+use std::sync::Arc;
+
+use rustls::{ClientConfig, RootCertStore, pki_types::{CertificateDer, pem::PemObject}};
+
+use crate::{actors::manager::StartError, audio::opus::EncoderSettings};
+
+/// Whether connections to gateways are encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Encryption {
+    /// wss, with the platform's trusted roots, `SSL_CERT_FILE` and [`Config::trust`]: what Discord needs.
+    #[default]
+    Tls,
+    /// ws, for a test server on this machine.
+    None,
+}
+
+/// How a [`VoiceManager`](super::VoiceManager) works; `Config::default()` is right for Discord.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// How many arbiters (threads) do nothing but send and receive audio; by default one per core. With 0 all runs
+    /// on the caller's arbiter, and its clock, which a test can pause.
+    pub media_arbiters: usize,
+    /// How frames are encoded that do not come as Opus.
+    pub encoder: EncoderSettings,
+    /// Whether gateways are spoken to over TLS.
+    pub encryption: Encryption,
+    /// The highest version of the end-to-end encryption protocol that is offered. With 0 Discord refuses (4017).
+    pub max_dave_protocol_version: u16,
+    roots: Vec<CertificateDer<'static>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            media_arbiters: std::thread::available_parallelism().map_or(1, usize::from),
+            encoder: EncoderSettings::default(),
+            encryption: Encryption::Tls,
+            max_dave_protocol_version: if cfg!(feature = "dave") { 1 } else { 0 },
+            roots: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// For tests: everything on the caller's arbiter, no TLS.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { media_arbiters: 0, encryption: Encryption::None, ..Self::default() }
+    }
+
+    /// Trusts the certificates in this PEM text besides the platform's.
+    ///
+    /// # Errors
+    ///
+    /// When the text holds no certificate, or a broken one.
+    pub fn trust(mut self, pem: &str) -> Result<Self, StartError> {
+        let before = self.roots.len();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            self.roots.push(certificate.map_err(|error| StartError::Certificate(error.to_string()))?);
+        }
+        if self.roots.len() == before {
+            return Err(StartError::Certificate("no certificate in it".into()));
+        }
+        Ok(self)
+    }
+
+    /// The TLS settings for all connections; platform roots that cannot be read are left out.
+    pub(super) fn tls(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        if self.encryption == Encryption::Tls {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        roots.add_parsable_certificates(self.roots.iter().cloned());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default versions");
+        Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+    }
+}

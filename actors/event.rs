@@ -1,0 +1,54 @@
+//! What the manager tells its subscribers.
+
+use actix::Message;
+
+use crate::{
+    call::{EndReason, Progress},
+    gateway::payload::SpeakingFlags,
+    id::{ChannelId, GuildId, Ssrc, UserId},
+    speaker::{TrackEnd, TrackId},
+};
+
+/// **VoiceManager → your actor.** Something happened in a call.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct CallEvent {
+    /// The guild of the call.
+    pub guild: GuildId,
+    /// What happened.
+    pub what: What,
+}
+
+/// What can happen in a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum What {
+    /// How the connection fares.
+    Connection(Progress),
+    /// The bot is in another channel now; its tracks go on there.
+    Moved(ChannelId),
+    /// A user started, changed or ended speaking; by this SSRC its packets are known.
+    Speaking {
+        /// The user, where Discord names it.
+        user: Option<UserId>,
+        /// The source of its packets.
+        ssrc: Ssrc,
+        /// Microphone, soundshare, priority; none when it stopped.
+        flags: SpeakingFlags,
+    },
+    /// These users are in the channel.
+    ClientsConnected(Vec<UserId>),
+    /// This user left the channel.
+    ClientDisconnected(UserId),
+    /// The first frame of a track is on its way.
+    TrackStarted(TrackId),
+    /// The source of a track supplied nothing in time; silence is played until it does.
+    TrackStalled(TrackId),
+    /// A track is over.
+    TrackEnded(TrackId, TrackEnd),
+    /// The end-to-end encryption of the call changed.
+    #[cfg(feature = "dave")]
+    E2ee(crate::transport::dave::E2eeState),
+    /// The call is over; nothing follows.
+    Ended(EndReason),
+}

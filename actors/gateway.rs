@@ -1,0 +1,321 @@
+//! Gateway: one websocket to the voice gateway, from its opening to its end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, StreamHandler, WeakRecipient,
+    WrapFuture,
+};
+use rustls::ClientConfig;
+
+use super::{
+    Alarm, Driven,
+    heartbeat::{Beat, BeatNow, HeartbeatAck, Heartbeater, Stop as StopBeating},
+    now,
+    websocket::{self, Incoming, Reader, Writer},
+};
+use crate::{
+    call::Cause,
+    gateway::{
+        close::CloseCode,
+        heartbeat::Heartbeat,
+        payload::{Command, SessionDescription, SpeakingFlags},
+        session::{Action, Credentials, Session, Start},
+    },
+    id::{Ssrc, UserId},
+};
+
+/// **Call → Gateway.** IP discovery found this address of ours.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Discovered(pub(super) SocketAddr);
+
+/// **Call → Gateway.** Say that the bot speaks, or no longer speaks.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Speaking(pub(super) SpeakingFlags);
+
+/// **Call → Gateway.** Send this once the voice session is up.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Send(pub(super) Command);
+
+/// **Call → Gateway.** Close the connection for good.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Close;
+
+/// **Gateway → Call.** What the connection with this number says.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct FromGateway {
+    pub(super) generation: u64,
+    pub(super) report: Report,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Report {
+    Ready { ssrc: Ssrc, server: SocketAddr },
+    Established(SessionDescription),
+    Resumed,
+    /// What was last said about speaking has been written.
+    SpeakingSent,
+    Speaking { user: Option<UserId>, ssrc: Ssrc, flags: SpeakingFlags },
+    ClientsConnect(Vec<UserId>),
+    ClientDisconnect(UserId),
+    #[cfg(feature = "dave")]
+    Dave(crate::gateway::payload::DaveEvent),
+    RoundTrip(Duration),
+    Exited { cause: Cause, last_seq: Option<u16>, malformed: u64 },
+}
+
+/// Where and how to connect, and what to begin with.
+#[derive(Clone)]
+pub(super) struct Plan {
+    pub(super) generation: u64,
+    pub(super) scheme: &'static str,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) credentials: Credentials,
+    pub(super) start: Start,
+    pub(super) speaking: SpeakingFlags,
+}
+
+/// The actor over [`Session`].
+pub(super) struct Gateway {
+    plan: Plan,
+    owner: WeakRecipient<FromGateway>,
+    connection: Connection,
+    alarm: Alarm,
+    exit: Exit,
+}
+
+enum Connection {
+    Opening,
+    Open { session: Box<Session>, writer: Writer, heart: Option<Addr<Heartbeater>> },
+    Gone { last_seq: Option<u16>, malformed: u64 },
+}
+
+/// Why the actor will have stopped.
+#[derive(Debug)]
+enum Exit {
+    Unforeseen,
+    Asked,
+    Failed(Cause),
+}
+
+impl Gateway {
+    pub(super) fn new(plan: Plan, owner: WeakRecipient<FromGateway>) -> Self {
+        Self { plan, owner, connection: Connection::Opening, alarm: Alarm::default(), exit: Exit::Unforeseen }
+    }
+
+    fn report(&self, report: Report) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.do_send(FromGateway { generation: self.plan.generation, report });
+        }
+    }
+
+    fn opened(&mut self, opened: Result<(Writer, Reader), String>, ctx: &mut Context<Self>) {
+        match opened {
+            Ok((writer, reader)) => {
+                let Plan { credentials, start, speaking, .. } = self.plan.clone();
+                let mut session = Session::new(credentials, start, now());
+                session.speaking(speaking);
+                self.connection = Connection::Open { session: Box::new(session), writer, heart: None };
+                ctx.add_stream(reader);
+                self.drive(ctx);
+            }
+            Err(error) => self.fail(Cause::Lost(error), ctx),
+        }
+    }
+
+    fn fail(&mut self, cause: Cause, ctx: &mut Context<Self>) {
+        if matches!(self.exit, Exit::Unforeseen) {
+            self.exit = Exit::Failed(cause);
+        }
+        ctx.stop();
+    }
+
+    fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Send(outgoing) => {
+                if let Connection::Open { writer, .. } = &self.connection
+                    && let Err(stuck) = writer.send(outgoing)
+                {
+                    self.fail(Cause::Lost(stuck.to_string()), ctx);
+                }
+            }
+            Action::Beat(interval) => self.begin_beating(interval, ctx),
+            Action::BeatNow => self.to_heart(BeatNow),
+            Action::Acknowledged { nonce } => self.to_heart(HeartbeatAck(nonce)),
+            Action::Ready { ssrc, server, .. } => self.report(Report::Ready { ssrc, server }),
+            Action::Established(description) => self.report(Report::Established(description)),
+            Action::Resumed => self.report(Report::Resumed),
+            Action::Speaking { user, ssrc, flags } => self.report(Report::Speaking { user, ssrc, flags }),
+            Action::ClientsConnect(users) => self.report(Report::ClientsConnect(users)),
+            Action::ClientDisconnect(user) => self.report(Report::ClientDisconnect(user)),
+            #[cfg(feature = "dave")]
+            Action::Dave(event) => self.report(Report::Dave(event)),
+            Action::Fail(error) => self.fail(Cause::Handshake(error), ctx),
+            _ => {}
+        }
+    }
+
+    fn begin_beating(&mut self, interval: Duration, ctx: &mut Context<Self>) {
+        let Connection::Open { heart, .. } = &mut self.connection else { return };
+        let heartbeat = Heartbeat::new(interval, fastrand::u64(..1 << 48), now());
+        let new = Heartbeater::new(heartbeat, ctx.address().downgrade().recipient()).start();
+        if let Some(old) = heart.replace(new) {
+            old.do_send(StopBeating);
+        }
+    }
+
+    fn to_heart<M: Message<Result = ()> + std::marker::Send + 'static>(&self, message: M)
+    where
+        Heartbeater: Handler<M>,
+    {
+        if let Connection::Open { heart: Some(heart), .. } = &self.connection {
+            heart.do_send(message);
+        }
+    }
+
+    fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.connection {
+            Connection::Open { session, .. } => Some(session),
+            Connection::Opening | Connection::Gone { .. } => None,
+        }
+    }
+
+    /// Lets go of the connection; what is still queued for it is written first.
+    fn hang_up(&mut self, code: Option<u16>) {
+        let before = std::mem::replace(&mut self.connection, Connection::Gone { last_seq: None, malformed: 0 });
+        if let Connection::Open { session, writer, heart } = before {
+            self.connection = Connection::Gone { last_seq: session.last_seq(), malformed: session.malformed() };
+            if let Some(heart) = heart {
+                heart.do_send(StopBeating);
+            }
+            if let Some(code) = code {
+                writer.close(code);
+            }
+        }
+    }
+}
+
+impl Driven for Gateway {
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        while let Some(action) = self.session().and_then(|session| session.poll(now())) {
+            self.carry_out(action, ctx);
+        }
+        let deadline = self.session().and_then(|session| session.deadline());
+        self.alarm.set(deadline, ctx);
+    }
+}
+
+impl Actor for Gateway {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let Plan { scheme, credentials, tls, .. } = &self.plan;
+        let url = format!("{scheme}://{}/?v=8", credentials.endpoint);
+        let opening = websocket::open(url, Arc::clone(tls)).into_actor(self);
+        ctx.spawn(opening.map(|opened, gateway, ctx| gateway.opened(opened, ctx)));
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.hang_up(None);
+        let Connection::Gone { last_seq, malformed } = self.connection else { return };
+        let cause = match std::mem::replace(&mut self.exit, Exit::Asked) {
+            Exit::Asked => return,
+            Exit::Failed(cause) => cause,
+            Exit::Unforeseen => Cause::Panicked("Gateway"),
+        };
+        self.report(Report::Exited { cause, last_seq, malformed });
+    }
+}
+
+impl StreamHandler<Incoming> for Gateway {
+    fn handle(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
+        let Some(session) = self.session() else { return };
+        match incoming {
+            Incoming::Text(text) => session.text(&text, now()),
+            Incoming::Binary(frame) => session.binary(&frame, now()),
+            Incoming::Closed(Some(code)) => return self.fail(Cause::Closed(CloseCode(code)), ctx),
+            Incoming::Closed(None) => return self.fail(Cause::Lost("closed without a code".into()), ctx),
+            Incoming::Lost(why) => return self.fail(Cause::Lost(why), ctx),
+        }
+        self.drive(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<Discovered> for Gateway {
+    type Result = ();
+
+    fn handle(&mut self, Discovered(address): Discovered, ctx: &mut Context<Self>) {
+        if let Some(session) = self.session() {
+            session.discovered(address, now());
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Speaking> for Gateway {
+    type Result = ();
+
+    fn handle(&mut self, Speaking(flags): Speaking, ctx: &mut Context<Self>) {
+        self.plan.speaking = flags;
+        let Some(session) = self.session() else { return };
+        session.speaking(flags);
+        let sent = session.is_established();
+        self.drive(ctx);
+        if sent {
+            self.report(Report::SpeakingSent);
+        }
+    }
+}
+
+impl Handler<Send> for Gateway {
+    type Result = ();
+
+    fn handle(&mut self, Send(command): Send, ctx: &mut Context<Self>) {
+        if let Some(session) = self.session() {
+            session.command(command);
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Close> for Gateway {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
+        self.exit = Exit::Asked;
+        self.hang_up(Some(NORMAL));
+        ctx.stop();
+    }
+}
+
+impl Handler<Beat> for Gateway {
+    type Result = ();
+
+    fn handle(&mut self, beat: Beat, ctx: &mut Context<Self>) {
+        match beat {
+            Beat::Due(nonce) => {
+                if let Some(session) = self.session() {
+                    session.beat(nonce);
+                }
+                self.drive(ctx);
+            }
+            Beat::RoundTrip(round_trip) => self.report(Report::RoundTrip(round_trip)),
+            Beat::Zombie => self.fail(Cause::Zombie, ctx),
+            Beat::Exited => {
+                if let Some(interval) = self.session().and_then(|session| session.heartbeat_interval()) {
+                    self.begin_beating(interval, ctx);
+                }
+            }
+        }
+    }
+}
+
+/// The voice session is over as far as we are concerned (RFC 6455 section 7.4.1).
+const NORMAL: u16 = 1000;

@@ -1,1 +1,0 @@
-//! Rendezvous: brings VOICE_STATE_UPDATE and VOICE_SERVER_UPDATE together.

@@ -1,1 +1,0 @@
-//! Playout: which frame goes out at which 20 ms.

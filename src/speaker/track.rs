@@ -1,0 +1,184 @@
+//! One track: its frames, its credit, its end.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Action, CREDIT};
+use crate::{
+    audio::{
+        frame::{Frame, Pcm},
+        mixer,
+        opus::{self, Decoder, OpusError},
+    },
+    gateway::payload::SpeakingFlags,
+};
+
+/// The name of one track, unique in its manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrackId(pub u64);
+
+/// Why a track is over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrackEnd {
+    /// It was played to its end.
+    #[error("played to its end")]
+    Finished,
+    /// The user stopped it, or the call ended.
+    #[error("stopped")]
+    Stopped,
+    /// The source reported an error; what it supplied before was played.
+    #[error("{0}")]
+    Failed(String),
+    /// The source panicked; what it supplied before was played.
+    #[error("the source panicked: {0}")]
+    Panicked(String),
+    /// The source's actor stopped without saying that it was done.
+    #[error("the source's actor stopped without a word; a source that is done supplies its end")]
+    SourceLost,
+    /// The speaker panicked, and took its tracks with it.
+    #[error("the speaker panicked; this is a bug of ours, please report it")]
+    SpeakerLost,
+}
+
+#[derive(Debug)]
+pub(super) struct Track {
+    id: TrackId,
+    flags: SpeakingFlags,
+    volume: f32,
+    queue: VecDeque<Frame>,
+    credit: usize,
+    progress: Progress,
+    end: Option<TrackEnd>,
+    decoder: Option<Decoder>,
+    scratch: Pcm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    New,
+    Playing,
+    Stalled,
+}
+
+/// What a tick took from a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// An untouched packet.
+    Opus,
+    /// Samples, decoded if need be.
+    Pcm,
+}
+
+impl Track {
+    pub(super) fn new(id: TrackId, flags: SpeakingFlags, volume: f32) -> Self {
+        Self {
+            id,
+            flags,
+            volume,
+            queue: VecDeque::with_capacity(CREDIT),
+            credit: CREDIT,
+            progress: Progress::New,
+            end: None,
+            decoder: None,
+            scratch: Pcm::default(),
+        }
+    }
+
+    pub(super) fn id(&self) -> TrackId {
+        self.id
+    }
+
+    pub(super) fn flags(&self) -> SpeakingFlags {
+        self.flags
+    }
+
+    /// Whether a frame can be taken.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Queues a frame if the source was granted one.
+    pub(super) fn push(&mut self, frame: Frame) -> bool {
+        let granted = self.credit > 0 && self.end.is_none();
+        if granted {
+            self.credit -= 1;
+            self.queue.push_back(frame);
+        }
+        granted
+    }
+
+    pub(super) fn finish(&mut self, end: TrackEnd) {
+        self.end.get_or_insert(end);
+    }
+
+    pub(super) fn cut(&mut self, end: TrackEnd) {
+        self.queue.clear();
+        self.end = Some(end);
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.end.is_some() && self.queue.is_empty()
+    }
+
+    /// The end of a track that has played all it had.
+    pub(super) fn obituary(&mut self) -> Option<TrackEnd> {
+        if self.queue.is_empty() { self.end.take() } else { None }
+    }
+
+    /// Says whether the track has just now run dry.
+    pub(super) fn stall(&mut self) -> bool {
+        let dry = self.progress == Progress::Playing;
+        if dry {
+            self.progress = Progress::Stalled;
+        }
+        dry
+    }
+
+    /// The next packet, if it can go out as it is: Opus of 20 ms at volume 1.
+    pub(super) fn pass(&mut self) -> Option<Bytes> {
+        let whole = self.volume == 1.0;
+        match self.queue.front() {
+            Some(Frame::Opus(packet)) if whole && opus::duration(packet) == Ok(crate::audio::frame::FRAME) => {
+                let packet = packet.clone();
+                self.queue.pop_front();
+                Some(packet)
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds the next frame to the mix.
+    pub(super) fn mix_into(&mut self, mix: &mut Pcm) -> Result<(), OpusError> {
+        match self.queue.pop_front() {
+            Some(Frame::Pcm(samples)) => mixer::mix(mix, &samples, self.volume),
+            Some(Frame::Opus(packet)) => {
+                let decoder = match &mut self.decoder {
+                    Some(decoder) => decoder,
+                    none => none.insert(Decoder::new()?),
+                };
+                decoder.decode_frame(Some(&packet), &mut self.scratch)?;
+                mixer::mix(mix, &self.scratch, self.volume);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// A frame was taken: what follows from it.
+    pub(super) fn took(&mut self, taken: Taken) -> impl Iterator<Item = Action> + use<> {
+        if taken == Taken::Opus {
+            // What a decoder remembers is of a moment ago, and would be heard as a click.
+            self.decoder = None;
+        }
+        let started = self.progress == Progress::New;
+        self.progress = Progress::Playing;
+        let more = self.end.is_none();
+        if more {
+            self.credit += 1;
+        }
+        let id = self.id;
+        started.then_some(Action::Started(id)).into_iter().chain(more.then_some(Action::Demand(id, 1)))
+    }
+}
