@@ -1,1 +1,522 @@
-//! To come.
+//! Session: one websocket to the voice gateway, from its opening to its end.
+//!
+//! ```text
+//!  Identify ─▶ AwaitHello ─▶ AwaitReady ─▶ AwaitDiscovery ─▶ AwaitDescription ─▶ Established
+//!                  └─── Ready may come first ───▲   Select Protocol ──▲              │ ▲
+//!  Resume ───▶ AwaitResumed ─────────────────────────────────────────────────────────┼─┘
+//!                                                                                    ▼
+//!  from every state: a close, a missed deadline, a message out of order ─────────▶ Closed
+//! ```
+//!
+//! Every state but Established has a deadline of ten seconds. Hello may come at any time and (re)starts the
+//! heartbeats; a session that is established without it beats on its own.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::close::{CloseCode, Verdict, verdict_of_loss};
+use super::heartbeat::VOICE_INTERVAL_MAX;
+use super::payload::{
+    Command, DaveEvent, Event, GATEWAY_VERSION, Identify, Outgoing, PayloadError, Ready, Resume,
+    SelectProtocol, SessionDescription, SpeakingFlags, decode_binary, decode_text,
+};
+use crate::id::{ChannelId, GuildId, SessionId, Ssrc, Token, UserId};
+
+/// What the main gateway gave us to connect with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The guild.
+    pub guild: GuildId,
+    /// The voice channel.
+    pub channel: ChannelId,
+    /// We.
+    pub user: UserId,
+    /// From our own VOICE_STATE_UPDATE.
+    pub session_id: SessionId,
+    /// From VOICE_SERVER_UPDATE; good for one session.
+    pub token: Token,
+    /// `host:port` from VOICE_SERVER_UPDATE.
+    pub endpoint: String,
+}
+
+/// How a websocket begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// A new session.
+    Identify {
+        /// The newest DAVE version we speak, 0 for none.
+        max_dave_protocol_version: u16,
+        /// Modes that the server did not accept before (close code 4016).
+        refused_modes: Vec<String>,
+    },
+    /// The session of an earlier websocket goes on: SSRC, key, UDP socket and DAVE group stay.
+    Resume {
+        /// [`Session::last_seq`] of the earlier websocket.
+        seq_ack: Option<u16>,
+        /// [`Session::ssrc`] of the earlier websocket.
+        ssrc: Ssrc,
+    },
+}
+
+/// One websocket to the voice gateway. Its owner brings facts, and after each polls until there is no action left.
+#[derive(Debug)]
+pub struct Session {
+    credentials: Credentials,
+    refused_modes: Vec<String>,
+    state: State,
+    /// Survives the states: a later websocket resumes with it.
+    ssrc: Option<Ssrc>,
+    last_seq: Option<u16>,
+    speaking: SpeakingFlags,
+    heartbeats: Heartbeats,
+    actions: VecDeque<Action>,
+    /// Commands that must wait for Established; bounded by [`WAITING_MAX`], beyond it the oldest is dropped.
+    waiting: VecDeque<Command>,
+    dropped: u64,
+    malformed: u64,
+    last_malformed: Option<PayloadError>,
+}
+
+/// What the session waits for; drawn above.
+#[derive(Debug)]
+enum State {
+    AwaitHello { until: Instant },
+    AwaitReady { until: Instant },
+    AwaitDiscovery { until: Instant, mode: String },
+    AwaitDescription { until: Instant },
+    AwaitResumed { until: Instant },
+    Established { ssrc: Ssrc },
+    Closed(Verdict),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Heartbeats {
+    NotYet,
+    Running,
+}
+
+/// What the session's owner has to do.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Sends a websocket frame.
+    Send(Outgoing),
+    /// Starts heartbeats with the server's interval, or starts them over.
+    Beat(Duration),
+    /// Beats at once: the server asks for it.
+    BeatNow,
+    /// Tells the heartbeats of an answer.
+    Acknowledged {
+        /// The nonce of the beat.
+        nonce: u64,
+    },
+    /// Begins IP discovery, then calls [`Session::discovered`].
+    Ready {
+        /// The SSRC of our packets.
+        ssrc: Ssrc,
+        /// Where they go.
+        server: SocketAddr,
+        /// The encryption modes offered; the session chooses by itself.
+        mode_offered: Vec<String>,
+    },
+    /// Audio may flow with this key. Comes again if the server changes the key.
+    Established(SessionDescription),
+    /// The session goes on where the earlier websocket left it.
+    Resumed,
+    /// Somebody's SSRC, and how it speaks.
+    Speaking {
+        /// Who.
+        user: Option<UserId>,
+        /// The SSRC of its packets.
+        ssrc: Ssrc,
+        /// How it speaks.
+        flags: SpeakingFlags,
+    },
+    /// Somebody's SSRC, learnt without its speaking.
+    Mapped {
+        /// Who.
+        user: UserId,
+        /// The SSRC of its packets.
+        ssrc: Ssrc,
+    },
+    /// These users are in the call too; add them, ourselves not included.
+    ClientsConnect(Vec<UserId>),
+    /// This user has left the call.
+    ClientDisconnect(UserId),
+    /// A message for the DAVE group.
+    Dave(DaveEvent),
+    /// Closes the websocket; [`SessionError::verdict`] says how to go on. The last action.
+    Fail(SessionError),
+}
+
+/// Why a session cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The server, or our IP discovery, did not answer.
+    #[error("waited {} s for {awaited} in vain", STATE_TIMEOUT.as_secs())]
+    Timeout {
+        /// The message.
+        awaited: &'static str,
+    },
+    /// The server broke the order of the handshake.
+    #[error("awaited {awaited} and got {came}")]
+    OutOfOrder {
+        /// The message awaited.
+        awaited: &'static str,
+        /// The message that came.
+        came: &'static str,
+    },
+    /// No encryption mode in common.
+    #[error("none of the encryption modes offered is known or left to try: {}", offered.join(", "))]
+    NoMode {
+        /// What the server offered.
+        offered: Vec<String>,
+    },
+}
+
+impl Credentials {
+    /// The address of the websocket. An endpoint that names its scheme keeps it, for servers other than Discord's.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let endpoint = self.endpoint.trim_end_matches('/');
+        let scheme = if endpoint.contains("://") { "" } else { "wss://" };
+        format!("{scheme}{endpoint}/?v={GATEWAY_VERSION}")
+    }
+}
+
+impl SessionError {
+    /// Says how to go on.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Timeout { .. } | Self::OutOfOrder { .. } => Verdict::Rejoin,
+            Self::NoMode { .. } => Verdict::Stop,
+        }
+    }
+}
+
+impl Session {
+    /// Begins on a websocket that has just opened; the first action sends Identify or Resume.
+    #[must_use]
+    pub fn new(credentials: Credentials, start: Start, now: Instant) -> Self {
+        let until = now + STATE_TIMEOUT;
+        let (state, opening, ssrc, last_seq, refused_modes) = match start {
+            Start::Identify { max_dave_protocol_version, refused_modes } => {
+                let identify = identify(&credentials, max_dave_protocol_version);
+                (State::AwaitHello { until }, identify, None, None, refused_modes)
+            }
+            Start::Resume { seq_ack, ssrc } => {
+                let resume = resume(&credentials, seq_ack);
+                (State::AwaitResumed { until }, resume, Some(ssrc), seq_ack, Vec::new())
+            }
+        };
+        Self {
+            credentials,
+            refused_modes,
+            state,
+            ssrc,
+            last_seq,
+            speaking: SpeakingFlags::NONE,
+            heartbeats: Heartbeats::NotYet,
+            actions: VecDeque::from([Action::Send(opening.encode())]),
+            waiting: VecDeque::new(),
+            dropped: 0,
+            malformed: 0,
+            last_malformed: None,
+        }
+    }
+
+    /// Takes a text frame.
+    pub fn text(&mut self, text: &[u8], now: Instant) {
+        self.frame(decode_text(text), now);
+    }
+
+    /// Takes a binary frame.
+    pub fn binary(&mut self, frame: &[u8], now: Instant) {
+        self.frame(decode_binary(frame), now);
+    }
+
+    /// Takes our external address from IP discovery; without meaning unless it is awaited.
+    pub fn discovered(&mut self, external: SocketAddr, now: Instant) {
+        if let State::AwaitDiscovery { mode, .. } = &mut self.state {
+            let mode = std::mem::take(mode);
+            self.send(&Command::SelectProtocol(SelectProtocol { address: external, mode }));
+            self.state = State::AwaitDescription { until: now + STATE_TIMEOUT };
+        }
+    }
+
+    /// Takes a heartbeat's due time and sends it with the current sequence number.
+    pub fn beat(&mut self, nonce: u64) {
+        let seq_ack = self.last_seq.map_or(-1, i32::from);
+        self.send(&Command::Heartbeat { nonce, seq_ack });
+    }
+
+    /// Says how we speak from now on: sent if it changes, and again whenever the session is established or resumed.
+    pub fn speaking(&mut self, flags: SpeakingFlags) {
+        let changed = self.speaking != flags;
+        self.speaking = flags;
+        if changed && let State::Established { ssrc } = self.state {
+            self.send(&Command::Speaking(flags, ssrc));
+        }
+    }
+
+    /// Sends a DAVE message, or keeps it until the session is established.
+    pub fn command(&mut self, command: Command) {
+        match self.state {
+            State::Established { .. } => self.send(&command),
+            State::Closed(_) => {}
+            _ => {
+                if self.waiting.len() == WAITING_MAX {
+                    self.waiting.pop_front();
+                    self.dropped += 1;
+                }
+                self.waiting.push_back(command);
+            }
+        }
+    }
+
+    /// Takes the websocket's end, with the code of its close frame if there was one, and says how to go on.
+    pub fn closed(&mut self, code: Option<CloseCode>) -> Verdict {
+        let verdict = match (&self.state, code) {
+            (State::Closed(verdict), _) => *verdict,
+            (State::AwaitResumed { .. }, Some(code)) => code.verdict_while_resuming(),
+            (_, Some(code)) => code.verdict(),
+            (_, None) => verdict_of_loss(),
+        };
+        self.state = State::Closed(verdict);
+        verdict
+    }
+
+    /// Says what to do now; ask until it returns none.
+    pub fn poll(&mut self, now: Instant) -> Option<Action> {
+        if self.deadline().is_some_and(|until| now >= until) {
+            self.fail(SessionError::Timeout { awaited: self.awaited() });
+        }
+        self.actions.pop_front()
+    }
+
+    /// Says when to [`poll`](Self::poll) again at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::AwaitHello { until }
+            | State::AwaitReady { until }
+            | State::AwaitDiscovery { until, .. }
+            | State::AwaitDescription { until }
+            | State::AwaitResumed { until } => Some(until),
+            State::Established { .. } | State::Closed(_) => None,
+        }
+    }
+
+    /// The last sequence number received, for a resume.
+    #[must_use]
+    pub fn last_seq(&self) -> Option<u16> {
+        self.last_seq
+    }
+
+    /// The SSRC of our packets, for a resume; none before Ready.
+    #[must_use]
+    pub fn ssrc(&self) -> Option<Ssrc> {
+        self.ssrc
+    }
+
+    /// The credentials it began with, for a resume.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// How many frames could not be understood and were skipped.
+    #[must_use]
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// Why the last such frame could not be understood.
+    #[must_use]
+    pub fn last_malformed(&self) -> Option<PayloadError> {
+        self.last_malformed
+    }
+
+    /// How many commands were dropped because too many waited for the session.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether audio may flow.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        matches!(self.state, State::Established { .. })
+    }
+
+    /// How to go on, once the session has ended.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        if let State::Closed(verdict) = self.state { Some(verdict) } else { None }
+    }
+
+    fn frame(&mut self, frame: Result<(Event, Option<u16>), PayloadError>, now: Instant) {
+        if matches!(self.state, State::Closed(_)) {
+            return;
+        }
+        match frame {
+            Ok((event, seq)) => {
+                // Messages come in order and the number wraps, so the last one counts, whatever came before.
+                self.last_seq = seq.or(self.last_seq);
+                self.event(event, now);
+            }
+            Err(error) => {
+                self.malformed += 1;
+                self.last_malformed = Some(error);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event, now: Instant) {
+        let action = match event {
+            Event::Hello(hello) => return self.hello(hello.interval, now),
+            Event::Ready(ready) => return self.ready(ready, now),
+            Event::SessionDescription(description) => return self.described(description),
+            Event::Resumed => return self.resumed(),
+            Event::Speaking { user, ssrc, flags } => Action::Speaking { user, ssrc, flags },
+            Event::HeartbeatAck { nonce } => Action::Acknowledged { nonce },
+            Event::HeartbeatRequest => Action::BeatNow,
+            Event::ClientsConnect(users) => Action::ClientsConnect(users),
+            Event::ClientDisconnect(user) => Action::ClientDisconnect(user),
+            Event::Video { user, audio_ssrc: Some(ssrc) } => Action::Mapped { user, ssrc },
+            Event::Dave(event) => Action::Dave(event),
+            Event::Video { .. } | Event::Ignored(_) => return,
+        };
+        self.actions.push_back(action);
+    }
+
+    fn hello(&mut self, interval: Duration, now: Instant) {
+        if matches!(self.state, State::AwaitHello { .. }) {
+            self.state = State::AwaitReady { until: now + STATE_TIMEOUT };
+        }
+        self.heartbeats = Heartbeats::Running;
+        self.actions.push_back(Action::Beat(interval));
+    }
+
+    fn ready(&mut self, ready: Ready, now: Instant) {
+        if !matches!(self.state, State::AwaitHello { .. } | State::AwaitReady { .. }) {
+            return self.out_of_order("Ready");
+        }
+        let Some(mode) = choose_mode(&ready.modes, &self.refused_modes) else {
+            return self.fail(SessionError::NoMode { offered: ready.modes });
+        };
+        self.state = State::AwaitDiscovery { until: now + STATE_TIMEOUT, mode: mode.to_owned() };
+        self.ssrc = Some(ready.ssrc);
+        self.actions.push_back(Action::Ready {
+            ssrc: ready.ssrc,
+            server: ready.address,
+            mode_offered: ready.modes,
+        });
+    }
+
+    fn described(&mut self, description: SessionDescription) {
+        match (&self.state, self.ssrc) {
+            (State::AwaitDescription { .. } | State::Established { .. }, Some(ssrc)) => {
+                self.actions.push_back(Action::Established(description));
+                self.establish(ssrc);
+            }
+            _ => self.out_of_order("Session Description"),
+        }
+    }
+
+    fn resumed(&mut self) {
+        match (&self.state, self.ssrc) {
+            (State::AwaitResumed { .. }, Some(ssrc)) => {
+                self.actions.push_back(Action::Resumed);
+                self.establish(ssrc);
+            }
+            _ => self.out_of_order("Resumed"),
+        }
+    }
+
+    /// Sends what Discord wants at once, then what had to wait.
+    fn establish(&mut self, ssrc: Ssrc) {
+        self.state = State::Established { ssrc };
+        if self.heartbeats == Heartbeats::NotYet {
+            self.heartbeats = Heartbeats::Running;
+            self.actions.push_back(Action::Beat(VOICE_INTERVAL_MAX));
+        }
+        self.send(&Command::Speaking(self.speaking, ssrc));
+        while let Some(command) = self.waiting.pop_front() {
+            self.send(&command);
+        }
+    }
+
+    fn out_of_order(&mut self, came: &'static str) {
+        self.fail(SessionError::OutOfOrder { awaited: self.awaited(), came });
+    }
+
+    fn fail(&mut self, error: SessionError) {
+        self.state = State::Closed(error.verdict());
+        self.actions.push_back(Action::Fail(error));
+    }
+
+    fn send(&mut self, command: &Command) {
+        if !matches!(self.state, State::Closed(_)) {
+            self.actions.push_back(Action::Send(command.encode()));
+        }
+    }
+
+    fn awaited(&self) -> &'static str {
+        match self.state {
+            State::AwaitHello { .. } => "Hello",
+            State::AwaitReady { .. } => "Ready",
+            State::AwaitDiscovery { .. } => "the answer to our IP discovery",
+            State::AwaitDescription { .. } => "Session Description",
+            State::AwaitResumed { .. } => "Resumed",
+            State::Established { .. } | State::Closed(_) => "nothing more of the handshake",
+        }
+    }
+}
+
+/// Chooses the encryption mode: the best of ours that is offered and was not refused.
+#[must_use]
+pub fn choose_mode<'a>(offered: &'a [String], refused: &[String]) -> Option<&'a str> {
+    let usable = |mode: &&str| !refused.iter().any(|refused| refused == mode);
+    let choice =
+        MODES.iter().copied().filter(usable).find_map(|mode| offered.iter().find(|offer| *offer == mode));
+    choice.map(String::as_str)
+}
+
+fn identify(credentials: &Credentials, max_dave_protocol_version: u16) -> Command {
+    let Credentials { guild, user, session_id, token, .. } = credentials.clone();
+    Command::Identify(Identify { guild, user, session_id, token, max_dave_protocol_version })
+}
+
+fn resume(credentials: &Credentials, seq_ack: Option<u16>) -> Command {
+    let Credentials { guild, session_id, token, .. } = credentials.clone();
+    Command::Resume(Resume { guild, session_id, token, seq_ack })
+}
+
+/// The modes we speak, best first.
+const MODES: &[&str] = &[
+    "aead_aes256_gcm_rtpsize",
+    "aead_xchacha20_poly1305_rtpsize",
+    #[cfg(feature = "retired-modes")]
+    "xsalsa20_poly1305_lite_rtpsize",
+    #[cfg(feature = "retired-modes")]
+    "aead_aes256_gcm",
+    #[cfg(feature = "retired-modes")]
+    "xsalsa20_poly1305_lite",
+    #[cfg(feature = "retired-modes")]
+    "xsalsa20_poly1305_suffix",
+    #[cfg(feature = "retired-modes")]
+    "xsalsa20_poly1305",
+];
+
+/// How long any state but Established may last; the middle of what other libraries allow.
+const STATE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// More than a DAVE transition sends; only commands made before the session is established wait.
+const WAITING_MAX: usize = 32;
