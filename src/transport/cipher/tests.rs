@@ -1,0 +1,1 @@
+//! Every mode against packets made by other implementations.

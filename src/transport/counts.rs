@@ -1,0 +1,117 @@
+//! Counts: what a path has sent, received and ignored, and why.
+
+use super::cipher::CipherError;
+use super::rtp::RtpError;
+
+/// Why a datagram was ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ignored {
+    /// It is empty, or ends before header, tag and nonce are complete.
+    TooShort,
+    /// It is neither RTP nor anything else we know.
+    NotRtp,
+    /// It is RTCP, which a bot has no use for.
+    Rtcp,
+    /// It is RTP, but not Opus: video, or a retransmission.
+    ForeignPayloadType,
+    /// It is voice that came before the key.
+    NotYet,
+    /// It was sealed under another key, or changed on its way.
+    WrongKey,
+    /// Its header extension is longer than the packet.
+    BadExtension,
+    /// Its padding does not fit the packet.
+    BadPadding,
+    /// It holds nothing, or nothing but padding.
+    Empty,
+    /// It is an answer to discovery that nobody waits for, or one without an address.
+    StrayDiscovery,
+    /// It is the echo of a keepalive other than the newest.
+    StrayKeepalive,
+}
+
+impl From<RtpError> for Ignored {
+    fn from(error: RtpError) -> Self {
+        match error {
+            RtpError::TooShort => Self::TooShort,
+            RtpError::NotRtp => Self::NotRtp,
+            RtpError::Rtcp => Self::Rtcp,
+            RtpError::BadExtension => Self::BadExtension,
+            RtpError::BadPadding => Self::BadPadding,
+            RtpError::Empty => Self::Empty,
+        }
+    }
+}
+
+impl From<CipherError> for Ignored {
+    fn from(error: CipherError) -> Self {
+        match error {
+            CipherError::TooShort => Self::TooShort,
+            CipherError::TooLong | CipherError::WrongKey | CipherError::Exhausted => Self::WrongKey,
+        }
+    }
+}
+
+/// What a path has done since it began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Voice packets sealed.
+    pub sent_packets: u64,
+    /// Their length in bytes, with header, tag and nonce, without UDP and IP.
+    pub sent_bytes: u64,
+    /// Keepalives sent.
+    pub keepalives: u64,
+    /// Datagrams received, of any kind.
+    pub received_packets: u64,
+    /// Their length in bytes, without UDP and IP.
+    pub received_bytes: u64,
+    /// Voice packets among them that could be opened.
+    pub voice_packets: u64,
+    /// Datagrams that were [`Ignored::TooShort`].
+    pub too_short: u64,
+    /// Datagrams that were [`Ignored::NotRtp`].
+    pub not_rtp: u64,
+    /// Datagrams that were [`Ignored::Rtcp`].
+    pub rtcp: u64,
+    /// Datagrams that were [`Ignored::ForeignPayloadType`].
+    pub foreign_payload_type: u64,
+    /// Datagrams that were [`Ignored::NotYet`].
+    pub not_yet: u64,
+    /// Datagrams that were [`Ignored::WrongKey`].
+    pub wrong_key: u64,
+    /// Datagrams that were [`Ignored::BadExtension`].
+    pub bad_extension: u64,
+    /// Datagrams that were [`Ignored::BadPadding`].
+    pub bad_padding: u64,
+    /// Datagrams that were [`Ignored::Empty`].
+    pub empty: u64,
+    /// Datagrams that were [`Ignored::StrayDiscovery`].
+    pub stray_discovery: u64,
+    /// Datagrams that were [`Ignored::StrayKeepalive`].
+    pub stray_keepalive: u64,
+}
+
+impl Counts {
+    /// Returns how many datagrams were ignored for one reason.
+    pub fn of(&self, reason: Ignored) -> u64 {
+        *self.clone().of_mut(reason)
+    }
+
+    pub(super) fn of_mut(&mut self, reason: Ignored) -> &mut u64 {
+        match reason {
+            Ignored::TooShort => &mut self.too_short,
+            Ignored::NotRtp => &mut self.not_rtp,
+            Ignored::Rtcp => &mut self.rtcp,
+            Ignored::ForeignPayloadType => &mut self.foreign_payload_type,
+            Ignored::NotYet => &mut self.not_yet,
+            Ignored::WrongKey => &mut self.wrong_key,
+            Ignored::BadExtension => &mut self.bad_extension,
+            Ignored::BadPadding => &mut self.bad_padding,
+            Ignored::Empty => &mut self.empty,
+            Ignored::StrayDiscovery => &mut self.stray_discovery,
+            Ignored::StrayKeepalive => &mut self.stray_keepalive,
+        }
+    }
+}
