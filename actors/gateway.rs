@@ -55,7 +55,7 @@ pub(super) struct FromGateway {
 
 #[derive(Clone, Debug)]
 pub(super) enum Report {
-    Ready { ssrc: Ssrc, server: SocketAddr },
+    Ready { ssrc: Ssrc, server: SocketAddr, modes: Vec<String> },
     Established(SessionDescription),
     Resumed,
     /// What was last said about speaking has been written.
@@ -73,7 +73,6 @@ pub(super) enum Report {
 #[derive(Clone)]
 pub(super) struct Plan {
     pub(super) generation: u64,
-    pub(super) scheme: &'static str,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) credentials: Credentials,
     pub(super) start: Start,
@@ -91,8 +90,14 @@ pub(super) struct Gateway {
 
 enum Connection {
     Opening,
-    Open { session: Box<Session>, writer: Writer, heart: Option<Addr<Heartbeater>> },
+    Open { session: Box<Session>, writer: Writer, heart: Option<Heart> },
     Gone { last_seq: Option<u16>, malformed: u64 },
+}
+
+/// The heartbeater, and the interval to start another with.
+struct Heart {
+    beater: Addr<Heartbeater>,
+    interval: Duration,
 }
 
 /// Why the actor will have stopped.
@@ -147,7 +152,7 @@ impl Gateway {
             Action::Beat(interval) => self.begin_beating(interval, ctx),
             Action::BeatNow => self.to_heart(BeatNow),
             Action::Acknowledged { nonce } => self.to_heart(HeartbeatAck(nonce)),
-            Action::Ready { ssrc, server, .. } => self.report(Report::Ready { ssrc, server }),
+            Action::Ready { ssrc, server, mode_offered: modes } => self.report(Report::Ready { ssrc, server, modes }),
             Action::Established(description) => self.report(Report::Established(description)),
             Action::Resumed => self.report(Report::Resumed),
             Action::Speaking { user, ssrc, flags } => self.report(Report::Speaking { user, ssrc, flags }),
@@ -163,9 +168,9 @@ impl Gateway {
     fn begin_beating(&mut self, interval: Duration, ctx: &mut Context<Self>) {
         let Connection::Open { heart, .. } = &mut self.connection else { return };
         let heartbeat = Heartbeat::new(interval, fastrand::u64(..1 << 48), now());
-        let new = Heartbeater::new(heartbeat, ctx.address().downgrade().recipient()).start();
-        if let Some(old) = heart.replace(new) {
-            old.do_send(StopBeating);
+        let beater = Heartbeater::new(heartbeat, ctx.address().downgrade().recipient()).start();
+        if let Some(old) = heart.replace(Heart { beater, interval }) {
+            old.beater.do_send(StopBeating);
         }
     }
 
@@ -174,7 +179,7 @@ impl Gateway {
         Heartbeater: Handler<M>,
     {
         if let Connection::Open { heart: Some(heart), .. } = &self.connection {
-            heart.do_send(message);
+            heart.beater.do_send(message);
         }
     }
 
@@ -191,7 +196,7 @@ impl Gateway {
         if let Connection::Open { session, writer, heart } = before {
             self.connection = Connection::Gone { last_seq: session.last_seq(), malformed: session.malformed() };
             if let Some(heart) = heart {
-                heart.do_send(StopBeating);
+                heart.beater.do_send(StopBeating);
             }
             if let Some(code) = code {
                 writer.close(code);
@@ -214,9 +219,8 @@ impl Actor for Gateway {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let Plan { scheme, credentials, tls, .. } = &self.plan;
-        let url = format!("{scheme}://{}/?v=8", credentials.endpoint);
-        let opening = websocket::open(url, Arc::clone(tls)).into_actor(self);
+        let Plan { credentials, tls, .. } = &self.plan;
+        let opening = websocket::open(credentials.url(), Arc::clone(tls)).into_actor(self);
         ctx.spawn(opening.map(|opened, gateway, ctx| gateway.opened(opened, ctx)));
     }
 
@@ -309,8 +313,8 @@ impl Handler<Beat> for Gateway {
             Beat::RoundTrip(round_trip) => self.report(Report::RoundTrip(round_trip)),
             Beat::Zombie => self.fail(Cause::Zombie, ctx),
             Beat::Exited => {
-                if let Some(interval) = self.session().and_then(|session| session.heartbeat_interval()) {
-                    self.begin_beating(interval, ctx);
+                if let Connection::Open { heart: Some(Heart { interval, .. }), .. } = &self.connection {
+                    self.begin_beating(*interval, ctx);
                 }
             }
         }
@@ -319,3 +323,12 @@ impl Handler<Beat> for Gateway {
 
 /// The voice session is over as far as we are concerned (RFC 6455 section 7.4.1).
 const NORMAL: u16 = 1000;
+
+#[cfg(feature = "faults")]
+impl Handler<super::fault::Panic> for Gateway {
+    type Result = ();
+
+    fn handle(&mut self, _: super::fault::Panic, _: &mut Context<Self>) {
+        self.to_heart(super::fault::PanicNow);
+    }
+}

@@ -21,7 +21,7 @@ use crate::{
     bridge::JoinFailure,
     gateway::{
         close::{CloseCode, Verdict, verdict_of_loss},
-        session::{Credentials, SessionError},
+        session::{Credentials, SessionError, choose_mode},
     },
     id::ChannelId,
 };
@@ -42,6 +42,8 @@ pub enum Action {
     Disconnect,
     /// Put a new speaker in the place of the dead one.
     ReplaceSpeaker,
+    /// Stop all tracks; answered by [`Recovery::silent`].
+    Hush,
     /// Say what is going on.
     Report(Progress),
     /// The call is over.
@@ -125,6 +127,9 @@ pub enum EndReason {
     /// The bot is no longer in the guild, or the guild is unavailable.
     #[error("the guild is gone or unavailable; join again when it is back")]
     GuildGone,
+    /// libopus did not take the encoder settings.
+    #[error("the encoder settings cannot be used: {0}")]
+    NoEncoder(String),
     /// The manager was stopped.
     #[error("the voice manager was stopped")]
     Stopped,
@@ -137,6 +142,9 @@ pub struct Recovery {
     credentials: Option<Credentials>,
     failures: VecDeque<Instant>,
     last_chance: Option<CloseCode>,
+    mode: Option<String>,
+    refused_modes: Vec<String>,
+    parting: Option<(Instant, EndReason)>,
     jitter: f32,
     orders: VecDeque<Action>,
 }
@@ -173,6 +181,9 @@ impl Recovery {
             credentials: None,
             failures: VecDeque::with_capacity(LIMIT),
             last_chance: None,
+            mode: None,
+            refused_modes: Vec::new(),
+            parting: None,
             jitter: jitter.clamp(0.0, 1.0),
             orders: VecDeque::new(),
         }
@@ -230,6 +241,16 @@ impl Recovery {
         }
     }
 
+    /// The voice server offers these encryption modes, best first as the session sees it.
+    pub fn offered(&mut self, modes: &[String]) {
+        self.mode = choose_mode(modes, &self.refused_modes).map(str::to_owned);
+    }
+
+    /// Encryption modes that the voice server offered and then refused.
+    pub fn refused_modes(&self) -> &[String] {
+        &self.refused_modes
+    }
+
     /// The new voice session can speak.
     pub fn established(&mut self) {
         if self.state == State::Connecting {
@@ -250,17 +271,23 @@ impl Recovery {
     pub fn gateway_lost(&mut self, cause: Cause, now: Instant) {
         self.forget(now);
         let verdict = match &cause {
+            Cause::Closed(code) if matches!(self.state, State::Resuming { .. }) => code.verdict_while_resuming(),
             Cause::Closed(code) => code.verdict(),
+            Cause::Handshake(error) => error.verdict(),
             _ => verdict_of_loss(),
         };
         match (verdict, &self.state) {
             (_, State::Ended | State::Awaiting { .. } | State::Pausing { .. } | State::Joining(_)) => {}
             (Verdict::Stop, _) => self.stop(cause),
             (Verdict::AwaitMove, _) => self.await_move(cause, now),
-            (Verdict::RejoinOnce | Verdict::OtherMode, _) => self.rejoin_once(cause, now),
+            (Verdict::OtherMode, _) => {
+                self.refused_modes.extend(self.mode.take());
+                self.rejoin_once(cause, now);
+            }
+            (Verdict::RejoinOnce, _) => self.rejoin_once(cause, now),
             // A session that was never established, or that was refused on resume, cannot be resumed.
             (Verdict::Resume, State::Live) => self.step(Step::Resume { tried: 0 }, cause, now),
-            (Verdict::Resume, State::Resuming { tried }) if *tried < RESUMES && !matches!(cause, Cause::Closed(_)) => {
+            (Verdict::Resume, State::Resuming { tried }) if *tried < RESUMES => {
                 let tried = *tried + 1;
                 self.step(Step::Resume { tried }, cause, now);
             }
@@ -286,12 +313,32 @@ impl Recovery {
         }
     }
 
-    /// The user leaves.
-    pub fn leave(&mut self, reason: EndReason) {
-        if self.state != State::Ended {
+    /// The user leaves: the tracks are stopped, the silence that ends speech is sent, and then the call ends.
+    pub fn leave(&mut self, reason: EndReason, now: Instant) {
+        if self.state == State::Ended || self.parting.is_some() {
+            return;
+        }
+        self.orders.push_back(Action::Hush);
+        self.parting = Some((now + FAREWELL, reason));
+    }
+
+    /// The bot no longer speaks, and Discord was told.
+    pub fn silent(&mut self) {
+        if let Some((_, reason)) = self.parting.take() {
             self.orders.push_back(Action::Leave);
             self.end(reason);
         }
+    }
+
+    /// The encoder cannot be made, so there is nothing to be said in this call.
+    pub fn cannot_speak(&mut self, why: String) {
+        self.orders.push_back(Action::Leave);
+        self.end(EndReason::NoEncoder(why));
+    }
+
+    /// The guild is gone.
+    pub fn guild_gone(&mut self) {
+        self.end(EndReason::GuildGone);
     }
 
     /// The next order, or nothing until the next fact or [`Self::deadline`].
@@ -304,10 +351,26 @@ impl Recovery {
 
     /// When to poll again though nothing has happened.
     pub fn deadline(&self) -> Option<Instant> {
-        match &self.state {
+        let parting = self.parting.as_ref().map(|(until, _)| *until);
+        let waiting = match &self.state {
             State::Pausing { until, .. } | State::Awaiting { until, .. } => Some(*until),
             _ => None,
+        };
+        parting.into_iter().chain(waiting).min()
+    }
+
+    /// Whether frames can be sent: also while only the websocket is being resumed.
+    pub fn is_live(&self) -> bool {
+        match &self.state {
+            State::Live | State::Resuming { .. } => true,
+            State::Pausing { then, .. } => matches!(then, Step::Resume { .. }),
+            _ => false,
         }
+    }
+
+    /// The channel of the voice session.
+    pub fn channel(&self) -> Option<ChannelId> {
+        self.credentials.as_ref().map(|credentials| credentials.channel)
     }
 
     /// Whether the call is over.
@@ -316,6 +379,9 @@ impl Recovery {
     }
 
     fn expire(&mut self, now: Instant) {
+        if self.parting.as_ref().is_some_and(|(until, _)| *until <= now) {
+            return self.silent();
+        }
         match self.state.clone() {
             State::Pausing { then: Step::Resume { tried }, .. } => match self.credentials.clone() {
                 Some(credentials) => {
@@ -410,6 +476,7 @@ impl Recovery {
     fn end(&mut self, reason: EndReason) {
         if self.state != State::Ended {
             self.state = State::Ended;
+            self.parting = None;
             self.orders.push_back(Action::Disconnect);
             self.orders.push_back(Action::End(reason));
         }
@@ -425,6 +492,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// How long after 4014 or 4022 the main gateway may take to say whether it was a move or a kick.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long five silence frames and Speaking 0 may take before the call leaves without them.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

@@ -79,6 +79,17 @@ pub struct Counts {
     pub codec_errors: u64,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.passed_through += other.passed_through;
+        self.underruns += other.underruns;
+        self.skipped += other.skipped;
+        self.over_credit += other.over_credit;
+        self.codec_errors += other.codec_errors;
+    }
+}
+
 /// The machine of one speaker.
 #[derive(Debug)]
 pub struct Playout {

@@ -1,0 +1,238 @@
+//! Bridge: between a bot's main gateway and its calls.
+
+use std::collections::HashMap;
+
+use actix::{Actor, Context, Handler, Message, Recipient, WeakRecipient};
+
+use super::{Alarm, Driven, manager::Plug, now};
+use crate::{
+    bridge::{
+        Action, JoinFailure, Rendezvous,
+        events::{UpdateVoiceState, VoiceServer, VoiceState},
+    },
+    gateway::session::Credentials,
+    id::{ChannelId, GuildId, UserId},
+};
+
+impl Message for UpdateVoiceState {
+    type Result = ();
+}
+
+/// **Your bot → VoiceManager → Bridge.** A VOICE_STATE_UPDATE, of any user.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct VoiceStateUpdate(pub VoiceState);
+
+/// **Your bot → VoiceManager → Bridge.** A VOICE_SERVER_UPDATE.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct VoiceServerUpdate(pub VoiceServer);
+
+/// **Your bot → VoiceManager → Bridge.** The main gateway began a new session (READY, not RESUMED): the bot is in no
+/// voice channel any more, and joins its channels again.
+///
+/// Optional: without it, the calls find out when Discord closes their connections.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SessionReplaced;
+
+/// **Your bot → VoiceManager → Bridge.** A GUILD_DELETE: the bot left the guild, or it is unavailable. Ends its call.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct GuildGone(pub GuildId);
+
+/// **Call → Bridge.** Be in this channel, and report to this call.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Seek {
+    pub(super) guild: GuildId,
+    pub(super) channel: ChannelId,
+    pub(super) call: WeakRecipient<FromBridge>,
+}
+
+/// **Call → Bridge.** The credentials are of no use any more: get fresh ones.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct SeekAgain(pub(super) GuildId);
+
+/// **Call → Bridge.** Leave the channel.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Leave(pub(super) GuildId);
+
+/// **Call → Bridge.** The call is over; nobody wants reports.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Forget(pub(super) GuildId);
+
+/// **Bridge → Call.** What the main gateway says.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum FromBridge {
+    Credentials(Credentials),
+    EndpointLost,
+    Moved(ChannelId),
+    Disconnected,
+    Failed(JoinFailure),
+    SessionReplaced,
+    GuildGone,
+}
+
+/// The actor over one [`Rendezvous`] per guild.
+pub(super) struct Bridge {
+    user: UserId,
+    gateway: Recipient<UpdateVoiceState>,
+    guilds: HashMap<GuildId, Guild>,
+    alarm: Alarm,
+}
+
+struct Guild {
+    rendezvous: Rendezvous,
+    call: WeakRecipient<FromBridge>,
+}
+
+impl Guild {
+    fn tell(&self, report: FromBridge) {
+        if let Some(call) = self.call.upgrade() {
+            call.do_send(report);
+        }
+    }
+}
+
+impl Bridge {
+    pub(super) fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
+        Self { user, gateway, guilds: HashMap::new(), alarm: Alarm::default() }
+    }
+
+    fn rendezvous(&mut self, guild: GuildId) -> Option<&mut Rendezvous> {
+        self.guilds.get_mut(&guild).map(|guild| &mut guild.rendezvous)
+    }
+
+    fn carry_out(&self, id: GuildId, action: Action) {
+        let Some(guild) = self.guilds.get(&id) else { return };
+        match action {
+            Action::UpdateVoiceState(channel) => {
+                // A bot that is gone answers nothing, which the deadline finds.
+                self.gateway.do_send(UpdateVoiceState { guild: id, channel, self_mute: false, self_deaf: false });
+            }
+            Action::Credentials(credentials) => guild.tell(FromBridge::Credentials(credentials)),
+            Action::EndpointLost => guild.tell(FromBridge::EndpointLost),
+            Action::Moved(channel) => guild.tell(FromBridge::Moved(channel)),
+            Action::Disconnected => guild.tell(FromBridge::Disconnected),
+            Action::Failed(failure) => guild.tell(FromBridge::Failed(failure)),
+        }
+    }
+}
+
+impl Driven for Bridge {
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        let guilds: Vec<GuildId> = self.guilds.keys().copied().collect();
+        for guild in guilds {
+            while let Some(action) = self.rendezvous(guild).and_then(|rendezvous| rendezvous.poll(now())) {
+                self.carry_out(guild, action);
+            }
+        }
+        self.alarm.set(self.guilds.values().filter_map(|guild| guild.rendezvous.deadline()).min(), ctx);
+    }
+}
+
+impl Actor for Bridge {
+    type Context = Context<Self>;
+}
+
+impl Handler<VoiceStateUpdate> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, VoiceStateUpdate(state): VoiceStateUpdate, ctx: &mut Context<Self>) {
+        if let Some(rendezvous) = state.guild.and_then(|guild| self.rendezvous(guild)) {
+            rendezvous.voice_state(&state, now());
+            self.drive(ctx);
+        }
+    }
+}
+
+impl Handler<VoiceServerUpdate> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, VoiceServerUpdate(server): VoiceServerUpdate, ctx: &mut Context<Self>) {
+        if let Some(rendezvous) = self.rendezvous(server.guild) {
+            rendezvous.voice_server(&server, now());
+            self.drive(ctx);
+        }
+    }
+}
+
+impl Handler<SessionReplaced> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: SessionReplaced, ctx: &mut Context<Self>) {
+        for guild in self.guilds.values_mut() {
+            guild.rendezvous.session_replaced(now());
+            guild.tell(FromBridge::SessionReplaced);
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<GuildGone> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, GuildGone(guild): GuildGone, _: &mut Context<Self>) {
+        if let Some(guild) = self.guilds.get(&guild) {
+            guild.tell(FromBridge::GuildGone);
+        }
+    }
+}
+
+impl Handler<Plug> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, Plug { user, gateway }: Plug, _: &mut Context<Self>) {
+        self.user = user;
+        self.gateway = gateway;
+    }
+}
+
+impl Handler<Seek> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, Seek { guild, channel, call }: Seek, ctx: &mut Context<Self>) {
+        let user = self.user;
+        let entry = self.guilds.entry(guild);
+        let known = entry.or_insert_with(|| Guild { rendezvous: Rendezvous::new(guild, user), call: call.clone() });
+        known.call = call;
+        known.rendezvous.join(channel, now());
+        self.drive(ctx);
+    }
+}
+
+impl Handler<SeekAgain> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, SeekAgain(guild): SeekAgain, ctx: &mut Context<Self>) {
+        if let Some(rendezvous) = self.rendezvous(guild) {
+            rendezvous.rejoin(now());
+            self.drive(ctx);
+        }
+    }
+}
+
+impl Handler<Leave> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, Leave(guild): Leave, ctx: &mut Context<Self>) {
+        if let Some(rendezvous) = self.rendezvous(guild) {
+            rendezvous.leave();
+            self.drive(ctx);
+        }
+    }
+}
+
+impl Handler<Forget> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, Forget(guild): Forget, ctx: &mut Context<Self>) {
+        self.guilds.remove(&guild);
+        self.drive(ctx);
+    }
+}

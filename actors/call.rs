@@ -1,0 +1,619 @@
+//! Call: one voice connection of one guild. Owns its gateway, transport and speaker, and replaces the dead.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::{
+    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture,
+    WeakRecipient,
+};
+use rustls::ClientConfig;
+use tokio::sync::oneshot;
+
+use super::{
+    Alarm, CallEvent, Driven, What,
+    bridge::{Bridge, Forget, FromBridge, Leave, Seek, SeekAgain},
+    config::{Config, Encryption},
+    gateway::{self, Close, Discovered, FromGateway, Gateway, Plan, Speaking},
+    manager::{SpeakError, VoiceManager},
+    metronome::Pace,
+    now,
+    speaker::{self, Asked, Bitrate, Connect, FromSpeaker, Hush, Speaker, SpeakingSent},
+    stats::CallStats,
+    transport::{self, FromTransport, Transport},
+};
+use crate::{
+    audio::{frame::FRAME, opus::EncoderSettings},
+    call::{Action, Cause, EndReason, Progress, Recovery},
+    gateway::{
+        payload::SpeakingFlags,
+        session::{Credentials, Start},
+    },
+    id::{ChannelId, GuildId, Ssrc},
+    speaker::{Phase, Playout, TrackEnd, TrackId},
+};
+
+/// **VoiceManager → Call.** Be in this channel; answered once the call can speak there, or is over.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Enter {
+    pub(super) channel: ChannelId,
+    pub(super) entered: oneshot::Sender<Result<(), EndReason>>,
+}
+
+/// **VoiceManager → Call.** Play this source.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Attach(pub(super) speaker::Attach);
+
+/// **VoiceManager → Call.** Say goodbye and end; answered with what the call has done.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Part {
+    pub(super) reason: EndReason,
+    pub(super) parted: Option<oneshot::Sender<CallStats>>,
+}
+
+/// **VoiceManager or CallHandle → Call.** Say what the call has done.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "CallStats")]
+pub(super) struct TellStats;
+
+/// **Call → VoiceManager.** The call with this number says something; when it ends, it is the last.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct FromCall {
+    pub(super) generation: u64,
+    pub(super) event: CallEvent,
+}
+
+/// One call, as the user holds it. Cheap to clone; the call goes on when it is dropped.
+#[derive(Clone, Debug)]
+pub struct CallHandle {
+    pub(super) guild: GuildId,
+    pub(super) call: Addr<Call>,
+    pub(super) manager: Addr<VoiceManager>,
+}
+
+impl CallHandle {
+    /// The guild of the call.
+    #[must_use]
+    pub fn guild(&self) -> GuildId {
+        self.guild
+    }
+
+    /// Plays something; see [`Speak`](super::Speak).
+    ///
+    /// # Errors
+    ///
+    /// When the call is over, or the file cannot be played.
+    pub async fn speak(&self, mut speak: super::Speak) -> Result<TrackId, SpeakError> {
+        speak.guild = self.guild;
+        self.manager.send(speak).await.unwrap_or(Err(SpeakError::NotJoined(self.guild)))
+    }
+
+    /// Stops one track, or all.
+    pub fn stop(&self, track: Option<TrackId>) {
+        self.call.do_send(Hush(track));
+    }
+
+    /// What the call has done so far; none once it is over.
+    pub async fn stats(&self) -> Option<CallStats> {
+        self.call.send(TellStats).await.ok()
+    }
+
+    /// Ends speech with silence, leaves the channel, and returns what the call has done; none if it was over.
+    pub async fn disconnect(&self) -> Option<CallStats> {
+        let (parted, done) = oneshot::channel();
+        self.call.do_send(Part { reason: EndReason::Left, parted: Some(parted) });
+        done.await.ok()
+    }
+}
+
+/// Where the media actors of a call run, and when within each 20 ms.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) arbiter: Option<ArbiterHandle>,
+    pub(super) calls: Arc<AtomicUsize>,
+    pub(super) epoch: Instant,
+    pub(super) slot: u32,
+}
+
+impl Place {
+    fn start<A: Actor<Context = Context<A>>>(&self, make: impl FnOnce() -> A + Send + 'static) -> Addr<A> {
+        match &self.arbiter {
+            Some(arbiter) => A::start_in_arbiter(arbiter, |_| make()),
+            None => A::create(|_| make()),
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        if self.arbiter.is_some() { Pace::Precise } else { Pace::Pausable }
+    }
+
+    /// Slots are taken so that any number of calls is spread evenly: each falls into the largest gap.
+    fn phase(&self) -> Phase {
+        let share = f64::from(self.slot.reverse_bits()) / f64::from(u32::MAX);
+        Phase { epoch: self.epoch, offset: FRAME.mul_f64(share.min(0.999)) }
+    }
+}
+
+/// What a call needs to know.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) guild: GuildId,
+    pub(super) generation: u64,
+    pub(super) bridge: Addr<Bridge>,
+    pub(super) place: Place,
+    pub(super) config: Arc<Config>,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) encoder: EncoderSettings,
+}
+
+/// The actor over [`Recovery`].
+pub struct Call {
+    terms: Terms,
+    manager: WeakRecipient<FromCall>,
+    recovery: Recovery,
+    gateway: Option<Addr<Gateway>>,
+    transport: Option<Addr<Transport>>,
+    speaker: Option<Addr<Speaker>>,
+    born: u64,
+    gateway_generation: u64,
+    transport_generation: u64,
+    speaker_generation: u64,
+    ssrc: Option<Ssrc>,
+    last_seq: Option<u16>,
+    speaking: SpeakingFlags,
+    stats: CallStats,
+    sessions: u64,
+    seeking: Option<ChannelId>,
+    entering: Vec<oneshot::Sender<Result<(), EndReason>>>,
+    parting: Vec<oneshot::Sender<CallStats>>,
+    ended: Option<EndReason>,
+    alarm: Alarm,
+}
+
+impl Call {
+    pub(super) fn new(terms: Terms, manager: WeakRecipient<FromCall>) -> Self {
+        terms.place.calls.fetch_add(1, Ordering::Relaxed);
+        Self {
+            terms,
+            manager,
+            recovery: Recovery::new(fastrand::f32()),
+            gateway: None,
+            transport: None,
+            speaker: None,
+            born: 0,
+            gateway_generation: 0,
+            transport_generation: 0,
+            speaker_generation: 0,
+            ssrc: None,
+            last_seq: None,
+            speaking: SpeakingFlags::NONE,
+            stats: CallStats::default(),
+            sessions: 0,
+            seeking: None,
+            entering: Vec::new(),
+            parting: Vec::new(),
+            ended: None,
+            alarm: Alarm::default(),
+        }
+    }
+
+    fn tell(&self, what: What) {
+        if let Some(manager) = self.manager.upgrade() {
+            let event = CallEvent { guild: self.terms.guild, what };
+            manager.do_send(FromCall { generation: self.terms.generation, event });
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Rejoin => self.terms.bridge.do_send(SeekAgain(self.terms.guild)),
+            Action::Leave => self.terms.bridge.do_send(Leave(self.terms.guild)),
+            Action::Identify(credentials) => self.identify(credentials, ctx),
+            Action::Resume(credentials) => self.resume(credentials, ctx),
+            Action::Disconnect => self.disconnect(),
+            Action::ReplaceSpeaker => self.start_speaker(ctx),
+            Action::Hush => self.hush(),
+            Action::Report(progress) => self.progress(progress),
+            Action::End(reason) => self.end(reason, ctx),
+        }
+    }
+
+    fn identify(&mut self, credentials: Credentials, ctx: &mut Context<Self>) {
+        self.disconnect();
+        self.ssrc = None;
+        self.last_seq = None;
+        let start = Start::Identify {
+            max_dave_protocol_version: self.terms.config.max_dave_protocol_version,
+            refused_modes: self.recovery.refused_modes().to_vec(),
+        };
+        self.start_gateway(credentials, start, ctx);
+    }
+
+    fn resume(&mut self, credentials: Credentials, ctx: &mut Context<Self>) {
+        let Some(ssrc) = self.ssrc else { return self.recovery.gateway_lost(Cause::Zombie, now()) };
+        let start = Start::Resume { seq_ack: self.last_seq, ssrc };
+        self.start_gateway(credentials, start, ctx);
+    }
+
+    fn start_gateway(&mut self, mut credentials: Credentials, start: Start, ctx: &mut Context<Self>) {
+        if let Encryption::None = self.terms.config.encryption {
+            credentials.endpoint = format!("ws://{}", credentials.endpoint);
+        }
+        self.gateway_generation = self.next_generation();
+        let plan = Plan {
+            generation: self.gateway_generation,
+            tls: Arc::clone(&self.terms.tls),
+            credentials,
+            start,
+            speaking: self.speaking,
+        };
+        let gateway = Gateway::new(plan, ctx.address().downgrade().recipient()).start();
+        if let Some(old) = self.gateway.replace(gateway) {
+            old.do_send(Close);
+        }
+    }
+
+    fn start_transport(&mut self, ssrc: Ssrc, server: std::net::SocketAddr, ctx: &mut Context<Self>) {
+        self.ssrc = Some(ssrc);
+        let generation = self.next_generation();
+        self.transport_generation = generation;
+        let owner = ctx.address().downgrade().recipient();
+        let transport = self.terms.place.start(move || Transport::new(generation, ssrc, server, owner));
+        if let Some(old) = self.transport.replace(transport) {
+            old.do_send(transport::Stop);
+        }
+    }
+
+    fn start_speaker(&mut self, ctx: &mut Context<Self>) {
+        let playout = match Playout::new(&self.terms.encoder, self.terms.place.phase()) {
+            Ok(playout) => playout,
+            Err(error) => return self.recovery.cannot_speak(error.to_string()),
+        };
+        let generation = self.next_generation();
+        self.speaker_generation = generation;
+        let (pace, owner) = (self.terms.place.pace(), ctx.address().downgrade().recipient());
+        let speaker = self.terms.place.start(move || Speaker::new(generation, playout, pace, owner));
+        speaker.do_send(Connect(self.voice_frames()));
+        self.speaker = Some(speaker);
+    }
+
+    /// Where frames go: nowhere unless the voice session is up.
+    fn voice_frames(&self) -> Option<Recipient<crate::speaker::VoiceFrame>> {
+        self.transport.clone().filter(|_| self.recovery.is_live()).map(Addr::recipient)
+    }
+
+    fn disconnect(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.do_send(Close);
+        }
+        if let Some(transport) = self.transport.take() {
+            transport.do_send(transport::Stop);
+        }
+        self.to_speaker(Connect(None));
+        self.speaking = SpeakingFlags::NONE;
+    }
+
+    fn hush(&mut self) {
+        self.to_speaker(Hush(None));
+        if self.speaking.is_empty() {
+            self.recovery.silent();
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Connected => {
+                self.stats.reconnects = self.sessions;
+                self.sessions += 1;
+                self.to_speaker(Connect(self.voice_frames()));
+                self.seeking = None;
+                for entered in self.entering.drain(..) {
+                    // Whoever asked no longer waits.
+                    let _ = entered.send(Ok(()));
+                }
+            }
+            Progress::Resumed => {
+                self.stats.resumes += 1;
+                self.acknowledge_speaking();
+            }
+            Progress::Resuming(_) | Progress::Reconnecting(_) => {}
+        }
+        self.tell(What::Connection(progress));
+    }
+
+    fn say_speaking(&mut self, flags: SpeakingFlags) {
+        self.speaking = flags;
+        if let Some(gateway) = &self.gateway {
+            gateway.do_send(Speaking(flags));
+        }
+    }
+
+    /// The voice gateway knows what the speaker ordered about speaking.
+    fn acknowledge_speaking(&mut self) {
+        if self.speaking.is_empty() {
+            self.recovery.silent();
+        } else {
+            self.to_speaker(SpeakingSent);
+        }
+    }
+
+    fn to_speaker<M: Message<Result = ()> + Send + 'static>(&self, message: M)
+    where
+        Speaker: Handler<M>,
+    {
+        if let Some(speaker) = &self.speaker {
+            speaker.do_send(message);
+        }
+    }
+
+    fn next_generation(&mut self) -> u64 {
+        self.born += 1;
+        self.born
+    }
+
+    fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
+        for entered in self.entering.drain(..) {
+            let _ = entered.send(Err(reason.clone()));
+        }
+        self.ended = Some(reason);
+        self.to_speaker(speaker::Stop);
+        ctx.run_later(LAST_WORDS, |call, ctx| call.conclude(ctx));
+    }
+
+    /// Stops, once the last counts of the children are in.
+    fn conclude(&mut self, ctx: &mut Context<Self>) {
+        let Some(reason) = self.ended.take() else { return };
+        for parted in self.parting.drain(..) {
+            let _ = parted.send(self.stats.clone());
+        }
+        self.terms.bridge.do_send(Forget(self.terms.guild));
+        self.tell(What::Ended(reason));
+        ctx.stop();
+    }
+}
+
+impl Driven for Call {
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        while let Some(action) = self.recovery.poll(now()) {
+            self.carry_out(action, ctx);
+        }
+        self.alarm.set(self.recovery.deadline(), ctx);
+    }
+}
+
+impl Actor for Call {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.start_speaker(ctx);
+        self.drive(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.terms.place.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Handler<Enter> for Call {
+    type Result = ();
+
+    fn handle(&mut self, Enter { channel, entered }: Enter, ctx: &mut Context<Self>) {
+        if self.recovery.is_ended() {
+            // The asker finds its channel closed, and asks the manager again.
+            return;
+        }
+        if self.recovery.is_live() && self.recovery.channel() == Some(channel) {
+            let _ = entered.send(Ok(()));
+            return;
+        }
+        self.entering.push(entered);
+        if self.seeking.replace(channel) == Some(channel) {
+            return;
+        }
+        let call = ctx.address().downgrade().recipient();
+        self.terms.bridge.do_send(Seek { guild: self.terms.guild, channel, call });
+    }
+}
+
+impl Handler<FromBridge> for Call {
+    type Result = ();
+
+    fn handle(&mut self, report: FromBridge, ctx: &mut Context<Self>) {
+        match report {
+            FromBridge::Credentials(credentials) => self.recovery.credentials(credentials),
+            FromBridge::EndpointLost => self.recovery.endpoint_lost(),
+            FromBridge::Moved(channel) => {
+                self.recovery.moved(channel);
+                self.tell(What::Moved(channel));
+            }
+            FromBridge::Disconnected => self.recovery.disconnected(),
+            FromBridge::Failed(failure) => self.recovery.join_failed(failure, now()),
+            FromBridge::SessionReplaced => self.recovery.session_replaced(),
+            FromBridge::GuildGone => self.recovery.guild_gone(),
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<FromGateway> for Call {
+    type Result = ();
+
+    fn handle(&mut self, FromGateway { generation, report }: FromGateway, ctx: &mut Context<Self>) {
+        use gateway::Report;
+        if generation != self.gateway_generation || self.gateway.is_none() {
+            return;
+        }
+        match report {
+            Report::Ready { ssrc, server, modes } => {
+                self.recovery.offered(&modes);
+                self.start_transport(ssrc, server, ctx);
+            }
+            Report::Established(description) => {
+                if let Some(transport) = &self.transport {
+                    transport.do_send(description);
+                }
+            }
+            Report::Resumed => self.recovery.resumed(),
+            Report::SpeakingSent => self.acknowledge_speaking(),
+            Report::Speaking { user, ssrc, flags } => self.tell(What::Speaking { user, ssrc, flags }),
+            Report::ClientsConnect(users) => self.tell(What::ClientsConnected(users)),
+            Report::ClientDisconnect(user) => self.tell(What::ClientDisconnected(user)),
+            #[cfg(feature = "dave")]
+            Report::Dave(_) => {}
+            Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
+            Report::Exited { cause, last_seq, malformed } => {
+                self.gateway = None;
+                self.last_seq = last_seq.or(self.last_seq);
+                self.stats.malformed += malformed;
+                self.recovery.gateway_lost(cause, now());
+            }
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<FromTransport> for Call {
+    type Result = ();
+
+    fn handle(&mut self, FromTransport { generation, report }: FromTransport, ctx: &mut Context<Self>) {
+        use transport::Report;
+        let current = generation == self.transport_generation;
+        match report {
+            Report::Discovered(address) if current => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.do_send(Discovered(address));
+                }
+            }
+            Report::Opened if current => self.recovery.established(),
+            Report::Exited { cause, stats } => {
+                self.stats.add(&stats);
+                if let (true, Some(cause)) = (current, cause) {
+                    self.transport = None;
+                    self.recovery.transport_lost(cause, now());
+                }
+            }
+            Report::Discovered(_) | Report::Opened => {}
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<FromSpeaker> for Call {
+    type Result = ();
+
+    fn handle(&mut self, FromSpeaker { generation, report }: FromSpeaker, ctx: &mut Context<Self>) {
+        use speaker::Report;
+        if generation != self.speaker_generation {
+            return;
+        }
+        match report {
+            Report::Speaking(flags) => self.say_speaking(flags),
+            Report::Started(track) => self.tell(What::TrackStarted(track)),
+            Report::Stalled(track) => self.tell(What::TrackStalled(track)),
+            Report::Ended(track, end) => self.tell(What::TrackEnded(track, end)),
+            Report::Exited { asked, tracks, counts } => {
+                self.stats.speaker += counts;
+                let end = if asked == Asked::Yes { TrackEnd::Stopped } else { TrackEnd::SpeakerLost };
+                for track in tracks {
+                    self.tell(What::TrackEnded(track, end.clone()));
+                }
+                self.speaker = None;
+                match asked {
+                    // The transport was asked before the speaker, and on the same arbiter.
+                    Asked::Yes => return self.conclude(ctx),
+                    Asked::No => {
+                        self.say_speaking(SpeakingFlags::NONE);
+                        self.recovery.speaker_lost(now());
+                    }
+                }
+            }
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Attach> for Call {
+    type Result = ();
+
+    fn handle(&mut self, Attach(attach): Attach, _: &mut Context<Self>) {
+        self.to_speaker(attach);
+    }
+}
+
+impl Handler<Hush> for Call {
+    type Result = ();
+
+    fn handle(&mut self, hush: Hush, _: &mut Context<Self>) {
+        self.to_speaker(hush);
+    }
+}
+
+impl Handler<Bitrate> for Call {
+    type Result = ();
+
+    fn handle(&mut self, Bitrate(bitrate): Bitrate, _: &mut Context<Self>) {
+        self.terms.encoder.bitrate = bitrate;
+        self.to_speaker(Bitrate(bitrate));
+    }
+}
+
+impl Handler<Part> for Call {
+    type Result = ();
+
+    fn handle(&mut self, Part { reason, parted }: Part, ctx: &mut Context<Self>) {
+        self.parting.extend(parted);
+        self.recovery.leave(reason, now());
+        self.drive(ctx);
+    }
+}
+
+impl Handler<TellStats> for Call {
+    type Result = ResponseFuture<CallStats>;
+
+    fn handle(&mut self, _: TellStats, _: &mut Context<Self>) -> Self::Result {
+        let (transport, speaker) = (self.transport.clone(), self.speaker.clone());
+        let mut stats = self.stats.clone();
+        Box::pin(async move {
+            if let Some(transport) = transport
+                && let Ok(now) = transport.send(transport::TellStats).await
+            {
+                stats.add(&now);
+            }
+            if let Some(speaker) = speaker
+                && let Ok(counts) = speaker.send(speaker::TellCounts).await
+            {
+                stats.speaker += counts;
+            }
+            stats
+        })
+    }
+}
+
+/// How long the children may take to tell what they have done.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+
+#[cfg(feature = "faults")]
+impl Handler<super::fault::Panic> for Call {
+    type Result = ();
+
+    fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
+        use super::fault::{PanicNow, Victim};
+        let (gateway, transport, speaker) = (self.gateway.as_ref(), self.transport.as_ref(), self.speaker.as_ref());
+        match fault.victim {
+            Victim::Gateway => gateway.into_iter().for_each(|gateway| gateway.do_send(PanicNow)),
+            Victim::Heartbeater => gateway.into_iter().for_each(|gateway| gateway.do_send(fault)),
+            Victim::Transport => transport.into_iter().for_each(|transport| transport.do_send(PanicNow)),
+            Victim::Speaker => speaker.into_iter().for_each(|speaker| speaker.do_send(PanicNow)),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Faults: makes an actor panic on purpose, so that a test can see what survives. Only with the feature `faults`.
+
+use actix::{Actor, Context, Handler, Message};
+
+use super::{gateway::Gateway, heartbeat::Heartbeater, speaker::Speaker, transport::Transport};
+use crate::id::GuildId;
+
+/// **A test → VoiceManager → Call.** Panic in this actor of the guild's call.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Panic {
+    /// The guild of the call.
+    pub guild: GuildId,
+    /// Which of its actors.
+    pub victim: Victim,
+}
+
+/// An actor of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Victim {
+    /// The websocket.
+    Gateway,
+    /// The heartbeats of the websocket.
+    Heartbeater,
+    /// The UDP socket.
+    Transport,
+    /// The mixer and encoder.
+    Speaker,
+}
+
+/// **Parent → child.** Panic.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct PanicNow;
+
+/// An actor that can be made to panic.
+trait Mortal: Actor<Context = Context<Self>> {}
+
+impl Mortal for Gateway {}
+impl Mortal for Heartbeater {}
+impl Mortal for Speaker {}
+impl Mortal for Transport {}
+
+impl<A: Mortal> Handler<PanicNow> for A {
+    type Result = ();
+
+    fn handle(&mut self, _: PanicNow, _: &mut Context<Self>) {
+        panic!("a test made {} panic", std::any::type_name::<A>());
+    }
+}

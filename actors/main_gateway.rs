@@ -1,0 +1,225 @@
+//! MainGateway: a connection to Discord's main gateway, for bots that have none of their own.
+
+use std::sync::Arc;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle,
+    StreamHandler, WrapFuture,
+};
+use rustls::ClientConfig;
+
+use super::{
+    Alarm, Config, Driven, UpdateVoiceState,
+    bridge::{GuildGone, SessionReplaced, VoiceServerUpdate, VoiceStateUpdate},
+    manager::{ChannelBitrate, Plug, VoiceManager},
+    now,
+    websocket::{self, Incoming, Reader, Writer},
+};
+pub use crate::main_gateway::{Dispatch, Loss, MainGatewayError};
+use crate::{
+    gateway::payload::Outgoing,
+    id::Token,
+    main_gateway::{Action, DISCORD, Shard},
+};
+
+/// **MainGateway → your actor.** What happens on the main gateway.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub enum MainGatewayEvent {
+    /// An event that concerns voice.
+    Dispatch(Dispatch),
+    /// The connection was lost; another is tried soon.
+    Reconnecting(Loss),
+    /// Why the connection could not be opened; another is tried soon.
+    Unreachable(String),
+    /// Discord refuses the bot; the actor stops.
+    Refused(MainGatewayError),
+}
+
+/// **Your bot → MainGateway.** End the session; the bot leaves all voice channels.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Logout;
+
+/// The actor over [`Shard`]. It plugs itself into the manager once Discord has said who the bot is.
+pub struct MainGateway {
+    shard: Shard,
+    tls: Arc<ClientConfig>,
+    manager: Addr<VoiceManager>,
+    listener: Option<Recipient<MainGatewayEvent>>,
+    writer: Option<Writer>,
+    input: Option<SpawnHandle>,
+    sessions: u64,
+    alarm: Alarm,
+}
+
+impl MainGateway {
+    /// A bot with this token on Discord's own gateway.
+    #[must_use]
+    pub fn new(token: Token, config: &Config, manager: Addr<VoiceManager>) -> Self {
+        Self::at(DISCORD, token, config, manager)
+    }
+
+    /// A bot on another server, `ws://host:port` or `wss://host:port`.
+    #[must_use]
+    pub fn at(url: &str, token: Token, config: &Config, manager: Addr<VoiceManager>) -> Self {
+        Self {
+            shard: Shard::new(token, url, fastrand::u64(..), now()),
+            tls: config.tls(),
+            manager,
+            listener: None,
+            writer: None,
+            input: None,
+            sessions: 0,
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// Tells this actor what happens.
+    #[must_use]
+    pub fn listener(self, listener: Recipient<MainGatewayEvent>) -> Self {
+        Self { listener: Some(listener), ..self }
+    }
+
+    fn tell(&self, event: MainGatewayEvent) {
+        if let Some(listener) = &self.listener {
+            listener.do_send(event);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Connect { url } => self.connect(url, ctx),
+            Action::Send(text) => {
+                let stuck = self.writer.as_ref().is_some_and(|writer| writer.send(Outgoing::Text(text)).is_err());
+                if stuck {
+                    self.hang_up(ctx);
+                    self.shard.closed(None, now());
+                }
+            }
+            Action::Close(code) => {
+                if let Some(writer) = self.writer.take() {
+                    writer.close(code);
+                }
+                self.hang_up(ctx);
+            }
+            Action::Dispatch(dispatch) => self.dispatch(dispatch, ctx),
+            Action::Reconnecting { why, .. } => self.tell(MainGatewayEvent::Reconnecting(why)),
+            Action::Fail(error) => {
+                self.tell(MainGatewayEvent::Refused(error));
+                ctx.stop();
+            }
+        }
+    }
+
+    fn connect(&mut self, url: String, ctx: &mut Context<Self>) {
+        self.hang_up(ctx);
+        let opening = websocket::open(url, Arc::clone(&self.tls)).into_actor(self);
+        self.input = Some(ctx.spawn(opening.map(|opened, gateway, ctx| gateway.opened(opened, ctx))));
+    }
+
+    fn opened(&mut self, opened: Result<(Writer, Reader), String>, ctx: &mut Context<Self>) {
+        match opened {
+            Ok((writer, reader)) => {
+                self.writer = Some(writer);
+                self.input = Some(ctx.add_stream(reader));
+                self.shard.opened(now());
+            }
+            Err(error) => {
+                self.input = None;
+                self.tell(MainGatewayEvent::Unreachable(error));
+                self.shard.closed(None, now());
+            }
+        }
+        self.drive(ctx);
+    }
+
+    fn hang_up(&mut self, ctx: &mut Context<Self>) {
+        self.writer = None;
+        if let Some(input) = self.input.take() {
+            ctx.cancel_future(input);
+        }
+    }
+
+    fn dispatch(&mut self, dispatch: Dispatch, ctx: &mut Context<Self>) {
+        self.tell(MainGatewayEvent::Dispatch(dispatch.clone()));
+        match dispatch {
+            Dispatch::Ready { user, .. } => {
+                self.manager.do_send(Plug { user, gateway: ctx.address().recipient() });
+                if self.sessions > 0 {
+                    self.manager.do_send(SessionReplaced);
+                }
+                self.sessions += 1;
+            }
+            Dispatch::VoiceStateUpdate(state) => self.manager.do_send(VoiceStateUpdate(state)),
+            Dispatch::VoiceServerUpdate(server) => self.manager.do_send(VoiceServerUpdate(server)),
+            Dispatch::ChannelBitrate { channel, bitrate } => self.manager.do_send(ChannelBitrate { channel, bitrate }),
+            Dispatch::GuildGone(guild) => self.manager.do_send(GuildGone(guild)),
+            Dispatch::GuildAvailable { voice_channels, .. } => {
+                for (channel, bitrate) in voice_channels {
+                    if let Some(bitrate) = bitrate {
+                        self.manager.do_send(ChannelBitrate { channel, bitrate });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Driven for MainGateway {
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        while let Some(action) = self.shard.poll(now()) {
+            self.carry_out(action, ctx);
+        }
+        self.alarm.set(self.shard.deadline(), ctx);
+    }
+}
+
+impl Actor for MainGateway {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.drive(ctx);
+    }
+}
+
+impl StreamHandler<Incoming> for MainGateway {
+    fn handle(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
+        match incoming {
+            Incoming::Text(text) => self.shard.text(&text, now()),
+            Incoming::Binary(_) => {}
+            Incoming::Closed(code) => {
+                self.writer = None;
+                self.shard.closed(code, now());
+            }
+            Incoming::Lost(_) => {
+                self.writer = None;
+                self.shard.closed(None, now());
+            }
+        }
+        self.drive(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<UpdateVoiceState> for MainGateway {
+    type Result = ();
+
+    fn handle(&mut self, update: UpdateVoiceState, ctx: &mut Context<Self>) {
+        self.shard.update_voice_state(update);
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Logout> for MainGateway {
+    type Result = ();
+
+    fn handle(&mut self, _: Logout, ctx: &mut Context<Self>) {
+        self.shard.stop();
+        self.drive(ctx);
+        ctx.stop();
+    }
+}

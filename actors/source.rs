@@ -1,0 +1,302 @@
+//! Source: where audio comes from. Any actor that handles [`Demand`] is one.
+//!
+//! A source is asked for frames by [`Demand`] and answers through the [`Supplier`] in it, at once or later: five
+//! frames when a track starts, one more for each that was taken. [`Player`] runs an ordinary
+//! [`Source`](crate::source::Source); [`Pusher`] takes Opus packets from anywhere.
+
+use std::any::Any;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinError,
+};
+
+use crate::{
+    audio::{
+        frame::{FRAME, Frame},
+        opus,
+    },
+    source::Source,
+    speaker::{TrackEnd, TrackId},
+};
+
+/// **Speaker → Source.** Supply so many more frames.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct Demand {
+    /// How many frames may be supplied on top of those asked for before.
+    pub frames: usize,
+    /// Where they go.
+    pub supplier: Supplier,
+}
+
+/// **Source → Speaker.** A frame, or the end.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Supply {
+    pub(super) track: TrackId,
+    pub(super) what: Supplied,
+}
+
+#[derive(Clone)]
+pub(super) enum Supplied {
+    Frame(Frame),
+    End(TrackEnd),
+}
+
+/// Takes the frames of one track.
+#[derive(Clone)]
+pub struct Supplier {
+    track: TrackId,
+    to: Recipient<Supply>,
+    listening: watch::Receiver<()>,
+}
+
+impl Demand {
+    pub(super) fn new(frames: usize, supplier: Supplier) -> Self {
+        Self { frames, supplier }
+    }
+}
+
+impl Supplier {
+    /// `listening` closes when the track is over.
+    pub(super) fn new(track: TrackId, to: Recipient<Supply>, listening: watch::Receiver<()>) -> Self {
+        Self { track, to, listening }
+    }
+
+    /// The track that the frames are for.
+    #[must_use]
+    pub fn track(&self) -> TrackId {
+        self.track
+    }
+
+    /// Whether the track is over, so that nothing supplied will be played.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.listening.has_changed().is_err()
+    }
+
+    /// Waits until the track is over.
+    pub async fn over(&self) {
+        // Nothing is ever sent: the only change is the end.
+        let _ = self.listening.clone().changed().await;
+    }
+
+    /// Supplies 20 ms; more than was asked for is dropped and counted.
+    pub fn supply(&self, frame: Frame) {
+        self.send(Supplied::Frame(frame));
+    }
+
+    /// Says that there are no more frames.
+    pub fn finish(&self) {
+        self.end(TrackEnd::Finished);
+    }
+
+    /// Says that something went wrong; the track ends after what was supplied.
+    pub fn fail(&self, why: impl ToString) {
+        self.end(TrackEnd::Failed(why.to_string()));
+    }
+
+    fn end(&self, end: TrackEnd) {
+        self.send(Supplied::End(end));
+    }
+
+    /// Once the speaker is gone there is nobody to miss the frame.
+    fn send(&self, what: Supplied) {
+        self.to.do_send(Supply { track: self.track, what });
+    }
+}
+
+/// Runs a [`Source`] on a thread of its own while it works, so that one that blocks or panics harms nobody.
+pub struct Player<S> {
+    source: Option<S>,
+    owed: usize,
+    supplier: Option<Supplier>,
+}
+
+impl<S: Source> Player<S> {
+    /// A player of this source; start it, and attach its address.
+    pub fn new(source: S) -> Self {
+        Self { source: Some(source), owed: 0, supplier: None }
+    }
+
+    fn pull(&mut self, ctx: &mut Context<Self>) {
+        let Some(supplier) = self.supplier.clone().filter(|_| self.owed > 0) else { return };
+        let Some(source) = self.source.take() else { return };
+        let frames = std::mem::take(&mut self.owed);
+        let pulling = actix_rt::task::spawn_blocking(move || pull(source, frames, &supplier));
+        ctx.spawn(pulling.into_actor(self).map(|pulled, player, ctx| player.pulled(pulled, ctx)));
+    }
+
+    fn pulled(&mut self, pulled: Result<Option<S>, JoinError>, ctx: &mut Context<Self>) {
+        match pulled {
+            Ok(Some(source)) => {
+                self.source = Some(source);
+                self.pull(ctx);
+            }
+            Ok(None) => ctx.stop(),
+            Err(error) => {
+                if let (Some(supplier), Ok(panic)) = (&self.supplier, error.try_into_panic()) {
+                    supplier.end(TrackEnd::Panicked(describe(&*panic)));
+                }
+                ctx.stop();
+            }
+        }
+    }
+}
+
+/// Supplies frames from the source, and gives it back unless it has ended.
+fn pull<S: Source>(mut source: S, frames: usize, supplier: &Supplier) -> Option<S> {
+    for _ in 0..frames {
+        match source.next_frame() {
+            Ok(Some(frame)) => supplier.supply(frame),
+            Ok(None) => {
+                supplier.finish();
+                return None;
+            }
+            Err(error) => {
+                supplier.fail(error);
+                return None;
+            }
+        }
+    }
+    Some(source)
+}
+
+fn describe(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}
+
+impl<S: Source + Unpin> Actor for Player<S> {
+    type Context = Context<Self>;
+}
+
+impl<S: Source + Unpin> Handler<Demand> for Player<S> {
+    type Result = ();
+
+    fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
+        self.owed += demand.frames;
+        self.supplier = Some(demand.supplier);
+        self.pull(ctx);
+    }
+}
+
+/// Takes Opus packets of 20 ms from an application that has its own, and paces them; dropped, it ends the track.
+#[derive(Clone, Debug)]
+pub struct Pusher(mpsc::Sender<Bytes>);
+
+/// Why a packet was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The track is over.
+    #[error("the track is over")]
+    Over,
+    /// As many packets as fit are waiting; wait with [`Pusher::push`], or drop it.
+    #[error("{AHEAD} packets are waiting to be played")]
+    Full,
+    /// Not an Opus packet of 20 ms.
+    #[error("not an Opus packet of 20 ms: {0}")]
+    NotOpus(String),
+}
+
+/// The source at the other end of a [`Pusher`].
+pub struct Pushed {
+    packets: Option<mpsc::Receiver<Bytes>>,
+    owed: usize,
+    supplier: Option<Supplier>,
+}
+
+impl Pusher {
+    /// A pusher, and the source to be started and spoken.
+    #[must_use]
+    pub fn new() -> (Self, Pushed) {
+        let (sender, packets) = mpsc::channel(AHEAD);
+        (Self(sender), Pushed { packets: Some(packets), owed: 0, supplier: None })
+    }
+
+    /// Hands over a packet, as soon as there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Over`] and [`PushError::NotOpus`].
+    pub async fn push(&self, packet: Bytes) -> Result<(), PushError> {
+        check(&packet)?;
+        self.0.send(packet).await.map_err(|_| PushError::Over)
+    }
+
+    /// Hands over a packet if there is room for it now.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Full`] too.
+    pub fn try_push(&self, packet: Bytes) -> Result<(), PushError> {
+        check(&packet)?;
+        self.0.try_send(packet).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => PushError::Full,
+            mpsc::error::TrySendError::Closed(_) => PushError::Over,
+        })
+    }
+}
+
+fn check(packet: &[u8]) -> Result<(), PushError> {
+    match opus::duration(packet) {
+        Ok(FRAME) => Ok(()),
+        Ok(other) => Err(PushError::NotOpus(format!("it lasts {other:?}"))),
+        Err(error) => Err(PushError::NotOpus(error.to_string())),
+    }
+}
+
+impl Pushed {
+    fn pull(&mut self, ctx: &mut Context<Self>) {
+        let Some(supplier) = self.supplier.clone().filter(|_| self.owed > 0) else { return };
+        let Some(packets) = self.packets.take() else { return };
+        let frames = std::mem::take(&mut self.owed);
+        let passing = pass(packets, frames, supplier).into_actor(self);
+        ctx.spawn(passing.map(|packets, pushed, ctx| match packets {
+            Some(packets) => {
+                pushed.packets = Some(packets);
+                pushed.pull(ctx);
+            }
+            None => ctx.stop(),
+        }));
+    }
+}
+
+/// Passes packets on as they come, and gives the queue back unless it has ended.
+async fn pass(mut packets: mpsc::Receiver<Bytes>, frames: usize, supplier: Supplier) -> Option<mpsc::Receiver<Bytes>> {
+    for _ in 0..frames {
+        let packet = tokio::select! {
+            packet = packets.recv() => packet,
+            () = supplier.over() => return None,
+        };
+        match packet {
+            Some(packet) => supplier.supply(Frame::Opus(packet)),
+            None => {
+                supplier.finish();
+                return None;
+            }
+        }
+    }
+    Some(packets)
+}
+
+impl Actor for Pushed {
+    type Context = Context<Self>;
+}
+
+impl Handler<Demand> for Pushed {
+    type Result = ();
+
+    fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
+        self.owed += demand.frames;
+        self.supplier = Some(demand.supplier);
+        self.pull(ctx);
+    }
+}
+
+/// Packets that may wait in a pusher, besides the five that the speaker holds.
+const AHEAD: usize = 5;

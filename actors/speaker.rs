@@ -1,0 +1,259 @@
+//! Speaker: sends a frame every 20 ms, from the sources that are attached to it.
+
+use std::collections::HashMap;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, StreamHandler, WeakRecipient};
+use tokio::sync::watch;
+
+use super::{
+    Demand, Supplier,
+    metronome::{Baton, Pace, Tick, ticks},
+    now,
+    source::{Supplied, Supply},
+};
+use crate::{
+    gateway::payload::SpeakingFlags,
+    speaker::{Action, Counts, Playout, TrackEnd, TrackId, VoiceFrame},
+};
+
+/// **Call → Speaker.** Play this source.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Attach {
+    pub(super) track: TrackId,
+    pub(super) source: Recipient<Demand>,
+    pub(super) flags: SpeakingFlags,
+    pub(super) volume: f32,
+}
+
+/// **Call → Speaker.** Stop one track, or all.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Hush(pub(super) Option<TrackId>);
+
+/// **Call → Speaker.** Frames may flow to this transport; with none, tracks wait.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Connect(pub(super) Option<Recipient<VoiceFrame>>);
+
+/// **Call → Speaker.** What was ordered about speaking has been sent.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct SpeakingSent;
+
+/// **Call → Speaker.** Encode with this many bits per second.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Bitrate(pub(super) u32);
+
+/// **Call → Speaker.** Say what was played.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Counts")]
+pub(super) struct TellCounts;
+
+/// **Call → Speaker.** Stop.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+/// **Speaker → Call.** What the speaker with this number says.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct FromSpeaker {
+    pub(super) generation: u64,
+    pub(super) report: Report,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Report {
+    Speaking(SpeakingFlags),
+    Started(TrackId),
+    Stalled(TrackId),
+    Ended(TrackId, TrackEnd),
+    /// The speaker is no more, and these tracks with it.
+    Exited { asked: Asked, tracks: Vec<TrackId>, counts: Counts },
+}
+
+/// Whether an actor was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    No,
+    Yes,
+}
+
+/// The actor over [`Playout`].
+pub(super) struct Speaker {
+    generation: u64,
+    playout: Playout,
+    sources: HashMap<TrackId, Sourced>,
+    transport: Option<Recipient<VoiceFrame>>,
+    owner: WeakRecipient<FromSpeaker>,
+    pace: Pace,
+    baton: Option<Baton>,
+    asked: Asked,
+}
+
+/// A source, and the sign by which it sees that its track is over.
+struct Sourced {
+    source: Recipient<Demand>,
+    listening: watch::Sender<()>,
+}
+
+impl Speaker {
+    pub(super) fn new(generation: u64, playout: Playout, pace: Pace, owner: WeakRecipient<FromSpeaker>) -> Self {
+        Self {
+            generation,
+            playout,
+            sources: HashMap::new(),
+            transport: None,
+            owner,
+            pace,
+            baton: None,
+            asked: Asked::No,
+        }
+    }
+
+    fn report(&self, report: Report) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.do_send(FromSpeaker { generation: self.generation, report });
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Demand(track, frames) => self.demand(track, frames, ctx),
+            Action::Probe(track) => self.demand(track, 0, ctx),
+            Action::Voice(frame) => {
+                if let Some(transport) = &self.transport {
+                    transport.do_send(frame);
+                }
+            }
+            Action::Speaking(flags) => self.report(Report::Speaking(flags)),
+            Action::Started(track) => self.report(Report::Started(track)),
+            Action::Stalled(track) => self.report(Report::Stalled(track)),
+            Action::Ended(track, end) => {
+                self.sources.remove(&track);
+                self.report(Report::Ended(track, end));
+            }
+        }
+    }
+
+    /// Asks the source for frames, and notices when it is gone.
+    fn demand(&mut self, track: TrackId, frames: usize, ctx: &mut Context<Self>) {
+        let Some(Sourced { source, listening }) = self.sources.get(&track) else { return };
+        if !source.connected() {
+            self.playout.source_lost(track, now());
+        } else if frames > 0 {
+            source.do_send(Demand::new(frames, Supplier::new(track, ctx.address().recipient(), listening.subscribe())));
+        }
+    }
+
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        while let Some(action) = self.playout.poll(now()) {
+            self.carry_out(action, ctx);
+        }
+        if let Some(baton) = &self.baton {
+            baton.set(self.playout.deadline());
+        }
+    }
+}
+
+impl Actor for Speaker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let (baton, ticks) = ticks(self.pace);
+        self.baton = Some(baton);
+        ctx.add_stream(ticks);
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        let tracks = self.sources.keys().copied().collect();
+        self.report(Report::Exited { asked: self.asked, tracks, counts: self.playout.counts() });
+    }
+}
+
+impl StreamHandler<Tick> for Speaker {
+    fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Attach> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, attach: Attach, ctx: &mut Context<Self>) {
+        self.sources.insert(attach.track, Sourced { source: attach.source, listening: watch::Sender::new(()) });
+        self.playout.attach(attach.track, attach.flags, attach.volume);
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Supply> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, Supply { track, what }: Supply, ctx: &mut Context<Self>) {
+        match what {
+            Supplied::Frame(frame) => self.playout.supply(track, frame, now()),
+            Supplied::End(end) => self.playout.finish(track, end, now()),
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Hush> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, Hush(which): Hush, ctx: &mut Context<Self>) {
+        self.playout.stop(which, now());
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Connect> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, Connect(transport): Connect, ctx: &mut Context<Self>) {
+        match &transport {
+            Some(_) => self.playout.link_up(now()),
+            None => self.playout.link_down(),
+        }
+        self.transport = transport;
+        self.drive(ctx);
+    }
+}
+
+impl Handler<SpeakingSent> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, _: SpeakingSent, ctx: &mut Context<Self>) {
+        self.playout.speaking_sent(now());
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Bitrate> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, Bitrate(bitrate): Bitrate, _: &mut Context<Self>) {
+        // What libopus does not take leaves the bitrate as it was.
+        let _ = self.playout.set_bitrate(bitrate);
+    }
+}
+
+impl Handler<TellCounts> for Speaker {
+    type Result = MessageResult<TellCounts>;
+
+    fn handle(&mut self, _: TellCounts, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.playout.counts())
+    }
+}
+
+impl Handler<Stop> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        self.asked = Asked::Yes;
+        ctx.stop();
+    }
+}

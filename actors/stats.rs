@@ -1,0 +1,120 @@
+//! Stats: what a call has sent and received, and how late.
+
+use std::{fmt, time::Duration};
+
+use hdrhistogram::Histogram;
+
+use super::transport::LONGEST_LATENESS;
+use crate::{speaker, transport};
+
+/// What a call has done since it was joined, over all its voice sessions.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CallStats {
+    /// Voice packets sent.
+    pub packets: u64,
+    /// Bytes of those packets, from the RTP header on.
+    pub bytes: u64,
+    /// How often the voice session was resumed.
+    pub resumes: u64,
+    /// How often a new voice session was made after the first.
+    pub reconnects: u64,
+    /// Websocket messages that could not be understood.
+    pub malformed: u64,
+    /// The round trip of the last heartbeat.
+    pub gateway_round_trip: Option<Duration>,
+    /// What was played.
+    pub speaker: speaker::Counts,
+    /// What the UDP side saw.
+    pub transport: TransportStats,
+}
+
+/// What went through the UDP sockets of a call.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TransportStats {
+    /// Datagrams by kind, and why others were ignored.
+    pub counts: transport::Counts,
+    /// Datagrams that the system did not take.
+    pub unsent: u64,
+    /// Errors that the system reported about datagrams sent earlier.
+    pub refused: u64,
+    /// The round trip of the last keepalive.
+    pub round_trip: Option<Duration>,
+    /// The transport encryption mode in use.
+    pub mode: Option<String>,
+    /// How long after its due time each packet was handed to the system.
+    pub lateness: Lateness,
+}
+
+/// A histogram of delays.
+#[derive(Clone)]
+pub struct Lateness(Histogram<u64>);
+
+impl CallStats {
+    pub(super) fn add(&mut self, transport: &TransportStats) {
+        self.packets += transport.counts.sent_packets;
+        self.bytes += transport.counts.sent_bytes;
+        self.transport.add(transport);
+    }
+}
+
+impl TransportStats {
+    fn add(&mut self, other: &Self) {
+        self.counts += other.counts.clone();
+        self.unsent += other.unsent;
+        self.refused += other.refused;
+        self.round_trip = other.round_trip.or(self.round_trip);
+        self.mode = other.mode.clone().or_else(|| self.mode.take());
+        self.lateness.add(&other.lateness);
+    }
+}
+
+impl Lateness {
+    pub(super) fn record(&mut self, late: Duration) {
+        self.0.saturating_record(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds what another has recorded.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the bounds of `default`, so there is nothing that does not fit.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// The delay that this share of the packets, from 0 to 1, did not exceed; zero when there were none.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Duration {
+        Duration::from_micros(self.0.value_at_quantile(share))
+    }
+
+    /// The longest delay.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        Duration::from_micros(self.0.max())
+    }
+
+    /// How many packets were timed.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Whether none was timed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Default for Lateness {
+    fn default() -> Self {
+        let longest = LONGEST_LATENESS.as_micros() as u64;
+        Self(Histogram::new_with_bounds(1, longest, 2).expect("1 < longest, two digits"))
+    }
+}
+
+impl fmt::Debug for Lateness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lateness(p50 {:?}, p99 {:?}, max {:?})", self.quantile(0.5), self.quantile(0.99), self.max())
+    }
+}

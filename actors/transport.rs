@@ -1,0 +1,261 @@
+//! Transport: one UDP socket to the voice server, for one voice session.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    rc::Rc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, StreamHandler, WeakRecipient};
+use futures_util::Stream;
+use tokio::net::UdpSocket;
+
+use super::{Alarm, Driven, now, stats::TransportStats};
+use crate::{
+    call::Cause,
+    gateway::payload::SessionDescription,
+    id::Ssrc,
+    speaker::VoiceFrame,
+    transport::{Action, Link, Received, RtpStart},
+};
+
+impl Message for SessionDescription {
+    type Result = ();
+}
+
+impl Message for VoiceFrame {
+    type Result = ();
+}
+
+/// **Call → Transport.** Stop.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+/// **Call → Transport.** Say what was sent and received.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "TransportStats")]
+pub(super) struct TellStats;
+
+/// **Transport → Call.** What the transport with this number says.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct FromTransport {
+    pub(super) generation: u64,
+    pub(super) report: Report,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Report {
+    /// Our address as the voice server sees it.
+    Discovered(SocketAddr),
+    /// Frames can be sent.
+    Opened,
+    /// The transport is no more; `cause` is none when it was asked to stop.
+    Exited { cause: Option<Cause>, stats: Box<TransportStats> },
+}
+
+/// The actor over [`Link`].
+pub(super) struct Transport {
+    generation: u64,
+    server: SocketAddr,
+    link: Link,
+    socket: Option<Rc<UdpSocket>>,
+    owner: WeakRecipient<FromTransport>,
+    packet: Vec<u8>,
+    datagram: Box<[u8; LARGEST_DATAGRAM]>,
+    stats: TransportStats,
+    alarm: Alarm,
+    exit: Exit,
+}
+
+enum Exit {
+    Unforeseen,
+    Asked,
+    Failed(Cause),
+}
+
+impl Transport {
+    pub(super) fn new(generation: u64, ssrc: Ssrc, server: SocketAddr, owner: WeakRecipient<FromTransport>) -> Self {
+        // Random starts, as RFC 3550 section 5.1 asks.
+        let start = RtpStart { sequence: fastrand::u16(..), timestamp: fastrand::u32(..), counter: 0 };
+        Self {
+            generation,
+            server,
+            link: Link::new(ssrc, start, now()),
+            socket: None,
+            owner,
+            packet: Vec::with_capacity(LARGEST_DATAGRAM),
+            datagram: Box::new([0; LARGEST_DATAGRAM]),
+            stats: TransportStats::default(),
+            alarm: Alarm::default(),
+            exit: Exit::Unforeseen,
+        }
+    }
+
+    fn report(&self, report: Report) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.do_send(FromTransport { generation: self.generation, report });
+        }
+    }
+
+    fn fail(&mut self, why: String, ctx: &mut Context<Self>) {
+        self.exit = Exit::Failed(Cause::Transport(why));
+        ctx.stop();
+    }
+
+    /// Sends without waiting: what the system does not take at once would be late anyway.
+    fn send(&mut self, datagram: &[u8]) {
+        let sent = self.socket.as_ref().map(|socket| socket.try_send(datagram));
+        if !matches!(sent, Some(Ok(_))) {
+            self.stats.unsent += 1;
+        }
+    }
+
+    fn receive(&mut self) {
+        let Some(socket) = self.socket.clone() else { return };
+        for _ in 0..BATCH {
+            match socket.try_recv(&mut self.datagram[..]) {
+                Ok(length) => self.take(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // An ICMP message about an earlier datagram; the server may be back for the next.
+                Err(_) => self.stats.refused += 1,
+            }
+        }
+    }
+
+    fn take(&mut self, length: usize) {
+        match self.link.datagram(&mut self.datagram[..length], now()) {
+            Received::Discovered(address) => self.report(Report::Discovered(address)),
+            Received::Pong(round_trip) => self.stats.round_trip = Some(round_trip),
+            Received::Voice { .. } | Received::Ignored(_) => {}
+        }
+    }
+
+    fn stats(&self) -> TransportStats {
+        TransportStats {
+            counts: self.link.counts().clone(),
+            mode: self.link.mode().map(|mode| mode.to_string()),
+            ..self.stats.clone()
+        }
+    }
+}
+
+impl Driven for Transport {
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        while let Some(action) = self.link.poll(now()) {
+            match action {
+                Action::Send(datagram) => self.send(&datagram),
+                Action::Fail(error) => return self.fail(error.to_string(), ctx),
+            }
+        }
+        self.alarm.set(self.link.deadline(), ctx);
+    }
+}
+
+impl Actor for Transport {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        match bind(self.server) {
+            Ok(socket) => {
+                let socket = Rc::new(socket);
+                self.socket = Some(Rc::clone(&socket));
+                ctx.add_stream(Arrivals(socket));
+                self.drive(ctx);
+            }
+            Err(error) => self.fail(format!("no UDP socket to {}: {error}", self.server), ctx),
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        let cause = match std::mem::replace(&mut self.exit, Exit::Asked) {
+            Exit::Asked => None,
+            Exit::Failed(cause) => Some(cause),
+            Exit::Unforeseen => Some(Cause::Panicked("Transport")),
+        };
+        self.report(Report::Exited { cause, stats: Box::new(self.stats()) });
+    }
+}
+
+impl StreamHandler<io::Result<()>> for Transport {
+    fn handle(&mut self, _: io::Result<()>, ctx: &mut Context<Self>) {
+        self.receive();
+        self.drive(ctx);
+    }
+}
+
+impl Handler<SessionDescription> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, description: SessionDescription, ctx: &mut Context<Self>) {
+        match self.link.described(&description.mode, &description.secret_key, now()) {
+            Ok(()) => self.report(Report::Opened),
+            Err(error) => self.fail(error.to_string(), ctx),
+        }
+    }
+}
+
+impl Handler<VoiceFrame> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, frame: VoiceFrame, ctx: &mut Context<Self>) {
+        let mut packet = std::mem::take(&mut self.packet);
+        match self.link.seal(&frame.opus, frame.elapsed, &mut packet) {
+            Ok(()) => {
+                self.send(&packet);
+                self.stats.lateness.record(now().saturating_duration_since(frame.due));
+            }
+            Err(crate::transport::LinkError::Exhausted) => self.fail("all nonces of the key are used".into(), ctx),
+            Err(_) => self.stats.unsent += 1,
+        }
+        self.packet = packet;
+    }
+}
+
+impl Handler<TellStats> for Transport {
+    type Result = MessageResult<TellStats>;
+
+    fn handle(&mut self, _: TellStats, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.stats())
+    }
+}
+
+impl Handler<Stop> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        self.exit = Exit::Asked;
+        ctx.stop();
+    }
+}
+
+/// Says whenever datagrams have arrived.
+struct Arrivals(Rc<UdpSocket>);
+
+impl Stream for Arrivals {
+    type Item = io::Result<()>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<io::Result<()>>> {
+        self.0.poll_recv_ready(cx).map(Some)
+    }
+}
+
+/// A socket that sends to and hears only the voice server.
+fn bind(server: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = std::net::UdpSocket::bind((any, 0))?;
+    socket.connect(server)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+/// Longer than any datagram that the voice server sends.
+const LARGEST_DATAGRAM: usize = 2048;
+/// Datagrams taken in one go, before others have their turn.
+const BATCH: usize = 64;
+/// How long a lateness may be and still be told apart.
+pub(super) const LONGEST_LATENESS: Duration = Duration::from_secs(60);
