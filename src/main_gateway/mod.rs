@@ -1,1 +1,372 @@
-//! Shard: one connection to Discord's main gateway.
+//! Shard: one connection to Discord's main gateway, version 10, for bots that bring none of their own.
+//!
+//! ```text
+//!           wait over               opened              Hello                READY
+//!  Waiting ──────────▶ Connecting ─────────▶ AwaitHello ─┬───▶ AwaitReady ─────────┬─▶ Ready
+//!     ▲                                                  └───▶ AwaitResumed ───────┘
+//!     │                                                           RESUMED
+//!     └── from every state: closed, a missed deadline, a beat not answered, op 7, op 9
+//!
+//!  Stopped ◀── from every state: a close code that is final, or stop()
+//! ```
+//!
+//! It asks for intents GUILDS and GUILD_VOICE_STATES only. Between two connections it waits 0.5 to 16 s, doubling;
+//! it resumes where Discord allows it, so that voice connections survive.
+
+mod action;
+mod close;
+mod message;
+mod pace;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub use self::action::Action;
+pub use self::close::{Loss, MainGatewayError};
+pub use self::message::Dispatch;
+
+use self::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME, Reaction, reaction};
+use self::message::{Message, Resumable, decode};
+use self::pace::Pace;
+use self::retry::Retry;
+use crate::bridge::events::UpdateVoiceState;
+use crate::gateway::heartbeat::{self, Heartbeat};
+use crate::id::{SessionId, Token, UserId};
+
+/// One connection to the main gateway and its successors. Its owner brings facts, and after each polls until there is
+/// no action left.
+#[derive(Debug)]
+pub struct Shard {
+    token: Token,
+    /// The address for new sessions.
+    url: String,
+    state: State,
+    /// What a resume needs; none until READY and after Discord has forgotten it.
+    session: Option<MainSession>,
+    /// The sequence number of the last event.
+    last_seq: Option<u64>,
+    user: Option<UserId>,
+    retry: Retry,
+    pace: Pace,
+    latency: Option<Duration>,
+    malformed: u64,
+    actions: VecDeque<Action>,
+}
+
+/// What the shard waits for; drawn above.
+#[derive(Debug)]
+enum State {
+    Waiting { until: Instant },
+    Connecting { until: Instant },
+    AwaitHello { until: Instant },
+    AwaitReady { until: Instant, heart: Heartbeat },
+    AwaitResumed { until: Instant, heart: Heartbeat },
+    Ready { heart: Heartbeat },
+    Stopped,
+}
+
+#[derive(Debug)]
+struct MainSession {
+    id: SessionId,
+    url: String,
+}
+
+impl Shard {
+    /// Begins; the first action is to connect.
+    ///
+    /// `url` is [`DISCORD`] or another server's `wss://host:port`. `seed` may be any number; bots that start together
+    /// should have different ones, so that they do not all reconnect at once.
+    #[must_use]
+    pub fn new(token: Token, url: impl Into<String>, seed: u64, now: Instant) -> Self {
+        Self {
+            token,
+            url: url.into(),
+            state: State::Waiting { until: now },
+            session: None,
+            last_seq: None,
+            user: None,
+            retry: Retry::new(seed),
+            pace: Pace::default(),
+            latency: None,
+            malformed: 0,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes the opening of the websocket.
+    pub fn opened(&mut self, now: Instant) {
+        if matches!(self.state, State::Connecting { .. }) {
+            self.pace.connected();
+            self.state = State::AwaitHello { until: now + HELLO_TIMEOUT };
+        }
+    }
+
+    /// Takes a text frame.
+    pub fn text(&mut self, text: &[u8], now: Instant) {
+        if matches!(self.state, State::Waiting { .. } | State::Connecting { .. } | State::Stopped) {
+            return;
+        }
+        match decode(text) {
+            Ok((message, seq)) => {
+                self.last_seq = seq.or(self.last_seq);
+                self.message(message, now);
+            }
+            Err(message::Malformed) => self.malformed += 1,
+        }
+    }
+
+    /// Takes the end of the websocket, with the code of its close frame if there was one.
+    pub fn closed(&mut self, code: Option<u16>, now: Instant) {
+        if matches!(self.state, State::Waiting { .. } | State::Stopped) {
+            return;
+        }
+        match code.map_or(Reaction::Resume, reaction) {
+            Reaction::Resume => {}
+            Reaction::Identify => self.session = None,
+            Reaction::Fail(error) => {
+                self.state = State::Stopped;
+                return self.actions.push_back(Action::Fail(error));
+            }
+        }
+        self.wait(code.map_or(Loss::Severed, Loss::Closed), Duration::ZERO, now);
+    }
+
+    /// Joins, moves, leaves or mutes (op 4): sent in order, as soon as the session and Discord's limit allow.
+    pub fn update_voice_state(&mut self, update: UpdateVoiceState) {
+        if !matches!(self.state, State::Stopped) {
+            self.pace.push(update);
+        }
+    }
+
+    /// Ends the session: Discord takes the bot out of every voice channel.
+    pub fn stop(&mut self) {
+        if !matches!(self.state, State::Waiting { .. } | State::Stopped) {
+            self.actions.push_back(Action::Close(CLOSE_FOR_GOOD));
+        }
+        self.state = State::Stopped;
+    }
+
+    /// Says what to do now; ask until it returns none.
+    pub fn poll(&mut self, now: Instant) -> Option<Action> {
+        if let Some(action) = self.actions.pop_front() {
+            return Some(action);
+        }
+        self.expire(now);
+        match self.heart().and_then(|heart| heart.poll(now)) {
+            Some(heartbeat::Action::Beat { .. }) => self.send(message::heartbeat(self.last_seq), now),
+            Some(heartbeat::Action::Zombie) => self.lose(Loss::Zombie, now),
+            None => {}
+        }
+        if self.actions.is_empty() && self.is_ready() {
+            // Counted by the pace itself.
+            let update = self.pace.next(now);
+            self.actions.extend(update.map(|update| Action::Send(message::update_voice_state(&update))));
+        }
+        self.actions.pop_front()
+    }
+
+    /// Says when to [`poll`](Self::poll) again at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Waiting { until } | State::Connecting { until } | State::AwaitHello { until } => {
+                Some(*until)
+            }
+            State::AwaitReady { until, heart } | State::AwaitResumed { until, heart } => {
+                heart.deadline().into_iter().chain([*until]).min()
+            }
+            State::Ready { heart } => heart.deadline().into_iter().chain(self.pace.deadline()).min(),
+            State::Stopped => None,
+        }
+    }
+
+    /// We, once known.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.user
+    }
+
+    /// Whether the session is running, new or resumed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+
+    /// The round trip of the last heartbeat.
+    #[must_use]
+    pub fn latency(&self) -> Option<Duration> {
+        self.latency
+    }
+
+    /// How many frames could not be understood and were skipped.
+    #[must_use]
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// How many op 4 were dropped because too many waited.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.pace.dropped()
+    }
+
+    fn message(&mut self, message: Message, now: Instant) {
+        match message {
+            Message::Hello { interval } => self.hello(interval, now),
+            Message::HeartbeatRequest => {
+                if let Some(heart) = self.heart() {
+                    heart.requested(now);
+                }
+            }
+            Message::HeartbeatAck => {
+                let latency = self.heart().and_then(|heart| heart.acknowledge_any(now));
+                self.latency = latency.or(self.latency);
+            }
+            Message::Reconnect => self.lose(Loss::ReconnectAsked, now),
+            Message::InvalidSession(Resumable::Yes) => self.lose(Loss::InvalidSession, now),
+            Message::InvalidSession(Resumable::No) => {
+                self.session = None;
+                let pause = self.retry.after_invalid_session();
+                self.actions.push_back(Action::Close(CLOSE_TO_RESUME));
+                self.wait(Loss::InvalidSession, pause, now);
+            }
+            Message::Ready { user, session_id, resume_url } => self.ready(user, session_id, resume_url),
+            Message::Dispatch(Dispatch::Resumed) => self.resumed(),
+            Message::Dispatch(dispatch) => self.actions.push_back(Action::Dispatch(dispatch)),
+            Message::Ignored => {}
+        }
+    }
+
+    /// A second Hello on the same connection means nothing.
+    fn hello(&mut self, interval: Duration, now: Instant) {
+        if !matches!(self.state, State::AwaitHello { .. }) {
+            return;
+        }
+        let first = now + interval.min(HELLO_INTERVAL_MAX).mul_f64(self.retry.fraction());
+        let heart = Heartbeat::with(interval, 1, 0, first);
+        let until = now + READY_TIMEOUT;
+        if let Some(session) = &self.session {
+            let resume = message::resume(&self.token, &session.id, self.last_seq.unwrap_or(0));
+            self.state = State::AwaitResumed { until, heart };
+            self.send(resume, now);
+        } else {
+            self.last_seq = None;
+            self.retry.identified(now);
+            self.state = State::AwaitReady { until, heart };
+            self.send(message::identify(&self.token), now);
+        }
+    }
+
+    fn ready(&mut self, user: UserId, session_id: SessionId, resume_url: Option<String>) {
+        if !self.begin() {
+            return;
+        }
+        self.retry.ready();
+        self.user = Some(user);
+        // The token goes to this address: never from an encrypted connection to a clear one.
+        let url = resume_url
+            .filter(|url| !url.is_empty() && (url.starts_with("wss:") || self.url.starts_with("ws:")));
+        self.session =
+            Some(MainSession { id: session_id.clone(), url: url.unwrap_or_else(|| self.url.clone()) });
+        self.actions.push_back(Action::Dispatch(Dispatch::Ready { user, session_id }));
+    }
+
+    fn resumed(&mut self) {
+        if !matches!(self.state, State::AwaitResumed { .. }) {
+            self.malformed += 1;
+        } else if self.begin() {
+            self.actions.push_back(Action::Dispatch(Dispatch::Resumed));
+        }
+    }
+
+    /// Enters Ready, if either kind of it is awaited.
+    fn begin(&mut self) -> bool {
+        let state = std::mem::replace(&mut self.state, State::Stopped);
+        self.state = match state {
+            State::AwaitReady { heart, .. } | State::AwaitResumed { heart, .. } => State::Ready { heart },
+            other => {
+                self.state = other;
+                self.malformed += 1;
+                return false;
+            }
+        };
+        self.retry.established();
+        true
+    }
+
+    /// Acts on the state's deadline.
+    fn expire(&mut self, now: Instant) {
+        let (until, awaited) = match &self.state {
+            State::Waiting { until } if now >= *until => {
+                self.state = State::Connecting { until: now + CONNECT_TIMEOUT };
+                let base = self.session.as_ref().map_or(&self.url, |session| &session.url);
+                return self.actions.push_back(Action::Connect { url: address(base) });
+            }
+            State::Waiting { .. } | State::Ready { .. } | State::Stopped => return,
+            State::Connecting { until } => (*until, "the websocket to open"),
+            State::AwaitHello { until } => (*until, "Hello"),
+            State::AwaitReady { until, .. } => (*until, "READY"),
+            State::AwaitResumed { until, .. } => (*until, "RESUMED"),
+        };
+        if now >= until {
+            self.lose(Loss::Timeout { awaited }, now);
+        }
+    }
+
+    /// Gives the connection up, to come back.
+    fn lose(&mut self, why: Loss, now: Instant) {
+        self.actions.push_back(Action::Close(CLOSE_TO_RESUME));
+        self.wait(why, Duration::ZERO, now);
+    }
+
+    /// Waits before the next connection, at least for `pause`.
+    fn wait(&mut self, why: Loss, pause: Duration, now: Instant) {
+        self.retry.failed();
+        if self.retry.session_is_hopeless() {
+            self.session = None;
+        }
+        let after = match &self.session {
+            Some(_) => self.retry.before_resume(),
+            None => self.retry.before_identify(now),
+        };
+        let after = after.max(pause);
+        self.state = State::Waiting { until: now + after };
+        self.actions.push_back(Action::Reconnecting { after, why });
+    }
+
+    fn send(&mut self, frame: String, now: Instant) {
+        self.pace.sent(now);
+        self.actions.push_back(Action::Send(frame));
+    }
+
+    fn heart(&mut self) -> Option<&mut Heartbeat> {
+        match &mut self.state {
+            State::AwaitReady { heart, .. } | State::AwaitResumed { heart, .. } | State::Ready { heart } => {
+                Some(heart)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The address with the query that says how we speak.
+fn address(base: &str) -> String {
+    let (base, _) = base.split_once('?').unwrap_or((base, ""));
+    format!("{}/?v=10&encoding=json", base.trim_end_matches('/'))
+}
+
+/// Discord's own main gateway.
+pub const DISCORD: &str = "wss://gateway.discord.gg";
+
+/// As for the voice gateway.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// READY of a bot in many guilds, or a long replay, takes its time.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Keeps a nonsensical interval from overflowing an instant.
+const HELLO_INTERVAL_MAX: Duration = Duration::from_secs(3600);

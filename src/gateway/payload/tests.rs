@@ -1,1 +1,1 @@
-//! To come.
+//! Every message against the samples, and every damage to them.

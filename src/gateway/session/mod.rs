@@ -11,56 +11,25 @@
 //! Every state but Established has a deadline of ten seconds. Hello may come at any time and (re)starts the
 //! heartbeats; a session that is established without it beats on its own.
 
+mod action;
+mod start;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
+pub use self::action::{Action, SessionError};
+pub use self::start::{Credentials, Start, choose_mode};
 
 use super::close::{CloseCode, Verdict, verdict_of_loss};
 use super::heartbeat::VOICE_INTERVAL_MAX;
 use super::payload::{
-    Command, DaveEvent, Event, GATEWAY_VERSION, Identify, Outgoing, PayloadError, Ready, Resume,
-    SelectProtocol, SessionDescription, SpeakingFlags, decode_binary, decode_text,
+    Command, Event, PayloadError, Ready, SelectProtocol, SessionDescription, SpeakingFlags, decode_binary,
+    decode_text,
 };
-use crate::id::{ChannelId, GuildId, SessionId, Ssrc, Token, UserId};
-
-/// What the main gateway gave us to connect with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// The guild.
-    pub guild: GuildId,
-    /// The voice channel.
-    pub channel: ChannelId,
-    /// We.
-    pub user: UserId,
-    /// From our own VOICE_STATE_UPDATE.
-    pub session_id: SessionId,
-    /// From VOICE_SERVER_UPDATE; good for one session.
-    pub token: Token,
-    /// `host:port` from VOICE_SERVER_UPDATE.
-    pub endpoint: String,
-}
-
-/// How a websocket begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Start {
-    /// A new session.
-    Identify {
-        /// The newest DAVE version we speak, 0 for none.
-        max_dave_protocol_version: u16,
-        /// Modes that the server did not accept before (close code 4016).
-        refused_modes: Vec<String>,
-    },
-    /// The session of an earlier websocket goes on: SSRC, key, UDP socket and DAVE group stay.
-    Resume {
-        /// [`Session::last_seq`] of the earlier websocket.
-        seq_ack: Option<u16>,
-        /// [`Session::ssrc`] of the earlier websocket.
-        ssrc: Ssrc,
-    },
-}
+use crate::id::Ssrc;
 
 /// One websocket to the voice gateway. Its owner brings facts, and after each polls until there is no action left.
 #[derive(Debug)]
@@ -99,107 +68,6 @@ enum Heartbeats {
     Running,
 }
 
-/// What the session's owner has to do.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Action {
-    /// Sends a websocket frame.
-    Send(Outgoing),
-    /// Starts heartbeats with the server's interval, or starts them over.
-    Beat(Duration),
-    /// Beats at once: the server asks for it.
-    BeatNow,
-    /// Tells the heartbeats of an answer.
-    Acknowledged {
-        /// The nonce of the beat.
-        nonce: u64,
-    },
-    /// Begins IP discovery, then calls [`Session::discovered`].
-    Ready {
-        /// The SSRC of our packets.
-        ssrc: Ssrc,
-        /// Where they go.
-        server: SocketAddr,
-        /// The encryption modes offered; the session chooses by itself.
-        mode_offered: Vec<String>,
-    },
-    /// Audio may flow with this key. Comes again if the server changes the key.
-    Established(SessionDescription),
-    /// The session goes on where the earlier websocket left it.
-    Resumed,
-    /// Somebody's SSRC, and how it speaks.
-    Speaking {
-        /// Who.
-        user: Option<UserId>,
-        /// The SSRC of its packets.
-        ssrc: Ssrc,
-        /// How it speaks.
-        flags: SpeakingFlags,
-    },
-    /// Somebody's SSRC, learnt without its speaking.
-    Mapped {
-        /// Who.
-        user: UserId,
-        /// The SSRC of its packets.
-        ssrc: Ssrc,
-    },
-    /// These users are in the call too; add them, ourselves not included.
-    ClientsConnect(Vec<UserId>),
-    /// This user has left the call.
-    ClientDisconnect(UserId),
-    /// A message for the DAVE group.
-    Dave(DaveEvent),
-    /// Closes the websocket; [`SessionError::verdict`] says how to go on. The last action.
-    Fail(SessionError),
-}
-
-/// Why a session cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum SessionError {
-    /// The server, or our IP discovery, did not answer.
-    #[error("waited {} s for {awaited} in vain", STATE_TIMEOUT.as_secs())]
-    Timeout {
-        /// The message.
-        awaited: &'static str,
-    },
-    /// The server broke the order of the handshake.
-    #[error("awaited {awaited} and got {came}")]
-    OutOfOrder {
-        /// The message awaited.
-        awaited: &'static str,
-        /// The message that came.
-        came: &'static str,
-    },
-    /// No encryption mode in common.
-    #[error("none of the encryption modes offered is known or left to try: {}", offered.join(", "))]
-    NoMode {
-        /// What the server offered.
-        offered: Vec<String>,
-    },
-}
-
-impl Credentials {
-    /// The address of the websocket. An endpoint that names its scheme keeps it, for servers other than Discord's.
-    #[must_use]
-    pub fn url(&self) -> String {
-        let endpoint = self.endpoint.trim_end_matches('/');
-        let scheme = if endpoint.contains("://") { "" } else { "wss://" };
-        format!("{scheme}{endpoint}/?v={GATEWAY_VERSION}")
-    }
-}
-
-impl SessionError {
-    /// Says how to go on.
-    #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        match self {
-            Self::Timeout { .. } | Self::OutOfOrder { .. } => Verdict::Rejoin,
-            Self::NoMode { .. } => Verdict::Stop,
-        }
-    }
-}
-
 impl Session {
     /// Begins on a websocket that has just opened; the first action sends Identify or Resume.
     #[must_use]
@@ -207,11 +75,11 @@ impl Session {
         let until = now + STATE_TIMEOUT;
         let (state, opening, ssrc, last_seq, refused_modes) = match start {
             Start::Identify { max_dave_protocol_version, refused_modes } => {
-                let identify = identify(&credentials, max_dave_protocol_version);
+                let identify = credentials.identify(max_dave_protocol_version);
                 (State::AwaitHello { until }, identify, None, None, refused_modes)
             }
             Start::Resume { seq_ack, ssrc } => {
-                let resume = resume(&credentials, seq_ack);
+                let resume = credentials.resume(seq_ack);
                 (State::AwaitResumed { until }, resume, Some(ssrc), seq_ack, Vec::new())
             }
         };
@@ -479,41 +347,6 @@ impl Session {
         }
     }
 }
-
-/// Chooses the encryption mode: the best of ours that is offered and was not refused.
-#[must_use]
-pub fn choose_mode<'a>(offered: &'a [String], refused: &[String]) -> Option<&'a str> {
-    let usable = |mode: &&str| !refused.iter().any(|refused| refused == mode);
-    let choice =
-        MODES.iter().copied().filter(usable).find_map(|mode| offered.iter().find(|offer| *offer == mode));
-    choice.map(String::as_str)
-}
-
-fn identify(credentials: &Credentials, max_dave_protocol_version: u16) -> Command {
-    let Credentials { guild, user, session_id, token, .. } = credentials.clone();
-    Command::Identify(Identify { guild, user, session_id, token, max_dave_protocol_version })
-}
-
-fn resume(credentials: &Credentials, seq_ack: Option<u16>) -> Command {
-    let Credentials { guild, session_id, token, .. } = credentials.clone();
-    Command::Resume(Resume { guild, session_id, token, seq_ack })
-}
-
-/// The modes we speak, best first.
-const MODES: &[&str] = &[
-    "aead_aes256_gcm_rtpsize",
-    "aead_xchacha20_poly1305_rtpsize",
-    #[cfg(feature = "retired-modes")]
-    "xsalsa20_poly1305_lite_rtpsize",
-    #[cfg(feature = "retired-modes")]
-    "aead_aes256_gcm",
-    #[cfg(feature = "retired-modes")]
-    "xsalsa20_poly1305_lite",
-    #[cfg(feature = "retired-modes")]
-    "xsalsa20_poly1305_suffix",
-    #[cfg(feature = "retired-modes")]
-    "xsalsa20_poly1305",
-];
 
 /// How long any state but Established may last; the middle of what other libraries allow.
 const STATE_TIMEOUT: Duration = Duration::from_secs(10);

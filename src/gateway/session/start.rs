@@ -1,0 +1,86 @@
+//! What a session begins with: credentials, the way to start, and the choice of the encryption mode.
+
+use crate::gateway::payload::{Command, GATEWAY_VERSION, Identify, Resume};
+use crate::id::{ChannelId, GuildId, SessionId, Ssrc, Token, UserId};
+
+/// What the main gateway gave us to connect with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The guild.
+    pub guild: GuildId,
+    /// The voice channel.
+    pub channel: ChannelId,
+    /// We.
+    pub user: UserId,
+    /// From our own VOICE_STATE_UPDATE.
+    pub session_id: SessionId,
+    /// From VOICE_SERVER_UPDATE; good for one session.
+    pub token: Token,
+    /// `host:port` from VOICE_SERVER_UPDATE.
+    pub endpoint: String,
+}
+
+/// How a websocket begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// A new session.
+    Identify {
+        /// The newest DAVE version we speak, 0 for none.
+        max_dave_protocol_version: u16,
+        /// Modes that the server did not accept before (close code 4016).
+        refused_modes: Vec<String>,
+    },
+    /// The session of an earlier websocket goes on: SSRC, key, UDP socket and DAVE group stay.
+    Resume {
+        /// [`Session::last_seq`](super::Session::last_seq) of the earlier websocket.
+        seq_ack: Option<u16>,
+        /// [`Session::ssrc`](super::Session::ssrc) of the earlier websocket.
+        ssrc: Ssrc,
+    },
+}
+
+impl Credentials {
+    /// The address of the websocket. An endpoint that names its scheme keeps it, for servers other than Discord's.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let endpoint = self.endpoint.trim_end_matches('/');
+        let scheme = if endpoint.contains("://") { "" } else { "wss://" };
+        format!("{scheme}{endpoint}/?v={GATEWAY_VERSION}")
+    }
+
+    pub(super) fn identify(&self, max_dave_protocol_version: u16) -> Command {
+        let Self { guild, user, session_id, token, .. } = self.clone();
+        Command::Identify(Identify { guild, user, session_id, token, max_dave_protocol_version })
+    }
+
+    pub(super) fn resume(&self, seq_ack: Option<u16>) -> Command {
+        let Self { guild, session_id, token, .. } = self.clone();
+        Command::Resume(Resume { guild, session_id, token, seq_ack })
+    }
+}
+
+/// Chooses the encryption mode: the best of ours that is offered and was not refused.
+#[must_use]
+pub fn choose_mode<'a>(offered: &'a [String], refused: &[String]) -> Option<&'a str> {
+    let usable = |mode: &&str| !refused.iter().any(|refused| refused == mode);
+    let choice =
+        MODES.iter().copied().filter(usable).find_map(|mode| offered.iter().find(|offer| *offer == mode));
+    choice.map(String::as_str)
+}
+
+/// The modes we speak, best first.
+const MODES: &[&str] = &[
+    "aead_aes256_gcm_rtpsize",
+    "aead_xchacha20_poly1305_rtpsize",
+    #[cfg(feature = "retired-modes")]
+    "xsalsa20_poly1305_lite_rtpsize",
+    #[cfg(feature = "retired-modes")]
+    "aead_aes256_gcm",
+    #[cfg(feature = "retired-modes")]
+    "xsalsa20_poly1305_lite",
+    #[cfg(feature = "retired-modes")]
+    "xsalsa20_poly1305_suffix",
+    #[cfg(feature = "retired-modes")]
+    "xsalsa20_poly1305",
+];

@@ -1,0 +1,1 @@
+//! Stories of one websocket against a scripted voice gateway.

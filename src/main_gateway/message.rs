@@ -1,0 +1,250 @@
+//! The main gateway's messages: what we read of them, and what we write.
+//!
+//! A GUILD_CREATE may have megabytes; only the few fields that matter here are kept.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::bridge::events::{UpdateVoiceState, VoiceServer, VoiceState};
+use crate::id::{ChannelId, GuildId, SessionId, Token, UserId};
+
+/// An event of the main gateway that voice depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dispatch {
+    /// READY: a new session; voice states of an earlier one are gone.
+    Ready {
+        /// We.
+        user: UserId,
+        /// The name of the session.
+        session_id: SessionId,
+    },
+    /// RESUMED: the earlier session goes on, missed events were replayed.
+    Resumed,
+    /// VOICE_STATE_UPDATE.
+    VoiceStateUpdate(VoiceState),
+    /// VOICE_SERVER_UPDATE.
+    VoiceServerUpdate(VoiceServer),
+    /// CHANNEL_CREATE or CHANNEL_UPDATE of a voice or stage channel.
+    ChannelBitrate {
+        /// The channel.
+        channel: ChannelId,
+        /// Bits per second.
+        bitrate: u32,
+    },
+    /// GUILD_DELETE: left, or unavailable for now; its voice connection is lost.
+    GuildGone(GuildId),
+    /// GUILD_CREATE.
+    GuildAvailable {
+        /// The guild.
+        guild: GuildId,
+        /// Its voice and stage channels, with their bitrate in bits per second.
+        voice_channels: Vec<(ChannelId, Option<u32>)>,
+        /// Who is in them, with the guild filled in.
+        voice_states: Vec<VoiceState>,
+    },
+}
+
+/// A message, read as far as the shard needs it.
+#[derive(Debug)]
+pub(super) enum Message {
+    Hello { interval: Duration },
+    HeartbeatRequest,
+    HeartbeatAck,
+    Reconnect,
+    InvalidSession(Resumable),
+    Ready { user: UserId, session_id: SessionId, resume_url: Option<String> },
+    Dispatch(Dispatch),
+    Ignored,
+}
+
+/// Whether an invalid session may be resumed all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resumable {
+    Yes,
+    No,
+}
+
+/// The frame was not understood.
+#[derive(Debug)]
+pub(super) struct Malformed;
+
+/// Reads a text frame; returns the message and its sequence number, if it has one.
+pub(super) fn decode(text: &[u8]) -> Result<(Message, Option<u64>), Malformed> {
+    let head: Head = serde_json::from_slice(text).map_err(|_| Malformed)?;
+    let message = match head.op {
+        0 => dispatch(head.t.as_deref().unwrap_or_default(), text)?,
+        1 => Message::HeartbeatRequest,
+        7 => Message::Reconnect,
+        9 => Message::InvalidSession(match body::<Option<bool>>(text)? {
+            Some(true) => Resumable::Yes,
+            _ => Resumable::No,
+        }),
+        10 => {
+            let seconds = body::<Hello>(text)?.heartbeat_interval / 1000.0;
+            Message::Hello { interval: Duration::try_from_secs_f64(seconds).map_err(|_| Malformed)? }
+        }
+        11 => Message::HeartbeatAck,
+        _ => Message::Ignored,
+    };
+    Ok((message, head.s))
+}
+
+fn dispatch(name: &str, text: &[u8]) -> Result<Message, Malformed> {
+    Ok(Message::Dispatch(match name {
+        "READY" => {
+            let ReadyBody { user, session_id, resume_gateway_url } = body(text)?;
+            return Ok(Message::Ready { user: user.id, session_id, resume_url: resume_gateway_url });
+        }
+        "RESUMED" => Dispatch::Resumed,
+        "VOICE_STATE_UPDATE" => Dispatch::VoiceStateUpdate(body(text)?),
+        "VOICE_SERVER_UPDATE" => Dispatch::VoiceServerUpdate(body(text)?),
+        "GUILD_CREATE" => body::<GuildBody>(text)?.into_dispatch(),
+        "GUILD_DELETE" => Dispatch::GuildGone(body::<GuildBody>(text)?.id),
+        "CHANNEL_CREATE" | "CHANNEL_UPDATE" => match body::<ChannelBody>(text)? {
+            channel @ ChannelBody { id, bitrate: Some(bitrate), .. } if channel.is_voice() => {
+                Dispatch::ChannelBitrate { channel: id, bitrate }
+            }
+            _ => return Ok(Message::Ignored),
+        },
+        _ => return Ok(Message::Ignored),
+    }))
+}
+
+fn body<D: DeserializeOwned>(text: &[u8]) -> Result<D, Malformed> {
+    serde_json::from_slice::<Body<D>>(text).map(|body| body.d).map_err(|_| Malformed)
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    op: u64,
+    s: Option<u64>,
+    #[serde(borrow)]
+    t: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Body<D> {
+    d: D,
+}
+
+#[derive(Deserialize)]
+struct Hello {
+    heartbeat_interval: f64,
+}
+
+#[derive(Deserialize)]
+struct ReadyBody {
+    user: UserBody,
+    session_id: SessionId,
+    resume_gateway_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UserBody {
+    id: UserId,
+}
+
+#[derive(Deserialize)]
+struct GuildBody {
+    id: GuildId,
+    channels: Option<Vec<ChannelBody>>,
+    voice_states: Option<Vec<VoiceState>>,
+}
+
+#[derive(Deserialize)]
+struct ChannelBody {
+    id: ChannelId,
+    #[serde(rename = "type")]
+    kind: u64,
+    bitrate: Option<u32>,
+}
+
+impl GuildBody {
+    fn into_dispatch(self) -> Dispatch {
+        let channels = self.channels.unwrap_or_default();
+        let mut voice_states = self.voice_states.unwrap_or_default();
+        for state in &mut voice_states {
+            state.guild = Some(self.id);
+        }
+        Dispatch::GuildAvailable {
+            guild: self.id,
+            voice_channels: channels
+                .into_iter()
+                .filter(ChannelBody::is_voice)
+                .map(|channel| (channel.id, channel.bitrate))
+                .collect(),
+            voice_states,
+        }
+    }
+}
+
+impl ChannelBody {
+    /// Type 2 is a voice channel, 13 a stage.
+    fn is_voice(&self) -> bool {
+        matches!(self.kind, 2 | 13)
+    }
+}
+
+/// Op 1; the last sequence number is null before the first event.
+pub(super) fn heartbeat(last: Option<u64>) -> String {
+    encode(1, &last)
+}
+
+/// Op 2.
+pub(super) fn identify(token: &Token) -> String {
+    let properties = Properties { os: std::env::consts::OS, browser: "actix-voice", device: "actix-voice" };
+    encode(2, &Identify { token: bare(token), intents: INTENTS, properties })
+}
+
+/// Op 4.
+pub(super) fn update_voice_state(update: &UpdateVoiceState) -> String {
+    encode(4, update)
+}
+
+/// Op 6.
+pub(super) fn resume(token: &Token, session_id: &SessionId, seq: u64) -> String {
+    encode(6, &Resume { token: bare(token), session_id, seq })
+}
+
+/// Discord's REST interface wants `Bot ` before the token, the gateway does not: users paste both.
+fn bare(token: &Token) -> &str {
+    token.0.trim().trim_start_matches("Bot ")
+}
+
+fn encode<D: Serialize>(op: u8, d: &D) -> String {
+    serde_json::to_string(&Frame { op, d }).expect("structs of numbers and strings always serialise")
+}
+
+#[derive(Serialize)]
+struct Frame<'a, D> {
+    op: u8,
+    d: &'a D,
+}
+
+#[derive(Serialize)]
+struct Identify<'a> {
+    token: &'a str,
+    intents: u32,
+    properties: Properties,
+}
+
+#[derive(Serialize)]
+struct Properties {
+    os: &'static str,
+    browser: &'static str,
+    device: &'static str,
+}
+
+#[derive(Serialize)]
+struct Resume<'a> {
+    token: &'a str,
+    session_id: &'a SessionId,
+    seq: u64,
+}
+
+/// GUILDS and GUILD_VOICE_STATES, all that voice needs; neither is privileged.
+const INTENTS: u32 = 1 << 0 | 1 << 7;

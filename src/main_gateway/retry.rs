@@ -1,0 +1,104 @@
+//! How long to wait before the next connection to the main gateway.
+
+use std::time::{Duration, Instant};
+
+/// Counts what came to nothing, and spreads what comes next.
+#[derive(Debug)]
+pub(super) struct Retry {
+    /// Connections in a row that brought neither READY nor RESUMED.
+    failures: u32,
+    /// Identifies in a row that brought no READY.
+    identifies: u32,
+    last_identify: Option<Instant>,
+    random: Random,
+}
+
+impl Retry {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { failures: 0, identifies: 0, last_identify: None, random: Random(seed) }
+    }
+
+    /// Takes that Identify was sent.
+    pub(super) fn identified(&mut self, now: Instant) {
+        self.identifies += 1;
+        self.last_identify = Some(now);
+    }
+
+    /// Takes that Identify was answered with READY.
+    pub(super) fn ready(&mut self) {
+        self.identifies = 0;
+    }
+
+    /// Takes that a session runs, new or resumed.
+    pub(super) fn established(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Takes that a connection was lost or never came about.
+    pub(super) fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Whether resuming has failed too often to try it again.
+    pub(super) fn session_is_hopeless(&self) -> bool {
+        self.failures > RESUMES_MAX
+    }
+
+    /// Doubles with every failure; half of it is fixed, half is random.
+    pub(super) fn before_resume(&mut self) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(DOUBLINGS);
+        self.spread(FIRST * 2_u32.pow(doublings))
+    }
+
+    /// The same, but Discord limits how often one may identify.
+    pub(super) fn before_identify(&mut self, now: Instant) -> Duration {
+        if self.identifies > IDENTIFIES_QUICK {
+            return self.spread(IDENTIFY_PAUSE);
+        }
+        let allowed = self.last_identify.map(|last| (last + IDENTIFY_SPACING).saturating_duration_since(now));
+        self.before_resume().max(allowed.unwrap_or_default())
+    }
+
+    /// Discord wants one to five seconds between op 9 and the next Identify.
+    pub(super) fn after_invalid_session(&mut self) -> Duration {
+        Duration::from_secs(1) + Duration::from_secs(4).mul_f64(self.fraction())
+    }
+
+    /// A random number from 0 up to but not including 1.
+    pub(super) fn fraction(&mut self) -> f64 {
+        self.random.next()
+    }
+
+    fn spread(&mut self, longest: Duration) -> Duration {
+        longest / 2 + (longest / 2).mul_f64(self.fraction())
+    }
+}
+
+/// Enough randomness to spread reconnects (splitmix64); the seed makes it repeatable.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    /// From 0 up to but not including 1.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// The longest wait after the first failure, doubled up to 16 s.
+const FIRST: Duration = Duration::from_millis(500);
+const DOUBLINGS: u32 = 5;
+
+/// After so many failures in a row the session is given up, and with it its own address.
+const RESUMES_MAX: u32 = 5;
+
+/// After so many Identifies in a row without READY they slow down: Discord resets the token after 1,000 in a day.
+const IDENTIFIES_QUICK: u32 = 8;
+const IDENTIFY_PAUSE: Duration = Duration::from_secs(256);
+
+/// Discord takes one Identify every five seconds.
+const IDENTIFY_SPACING: Duration = Duration::from_secs(5);

@@ -1,0 +1,1 @@
+//! Stories of one shard against a scripted Discord.
