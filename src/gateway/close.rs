@@ -100,6 +100,12 @@ pub fn verdict_of_loss() -> Verdict {
     Verdict::Resume
 }
 
+/// The code to close with in order to resume: 1000 and 1001 would end the session.
+pub const CLOSE_TO_RESUME: u16 = 4000;
+
+/// The code to close with in order to leave.
+pub const CLOSE_FOR_GOOD: u16 = 1000;
+
 #[cfg(test)]
 mod tests {
     use super::{

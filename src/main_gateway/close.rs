@@ -78,9 +78,3 @@ pub(super) fn reaction(code: u16) -> Reaction {
         _ => Reaction::Resume,
     }
 }
-
-/// The code we close with when we mean to come back: 1000 and 1001 would end the session and leave the channel.
-pub(super) const CLOSE_TO_RESUME: u16 = 4000;
-
-/// The code we close with when we do not come back.
-pub(super) const CLOSE_FOR_GOOD: u16 = 1000;

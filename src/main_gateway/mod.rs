@@ -28,11 +28,12 @@ pub use self::action::Action;
 pub use self::close::{Loss, MainGatewayError};
 pub use self::message::Dispatch;
 
-use self::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME, Reaction, reaction};
+use self::close::{Reaction, reaction};
 use self::message::{Message, Resumable, decode};
 use self::pace::Pace;
 use self::retry::Retry;
 use crate::bridge::events::UpdateVoiceState;
+use crate::gateway::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME};
 use crate::gateway::heartbeat::{self, Heartbeat};
 use crate::id::{SessionId, Token, UserId};
 
