@@ -113,7 +113,12 @@ impl Bridge {
         match action {
             Action::UpdateVoiceState(channel) => {
                 // A bot that is gone answers nothing, which the deadline finds.
-                self.gateway.do_send(UpdateVoiceState { guild: id, channel, self_mute: false, self_deaf: false });
+                self.gateway.do_send(UpdateVoiceState {
+                    guild: id,
+                    channel,
+                    self_mute: false,
+                    self_deaf: false,
+                });
             }
             Action::Credentials(credentials) => guild.tell(FromBridge::Credentials(credentials)),
             Action::EndpointLost => guild.tell(FromBridge::EndpointLost),
@@ -199,7 +204,8 @@ impl Handler<Seek> for Bridge {
     fn handle(&mut self, Seek { guild, channel, call }: Seek, ctx: &mut Context<Self>) {
         let user = self.user;
         let entry = self.guilds.entry(guild);
-        let known = entry.or_insert_with(|| Guild { rendezvous: Rendezvous::new(guild, user), call: call.clone() });
+        let known =
+            entry.or_insert_with(|| Guild { rendezvous: Rendezvous::new(guild, user), call: call.clone() });
         known.call = call;
         known.rendezvous.join(channel, now());
         self.drive(ctx);

@@ -9,8 +9,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture,
-    WeakRecipient,
+    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient,
+    ResponseFuture, WeakRecipient,
 };
 use rustls::ClientConfig;
 use tokio::sync::oneshot;
@@ -601,14 +601,14 @@ impl Handler<TellStats> for Call {
 /// How long the children may take to tell what they have done.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-
 #[cfg(feature = "faults")]
 impl Handler<super::fault::Panic> for Call {
     type Result = ();
 
     fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
         use super::fault::{PanicNow, Victim};
-        let (gateway, transport, speaker) = (self.gateway.as_ref(), self.transport.as_ref(), self.speaker.as_ref());
+        let (gateway, transport, speaker) =
+            (self.gateway.as_ref(), self.transport.as_ref(), self.speaker.as_ref());
         match fault.victim {
             Victim::Gateway => gateway.into_iter().for_each(|gateway| gateway.do_send(PanicNow)),
             Victim::Heartbeater => gateway.into_iter().for_each(|gateway| gateway.do_send(fault)),

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore, pki_types::{CertificateDer, pem::PemObject}};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 use crate::{actors::manager::StartError, audio::opus::EncoderSettings};
 

@@ -1,6 +1,6 @@
 //! Faults: makes an actor panic on purpose, so that a test can see what survives. Only with the feature `faults`.
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Context, Handler, Message};
 
 use super::{gateway::Gateway, heartbeat::Heartbeater, speaker::Speaker, transport::Transport};
 use crate::id::GuildId;
@@ -34,18 +34,16 @@ pub enum Victim {
 #[rtype(result = "()")]
 pub(super) struct PanicNow;
 
-/// An actor that can be made to panic.
-trait Mortal: Actor<Context = Context<Self>> {}
+macro_rules! mortal {
+    ($($actor:ident),*) => {$(
+        impl Handler<PanicNow> for $actor {
+            type Result = ();
 
-impl Mortal for Gateway {}
-impl Mortal for Heartbeater {}
-impl Mortal for Speaker {}
-impl Mortal for Transport {}
-
-impl<A: Mortal> Handler<PanicNow> for A {
-    type Result = ();
-
-    fn handle(&mut self, _: PanicNow, _: &mut Context<Self>) {
-        panic!("a test made {} panic", std::any::type_name::<A>());
-    }
+            fn handle(&mut self, _: PanicNow, _: &mut Context<Self>) {
+                panic!("a test made the {} panic", stringify!($actor));
+            }
+        }
+    )*};
 }
+
+mortal!(Gateway, Heartbeater, Speaker, Transport);

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, StreamHandler, WeakRecipient,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, StreamHandler,
+    WeakRecipient, WrapFuture,
 };
 use rustls::ClientConfig;
 
@@ -55,18 +55,30 @@ pub(super) struct FromGateway {
 
 #[derive(Clone, Debug)]
 pub(super) enum Report {
-    Ready { ssrc: Ssrc, server: SocketAddr, modes: Vec<String> },
+    Ready {
+        ssrc: Ssrc,
+        server: SocketAddr,
+        modes: Vec<String>,
+    },
     Established(SessionDescription),
     Resumed,
     /// What was last said about speaking has been written.
     SpeakingSent,
-    Speaking { user: Option<UserId>, ssrc: Ssrc, flags: SpeakingFlags },
+    Speaking {
+        user: Option<UserId>,
+        ssrc: Ssrc,
+        flags: SpeakingFlags,
+    },
     ClientsConnect(Vec<UserId>),
     ClientDisconnect(UserId),
     #[cfg(feature = "dave")]
     Dave(crate::gateway::payload::DaveEvent),
     RoundTrip(Duration),
-    Exited { cause: Cause, last_seq: Option<u16>, malformed: u64 },
+    Exited {
+        cause: Cause,
+        last_seq: Option<u16>,
+        malformed: u64,
+    },
 }
 
 /// Where and how to connect, and what to begin with.
@@ -152,7 +164,9 @@ impl Gateway {
             Action::Beat(interval) => self.begin_beating(interval, ctx),
             Action::BeatNow => self.to_heart(BeatNow),
             Action::Acknowledged { nonce } => self.to_heart(HeartbeatAck(nonce)),
-            Action::Ready { ssrc, server, mode_offered: modes } => self.report(Report::Ready { ssrc, server, modes }),
+            Action::Ready { ssrc, server, mode_offered: modes } => {
+                self.report(Report::Ready { ssrc, server, modes })
+            }
             Action::Established(description) => self.report(Report::Established(description)),
             Action::Resumed => self.report(Report::Resumed),
             Action::Speaking { user, ssrc, flags } => self.report(Report::Speaking { user, ssrc, flags }),
@@ -192,9 +206,11 @@ impl Gateway {
 
     /// Lets go of the connection; what is still queued for it is written first.
     fn hang_up(&mut self, code: Option<u16>) {
-        let before = std::mem::replace(&mut self.connection, Connection::Gone { last_seq: None, malformed: 0 });
+        let before =
+            std::mem::replace(&mut self.connection, Connection::Gone { last_seq: None, malformed: 0 });
         if let Connection::Open { session, writer, heart } = before {
-            self.connection = Connection::Gone { last_seq: session.last_seq(), malformed: session.malformed() };
+            self.connection =
+                Connection::Gone { last_seq: session.last_seq(), malformed: session.malformed() };
             if let Some(heart) = heart {
                 heart.beater.do_send(StopBeating);
             }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle,
-    StreamHandler, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient,
+    SpawnHandle, StreamHandler, WrapFuture,
 };
 use rustls::ClientConfig;
 
@@ -92,7 +92,8 @@ impl MainGateway {
         match action {
             Action::Connect { url } => self.connect(url, ctx),
             Action::Send(text) => {
-                let stuck = self.writer.as_ref().is_some_and(|writer| writer.send(Outgoing::Text(text)).is_err());
+                let stuck =
+                    self.writer.as_ref().is_some_and(|writer| writer.send(Outgoing::Text(text)).is_err());
                 if stuck {
                     self.hang_up(ctx);
                     self.shard.closed(None, now());
@@ -154,7 +155,9 @@ impl MainGateway {
             }
             Dispatch::VoiceStateUpdate(state) => self.manager.do_send(VoiceStateUpdate(state)),
             Dispatch::VoiceServerUpdate(server) => self.manager.do_send(VoiceServerUpdate(server)),
-            Dispatch::ChannelBitrate { channel, bitrate } => self.manager.do_send(ChannelBitrate { channel, bitrate }),
+            Dispatch::ChannelBitrate { channel, bitrate } => {
+                self.manager.do_send(ChannelBitrate { channel, bitrate })
+            }
             Dispatch::GuildGone(guild) => self.manager.do_send(GuildGone(guild)),
             Dispatch::GuildAvailable { voice_channels, .. } => {
                 for (channel, bitrate) in voice_channels {

@@ -11,8 +11,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, Addr, Arbiter, ArbiterHandle, ArbiterService, AsyncContext, Context, Handler, Message, Recipient,
-    ResponseFuture, Supervised, SystemService,
+    Actor, ActorContext, Addr, Arbiter, ArbiterHandle, ArbiterService, AsyncContext, Context, Handler,
+    Message, Recipient, ResponseFuture, Supervised, SystemService,
 };
 use rustls::ClientConfig;
 use tokio::sync::oneshot;
@@ -403,7 +403,7 @@ impl Handler<Speak> for VoiceManager {
 /// Opens a file off the arbiter.
 async fn open(path: PathBuf) -> Result<Starter, SourceError> {
     let name = path.display().to_string();
-    let opening = actix_rt::task::spawn_blocking(move || crate::source::open(path)).await;
+    let opening = actix_rt::task::spawn_blocking(move || open_source(path)).await;
     let source = opening.map_err(|error| SourceError::Unreadable { name, cause: error.to_string() })??;
     Ok(Box::new(move |arbiter| match arbiter {
         Some(arbiter) => Player::start_in_arbiter(arbiter, |_| Player::new(source)).recipient(),
@@ -444,7 +444,10 @@ impl Handler<FromCall> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, FromCall { generation, event }: FromCall, _: &mut Context<Self>) {
-        let Some(known) = self.calls.get_mut(&event.guild).filter(|known| known.generation == generation) else { return };
+        let Some(known) = self.calls.get_mut(&event.guild).filter(|known| known.generation == generation)
+        else {
+            return;
+        };
         match event.what {
             What::Moved(channel) => known.channel = channel,
             What::Ended(_) => {
@@ -518,4 +521,8 @@ impl Handler<super::fault::Panic> for VoiceManager {
             known.call.do_send(fault);
         }
     }
+}
+
+fn open_source(path: PathBuf) -> Result<Box<dyn Source>, SourceError> {
+    Err(SourceError::NotFound { name: path.display().to_string() })
 }

@@ -4,7 +4,7 @@
 //! wakes a tenth of a millisecond late; elsewhere, and where a test pauses time, tokio's timers are used.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -43,7 +43,7 @@ pub(super) struct Ticks {
 #[derive(Debug, Default)]
 struct Shared {
     at: Cell<Option<Instant>>,
-    waker: Cell<Option<Waker>>,
+    waker: RefCell<Option<Waker>>,
 }
 
 enum Timer {
@@ -71,7 +71,7 @@ impl Baton {
     /// Ticks at `at`, instead of the moment set before; never, with none.
     pub(super) fn set(&self, at: Option<Instant>) {
         if self.0.at.replace(at) != at
-            && let Some(waker) = self.0.waker.take()
+            && let Some(waker) = self.0.waker.borrow_mut().take()
         {
             waker.wake();
         }
@@ -83,7 +83,7 @@ impl Stream for Ticks {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Tick>> {
         let Some(at) = self.shared.at.get() else {
-            self.shared.waker.set(Some(cx.waker().clone()));
+            *self.shared.waker.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         };
         if now() < at {
@@ -100,7 +100,7 @@ impl Stream for Ticks {
                 Timer::Precise(alarm) => alarm.poll(at, cx).is_pending(),
             };
             if pending {
-                self.shared.waker.set(Some(cx.waker().clone()));
+                *self.shared.waker.borrow_mut() = Some(cx.waker().clone());
                 return Poll::Pending;
             }
         }
@@ -131,7 +131,8 @@ mod precise {
     };
 
     use rustix::time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
     };
     use tokio::io::{Interest, unix::AsyncFd};
 
@@ -223,18 +224,21 @@ mod precise {
     impl Clock {
         fn start() -> io::Result<Rc<Self>> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-            let timer = AsyncFd::with_interest(timerfd_create(TimerfdClockId::Monotonic, flags)?, Interest::READABLE)?;
+            let timer = AsyncFd::register_with_interest(
+                timerfd_create(TimerfdClockId::Monotonic, flags)?,
+                Interest::READABLE,
+            )?;
             let clock = Rc::new(Self { timer, queue: RefCell::default() });
-            actix_rt::spawn(Self::run(Rc::downgrade(&clock)));
+            actix_rt::spawn(Self::run(Rc::clone(&clock)));
             Ok(clock)
         }
 
-        /// Wakes alarms until the last of them is gone.
-        async fn run(clock: Weak<Self>) {
-            while let Some(clock) = clock.upgrade() {
-                let Ok(mut ready) = clock.timer.readable().await else { return };
+        /// Wakes alarms for as long as the arbiter lives.
+        async fn run(clock: Rc<Self>) {
+            while let Ok(mut ready) = clock.timer.readable().await {
                 let mut expirations = [0; 8];
-                let _ = ready.try_io(|timer| rustix::io::read(timer, &mut expirations).map_err(io::Error::from));
+                let _ =
+                    ready.try_io(|timer| rustix::io::read(timer, &mut expirations).map_err(io::Error::from));
                 clock.queue.borrow_mut().armed = None;
                 clock.arm();
             }
@@ -249,7 +253,8 @@ mod precise {
             }
             queue.armed = Some(next);
             let after = next.saturating_duration_since(now()).max(std::time::Duration::from_nanos(1));
-            let value = Timespec { tv_sec: after.as_secs() as i64, tv_nsec: i64::from(after.subsec_nanos()) as _ };
+            let value =
+                Timespec { tv_sec: after.as_secs() as i64, tv_nsec: i64::from(after.subsec_nanos()) as _ };
             let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
             // Setting a valid time on a timerfd of our own does not fail; were it to, the next frame would come late.
             let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once);

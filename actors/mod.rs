@@ -82,7 +82,7 @@ struct Alarm(Option<(Instant, SpawnHandle)>);
 
 impl Alarm {
     /// Wakes the actor at `deadline`, instead of when it was to be woken before.
-    fn set<A: Driven>(&mut self, deadline: Option<Instant>, ctx: &mut A::Context) {
+    fn set<A: Driven>(&mut self, deadline: Option<Instant>, ctx: &mut Context<A>) {
         let at = deadline.map(|deadline| deadline.max(now()));
         match (&self.0, at) {
             (Some((set, _)), Some(at)) if *set == at => return,

@@ -6,7 +6,9 @@
 
 use std::any::Any;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture,
+};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
@@ -116,7 +118,7 @@ pub struct Player<S> {
     supplier: Option<Supplier>,
 }
 
-impl<S: Source> Player<S> {
+impl<S: Source + Unpin> Player<S> {
     /// A player of this source; start it, and attach its address.
     pub fn new(source: S) -> Self {
         Self { source: Some(source), owed: 0, supplier: None }
@@ -166,7 +168,8 @@ fn pull<S: Source>(mut source: S, frames: usize, supplier: &Supplier) -> Option<
 }
 
 fn describe(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()
 }
 
@@ -267,7 +270,11 @@ impl Pushed {
 }
 
 /// Passes packets on as they come, and gives the queue back unless it has ended.
-async fn pass(mut packets: mpsc::Receiver<Bytes>, frames: usize, supplier: Supplier) -> Option<mpsc::Receiver<Bytes>> {
+async fn pass(
+    mut packets: mpsc::Receiver<Bytes>,
+    frames: usize,
+    supplier: Supplier,
+) -> Option<mpsc::Receiver<Bytes>> {
     for _ in 0..frames {
         let packet = tokio::select! {
             packet = packets.recv() => packet,

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, StreamHandler, WeakRecipient};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, StreamHandler,
+    WeakRecipient,
+};
 use tokio::sync::watch;
 
 use super::{
@@ -71,7 +74,11 @@ pub(super) enum Report {
     Stalled(TrackId),
     Ended(TrackId, TrackEnd),
     /// The speaker is no more, and these tracks with it.
-    Exited { asked: Asked, tracks: Vec<TrackId>, counts: Counts },
+    Exited {
+        asked: Asked,
+        tracks: Vec<TrackId>,
+        counts: Counts,
+    },
 }
 
 /// Whether an actor was asked to stop.
@@ -100,7 +107,12 @@ struct Sourced {
 }
 
 impl Speaker {
-    pub(super) fn new(generation: u64, playout: Playout, pace: Pace, owner: WeakRecipient<FromSpeaker>) -> Self {
+    pub(super) fn new(
+        generation: u64,
+        playout: Playout,
+        pace: Pace,
+        owner: WeakRecipient<FromSpeaker>,
+    ) -> Self {
         Self {
             generation,
             playout,
@@ -144,7 +156,10 @@ impl Speaker {
         if !source.connected() {
             self.playout.source_lost(track, now());
         } else if frames > 0 {
-            source.do_send(Demand::new(frames, Supplier::new(track, ctx.address().recipient(), listening.subscribe())));
+            source.do_send(Demand::new(
+                frames,
+                Supplier::new(track, ctx.address().recipient(), listening.subscribe()),
+            ));
         }
     }
 
@@ -183,7 +198,8 @@ impl Handler<Attach> for Speaker {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Context<Self>) {
-        self.sources.insert(attach.track, Sourced { source: attach.source, listening: watch::Sender::new(()) });
+        self.sources
+            .insert(attach.track, Sourced { source: attach.source, listening: watch::Sender::new(()) });
         self.playout.attach(attach.track, attach.flags, attach.volume);
         self.drive(ctx);
     }

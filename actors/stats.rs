@@ -115,6 +115,12 @@ impl Default for Lateness {
 
 impl fmt::Debug for Lateness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lateness(p50 {:?}, p99 {:?}, max {:?})", self.quantile(0.5), self.quantile(0.99), self.max())
+        write!(
+            f,
+            "Lateness(p50 {:?}, p99 {:?}, max {:?})",
+            self.quantile(0.5),
+            self.quantile(0.99),
+            self.max()
+        )
     }
 }

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, StreamHandler, WeakRecipient};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, StreamHandler, WeakRecipient,
+};
 use futures_util::Stream;
 use tokio::net::UdpSocket;
 
@@ -79,7 +81,12 @@ enum Exit {
 }
 
 impl Transport {
-    pub(super) fn new(generation: u64, ssrc: Ssrc, server: SocketAddr, owner: WeakRecipient<FromTransport>) -> Self {
+    pub(super) fn new(
+        generation: u64,
+        ssrc: Ssrc,
+        server: SocketAddr,
+        owner: WeakRecipient<FromTransport>,
+    ) -> Self {
         // Random starts, as RFC 3550 section 5.1 asks.
         let start = RtpStart { sequence: fastrand::u16(..), timestamp: fastrand::u32(..), counter: 0 };
         Self {
@@ -209,7 +216,9 @@ impl Handler<VoiceFrame> for Transport {
                 self.send(&packet);
                 self.stats.lateness.record(now().saturating_duration_since(frame.due));
             }
-            Err(crate::transport::LinkError::Exhausted) => self.fail("all nonces of the key are used".into(), ctx),
+            Err(crate::transport::LinkError::Exhausted) => {
+                self.fail("all nonces of the key are used".into(), ctx)
+            }
             Err(_) => self.stats.unsent += 1,
         }
         self.packet = packet;
@@ -246,7 +255,8 @@ impl Stream for Arrivals {
 
 /// A socket that sends to and hears only the voice server.
 fn bind(server: SocketAddr) -> io::Result<UdpSocket> {
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = std::net::UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     socket.set_nonblocking(true)?;

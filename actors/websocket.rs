@@ -116,7 +116,7 @@ impl Stream for Reader {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         while !self.ended {
             let incoming = match ready!(self.frames.poll_next_unpin(cx)) {
-                Some(Ok(frame)) => self.take(frame),
+                Some(Ok(frame)) => self.accept(frame),
                 Some(Err(error)) => Some(self.end(Incoming::Lost(describe(&error)))),
                 None => Some(self.end(Incoming::Lost("the connection ended without a close frame".into()))),
             };
@@ -129,7 +129,7 @@ impl Stream for Reader {
 }
 
 impl Reader {
-    fn take(&mut self, frame: Frame) -> Option<Incoming> {
+    fn accept(&mut self, frame: Frame) -> Option<Incoming> {
         match frame {
             Frame::Text(text) => Some(Incoming::Text(text)),
             Frame::Binary(bytes) => Some(Incoming::Binary(bytes)),
@@ -151,11 +151,18 @@ impl Reader {
             Item::FirstText(part) => self.fragments = Some((Kind::Text, BytesMut::from(&part[..]))),
             Item::FirstBinary(part) => self.fragments = Some((Kind::Binary, BytesMut::from(&part[..]))),
             Item::Continue(part) | Item::Last(part)
-                if self.fragments.as_ref().is_some_and(|(_, whole)| whole.len() + part.len() > LARGEST_MESSAGE) =>
+                if self
+                    .fragments
+                    .as_ref()
+                    .is_some_and(|(_, whole)| whole.len() + part.len() > LARGEST_MESSAGE) =>
             {
-                return Some(self.end(Incoming::Lost(format!("a message of more than {LARGEST_MESSAGE} bytes"))));
+                return Some(
+                    self.end(Incoming::Lost(format!("a message of more than {LARGEST_MESSAGE} bytes"))),
+                );
             }
-            Item::Continue(part) => self.fragments.iter_mut().for_each(|(_, whole)| whole.extend_from_slice(&part)),
+            Item::Continue(part) => {
+                self.fragments.iter_mut().for_each(|(_, whole)| whole.extend_from_slice(&part))
+            }
             Item::Last(part) => {
                 let (kind, mut whole) = self.fragments.take()?;
                 whole.extend_from_slice(&part);

@@ -108,7 +108,9 @@ pub enum EndReason {
     #[error("left as asked")]
     Left,
     /// A moderator disconnected the bot, or the channel is gone.
-    #[error("disconnected by a moderator, or the channel was deleted; join again only if someone asks for it")]
+    #[error(
+        "disconnected by a moderator, or the channel was deleted; join again only if someone asks for it"
+    )]
     Kicked,
     /// The first join got no answer.
     #[error(transparent)]
@@ -271,7 +273,9 @@ impl Recovery {
     pub fn gateway_lost(&mut self, cause: Cause, now: Instant) {
         self.forget(now);
         let verdict = match &cause {
-            Cause::Closed(code) if matches!(self.state, State::Resuming { .. }) => code.verdict_while_resuming(),
+            Cause::Closed(code) if matches!(self.state, State::Resuming { .. }) => {
+                code.verdict_while_resuming()
+            }
             Cause::Closed(code) => code.verdict(),
             Cause::Handshake(error) => error.verdict(),
             _ => verdict_of_loss(),
@@ -494,6 +498,3 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long five silence frames and Speaking 0 may take before the call leaves without them.
 const FAREWELL: Duration = Duration::from_millis(500);
-
-#[cfg(test)]
-mod tests;

@@ -127,14 +127,18 @@ mod tests {
     #[test]
     fn a_snowflake_is_a_decimal_string_on_the_wire() {
         assert_eq!(serde_json::to_string(&GuildId(41771983423143937)).unwrap(), r#""41771983423143937""#);
-        assert_eq!(serde_json::from_str::<GuildId>(r#""41771983423143937""#).unwrap(), GuildId(41771983423143937));
+        assert_eq!(
+            serde_json::from_str::<GuildId>(r#""41771983423143937""#).unwrap(),
+            GuildId(41771983423143937)
+        );
         assert_eq!(serde_json::from_str::<GuildId>("41771983423143937").unwrap(), GuildId(41771983423143937));
         assert!(serde_json::from_str::<GuildId>(r#""-1""#).is_err());
     }
 
     #[test]
     fn secrets_do_not_print() {
-        let all = format!("{:?} {:?} {:?}", Token("abc".into()), SessionId("abc".into()), SecretKey([0xab; 32]));
+        let all =
+            format!("{:?} {:?} {:?}", Token("abc".into()), SessionId("abc".into()), SecretKey([0xab; 32]));
         assert!(!all.contains("abc") && !all.contains("171"), "{all}");
     }
 }

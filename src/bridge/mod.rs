@@ -56,7 +56,9 @@ pub enum JoinFailure {
     #[error("VOICE_SERVER_UPDATE came but no VOICE_STATE_UPDATE: is the intent GUILD_VOICE_STATES set?")]
     NoState,
     /// Only VOICE_STATE_UPDATE came.
-    #[error("VOICE_STATE_UPDATE came but no VOICE_SERVER_UPDATE: does the bot forward it, and is no other session of it in voice there?")]
+    #[error(
+        "VOICE_STATE_UPDATE came but no VOICE_SERVER_UPDATE: does the bot forward it, and is no other session of it in voice there?"
+    )]
     NoServer,
     /// The events came, with a null endpoint, and no other followed.
     #[error("no voice server was allocated within {}s: Discord has none to give now, try again later", ALLOCATION.as_secs())]
@@ -255,12 +257,8 @@ impl Rendezvous {
         let found = credentials(self.guild, self.user, channel, &session_id, server.clone());
         self.orders.push_back(Action::Credentials(found));
         self.target = Some(channel);
-        self.state = State::Joined {
-            session_id,
-            channel,
-            server: Some(Server { since: now, ..server }),
-            until: None,
-        };
+        self.state =
+            State::Joined { session_id, channel, server: Some(Server { since: now, ..server }), until: None };
     }
 
     fn expire(&mut self, now: Instant) {
@@ -295,8 +293,21 @@ impl Halves {
     }
 }
 
-fn credentials(guild: GuildId, user: UserId, channel: ChannelId, session_id: &SessionId, server: Server) -> Credentials {
-    Credentials { guild, channel, user, session_id: session_id.clone(), token: server.token, endpoint: server.endpoint }
+fn credentials(
+    guild: GuildId,
+    user: UserId,
+    channel: ChannelId,
+    session_id: &SessionId,
+    server: Server,
+) -> Credentials {
+    Credentials {
+        guild,
+        channel,
+        user,
+        session_id: session_id.clone(),
+        token: server.token,
+        endpoint: server.endpoint,
+    }
 }
 
 /// How long the two events may take; peers use 5 to 30 s.
@@ -307,6 +318,3 @@ pub const ALLOCATION: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How far apart the two events of one move may be when the server half comes first.
 const RACE: Duration = Duration::from_secs(2);
-
-#[cfg(test)]
-mod tests;

@@ -20,8 +20,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-pub use self::track::{TrackEnd, TrackId};
 use self::track::{Taken, Track};
+pub use self::track::{TrackEnd, TrackId};
 use crate::{
     audio::{
         frame::{FRAME, FRAME_SAMPLES, Frame, Pcm, SILENCE},
@@ -312,7 +312,12 @@ impl Playout {
             }
             State::Quiet { probe: Some(at) } if at <= now => {
                 self.state = State::Quiet { probe: Some(now + PROBE) };
-                self.orders.extend(self.tracks.iter().filter(|track| !track.is_ready()).map(|track| Action::Probe(track.id())));
+                self.orders.extend(
+                    self.tracks
+                        .iter()
+                        .filter(|track| !track.is_ready())
+                        .map(|track| Action::Probe(track.id())),
+                );
             }
             _ => {}
         }
@@ -344,7 +349,9 @@ impl Playout {
     }
 
     fn stall(&mut self, due: Instant) {
-        self.orders.extend(self.tracks.iter_mut().filter_map(|track| track.stall().then(|| Action::Stalled(track.id()))));
+        self.orders.extend(
+            self.tracks.iter_mut().filter_map(|track| track.stall().then(|| Action::Stalled(track.id()))),
+        );
         self.orders.extend(self.tracks.iter().map(|track| Action::Probe(track.id())));
         self.trail(due, FAREWELL);
     }
@@ -394,7 +401,8 @@ impl Playout {
     }
 
     fn send(&mut self, opus: Bytes, due: Instant) {
-        let frames = self.last_due.map_or(1, |last| due.saturating_duration_since(last).as_nanos() / FRAME.as_nanos());
+        let frames =
+            self.last_due.map_or(1, |last| due.saturating_duration_since(last).as_nanos() / FRAME.as_nanos());
         self.last_due = Some(due);
         self.counts.frames += 1;
         // Wraps as the RTP timestamp itself does, after 24 hours of silence.
@@ -427,6 +435,3 @@ const PROBE: Duration = Duration::from_secs(1);
 const LARGEST_PACKET: usize = 1276;
 /// Packets share one allocation of this size until it is used up.
 const ARENA: usize = 16 * 1024;
-
-#[cfg(test)]
-mod tests;

@@ -140,7 +140,9 @@ impl Track {
     pub(super) fn pass(&mut self) -> Option<Bytes> {
         let whole = self.volume == 1.0;
         match self.queue.front() {
-            Some(Frame::Opus(packet)) if whole && opus::duration(packet) == Ok(crate::audio::frame::FRAME) => {
+            Some(Frame::Opus(packet))
+                if whole && opus::duration(packet) == Ok(crate::audio::frame::FRAME) =>
+            {
                 let packet = packet.clone();
                 self.queue.pop_front();
                 Some(packet)

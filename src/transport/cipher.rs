@@ -128,7 +128,9 @@ impl FromStr for Mode {
 
 /// A mode that this build cannot speak.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("transport mode {0:?} is unknown; if it is one that Discord retired, build with the feature `retired-modes`")]
+#[error(
+    "transport mode {0:?} is unknown; if it is one that Discord retired, build with the feature `retired-modes`"
+)]
 pub struct UnknownMode(pub String);
 
 /// One key in one mode, and the nonces that were not used with it yet.
@@ -245,7 +247,10 @@ impl Cipher {
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cipher").field("mode", &self.mode).field("counter", &self.counter()).finish_non_exhaustive()
+        f.debug_struct("Cipher")
+            .field("mode", &self.mode)
+            .field("counter", &self.counter())
+            .finish_non_exhaustive()
     }
 }
 
@@ -372,7 +377,8 @@ fn xchacha(SecretKey(key): &SecretKey, nonce: &[u8; NONCE]) -> (LessSafeKey, Non
 
 fn seal_aead(key: &LessSafeKey, nonce: Nonce, packet: &mut Vec<u8>, clear: usize) -> Result<(), CipherError> {
     let (clear, plain) = packet.split_at_mut(clear);
-    let tag = key.seal_in_place_separate_tag(nonce, Aad::from(clear), plain).map_err(|_| CipherError::TooLong)?;
+    let tag =
+        key.seal_in_place_separate_tag(nonce, Aad::from(clear), plain).map_err(|_| CipherError::TooLong)?;
     packet.extend_from_slice(tag.as_ref());
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Counts: what a path has sent, received and ignored, and why.
 
+use std::ops::AddAssign;
+
 use super::cipher::CipherError;
 use super::rtp::RtpError;
 
@@ -29,6 +31,23 @@ pub enum Ignored {
     StrayDiscovery,
     /// It is the echo of a keepalive other than the newest.
     StrayKeepalive,
+}
+
+impl Ignored {
+    /// Every reason.
+    pub const ALL: [Self; 11] = [
+        Self::TooShort,
+        Self::NotRtp,
+        Self::Rtcp,
+        Self::ForeignPayloadType,
+        Self::NotYet,
+        Self::WrongKey,
+        Self::BadExtension,
+        Self::BadPadding,
+        Self::Empty,
+        Self::StrayDiscovery,
+        Self::StrayKeepalive,
+    ];
 }
 
 impl From<RtpError> for Ignored {
@@ -91,6 +110,20 @@ pub struct Counts {
     pub stray_discovery: u64,
     /// Datagrams that were [`Ignored::StrayKeepalive`].
     pub stray_keepalive: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.sent_packets += other.sent_packets;
+        self.sent_bytes += other.sent_bytes;
+        self.keepalives += other.keepalives;
+        self.received_packets += other.received_packets;
+        self.received_bytes += other.received_bytes;
+        self.voice_packets += other.voice_packets;
+        for reason in Ignored::ALL {
+            *self.of_mut(reason) += other.of(reason);
+        }
+    }
 }
 
 impl Counts {
