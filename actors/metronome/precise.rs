@@ -103,10 +103,12 @@ impl Queue {
 impl Clock {
     fn start() -> io::Result<Rc<Self>> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = AsyncFd::register_with_interest(
-            timerfd_create(TimerfdClockId::Monotonic, flags)?,
-            Interest::READABLE,
-        )?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        // SAFETY: an `OwnedFd` is an open descriptor of its own, which nothing else closes or replaces; it moves
+        // into the `AsyncFd`, which gives out shared references only, and its `as_raw_fd` always names it.
+        #[expect(unsafe_code, reason = "tokio cannot see that this descriptor is owned")]
+        let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) };
+        let timer = timer.map_err(io::Error::from)?;
         let clock = Rc::new(Self { timer, queue: RefCell::default() });
         actix_rt::spawn(Self::run(Rc::clone(&clock)));
         Ok(clock)
