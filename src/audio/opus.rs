@@ -208,7 +208,12 @@ impl Decoder {
         self.run(Some(next), &mut into[..], Redundancy::Use).map(drop)
     }
 
-    fn run(&mut self, packet: Option<&[u8]>, out: &mut [f32], redundancy: Redundancy) -> Result<usize, OpusError> {
+    fn run(
+        &mut self,
+        packet: Option<&[u8]>,
+        out: &mut [f32],
+        redundancy: Redundancy,
+    ) -> Result<usize, OpusError> {
         let packet = packet.map(TryInto::try_into).transpose().map_err(codec("decoding"))?;
         let out = MutSignals::try_from(out).map_err(codec("decoding"))?;
         let fec = matches!(redundancy, Redundancy::Use);
