@@ -97,9 +97,10 @@ impl State {
             ServerMessage::Json { op, d } => Numbered::Json { op, d },
             ServerMessage::Binary { op, payload } => Numbered::Binary { op, payload: Bytes::from(payload) },
         };
-        let session = self.voice_sessions.iter().find(|(_, session)| {
-            session.channel == channel && session.user == user && session.described
-        });
+        let session = self
+            .voice_sessions
+            .iter()
+            .find(|(_, session)| session.channel == channel && session.user == user && session.described);
         if let Some(ssrc) = session.map(|(ssrc, _)| *ssrc) {
             self.send_numbered(ssrc, numbered, now);
         }

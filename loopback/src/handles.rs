@@ -137,9 +137,10 @@ impl State {
     }
 
     fn channel(&mut self, guild: u64, kind: ChannelKind, name: &str, now: Instant) -> u64 {
-        let known = self.channels.iter().find(|(_, channel)| {
-            channel.guild == guild && channel.kind == kind && channel.name == name
-        });
+        let known = self
+            .channels
+            .iter()
+            .find(|(_, channel)| channel.guild == guild && channel.kind == kind && channel.name == name);
         if let Some((id, _)) = known {
             return *id;
         }

@@ -42,8 +42,8 @@ mod main_gateway;
 mod main_session;
 mod member;
 pub mod netem;
-mod paced;
 pub mod opus;
+mod paced;
 mod payload;
 pub mod recorder;
 pub mod relay;
@@ -74,7 +74,7 @@ pub use crate::handles::{Bot, Channel, Guild};
 pub use crate::log::{Closer, Entry, Event, Refusal, Rule, Side, Violation};
 pub use crate::member::Member;
 pub use crate::netem::Netem;
-pub use crate::relay::Hearing;
+pub use crate::recorder::Hearing;
 
 use crate::builder::Settings;
 use crate::relay::{Relay, RelayEvent};
@@ -114,7 +114,7 @@ impl Discord {
         let gateway_url = format!("{scheme}://{}", address(&main)?);
         let endpoints = regions.iter().map(|listener| Ok(address(listener)?.to_string()));
         let endpoints = endpoints.collect::<Result<Vec<_>, StartError>>()?;
-        let relay = Relay::start(settings.ip, settings.seed).await.map_err(StartError::Bind)?;
+        let relay = Relay::start(settings.ip, settings.seed).map_err(StartError::Bind)?;
         let state = State::new(settings, relay.clone(), gateway_url.clone(), endpoints);
         let acceptor = authority.as_ref().map(|authority| authority.acceptor.clone());
         let shared = Arc::new(Shared::new(state, relay, acceptor));
@@ -155,7 +155,7 @@ impl Discord {
 
     /// What the relay got from a user so far.
     pub fn recording(&self, user: u64) -> Hearing {
-        self.shared.relay.recording(user)
+        self.shared.relay.recording(user).unwrap()
     }
 
     /// Everything that happened, oldest first; the last 65,536 entries.
@@ -293,23 +293,30 @@ fn hear_relay(shared: Arc<Shared>) -> impl Future<Output = ()> {
 impl State {
     fn relay_event(&mut self, event: RelayEvent, now: Instant) {
         match event {
-            RelayEvent::Discovered { ssrc, from } => {
-                let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+            RelayEvent::Discovered { peer, from } => {
+                let Some(session) = self.voice_sessions.get_mut(&peer.ssrc) else { return };
                 session.discovered = Some(from);
                 let user = Some(session.user);
-                let entry = Entry { at: now, side: Side::Media, connection: 0, user, event: Event::Discovered };
+                let entry =
+                    Entry { at: now, side: Side::Media, connection: 0, user, event: Event::Discovered };
                 self.log.push(entry);
             }
-            RelayEvent::AudioWithoutSpeaking { ssrc } => {
-                let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
-                // Speaking and the first packet race on two sockets.
-                session.speaking_by.get_or_insert(now + SPEAKING_GRACE);
+            RelayEvent::Violated(violation) => {
+                let Some(session) = self.voice_sessions.get_mut(&violation.peer.ssrc) else { return };
+                if violation.breach == crate::relay::Breach::AudioWithoutSpeaking {
+                    session.speaking_by.get_or_insert(now);
+                } else {
+                    self.log.violation(
+                        now,
+                        Some(violation.peer.user),
+                        crate::log::Rule::Media(violation.breach.to_string()),
+                    );
+                }
             }
         }
     }
 }
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-const SPEAKING_GRACE: Duration = Duration::from_millis(100);
 /// Entries shown by [`TimedOut`].
 const SHOWN: usize = 30;

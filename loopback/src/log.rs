@@ -183,7 +183,9 @@ impl fmt::Display for Event {
         match self {
             Self::Opened { version } => write!(f, "opened with v={version}"),
             Self::Received { op, d } => write!(f, "received op {op} {d}"),
-            Self::ReceivedBinary { op, payload } => write!(f, "received binary op {op}, {} bytes", payload.len()),
+            Self::ReceivedBinary { op, payload } => {
+                write!(f, "received binary op {op}, {} bytes", payload.len())
+            }
             Self::Sent { op, name, seq, d } => {
                 write!(f, "sent op {op}")?;
                 if let Some(name) = name {

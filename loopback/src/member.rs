@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use crate::buffer::NumberedBuffer;
-use crate::relay::{Hearing, Tap};
+use crate::recorder::Hearing;
+use crate::relay::Tap;
 use crate::server::{ChannelKind, Shared, State, VoiceState};
 use crate::voice_session::{Outlet, VoiceSession};
 
@@ -33,7 +34,7 @@ impl Member {
 
     /// What it has heard of a user so far.
     pub fn heard(&self, user: u64) -> Hearing {
-        self.tap.heard(user)
+        self.tap.heard(user).unwrap()
     }
 
     /// Speaks: says so, sends one packet each 20 ms, then five frames of silence, then says that it is over.

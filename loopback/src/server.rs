@@ -229,7 +229,8 @@ impl State {
         let Opening { door, version, orders } = opening;
         let id = self.next_connection;
         self.next_connection += 1;
-        let connection = Connection { orders, door, version, bound: Bound::Nobody, beat_by: None, user: None };
+        let connection =
+            Connection { orders, door, version, bound: Bound::Nobody, beat_by: None, user: None };
         self.connections.insert(id, connection);
         self.note(id, now, Event::Opened { version });
         match door {

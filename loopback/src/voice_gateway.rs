@@ -293,7 +293,8 @@ impl State {
     }
 
     fn client_speaks(&mut self, id: u64, ssrc: u32, d: &Value, now: Instant) {
-        let (Some(flags), Some(named)) = (payload::integer(d, "speaking"), payload::integer(d, "ssrc")) else {
+        let (Some(flags), Some(named)) = (payload::integer(d, "speaking"), payload::integer(d, "ssrc"))
+        else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
         if named != ssrc {
@@ -338,7 +339,13 @@ impl State {
         }
     }
 
-    fn resume_session(&mut self, id: u64, ssrc: u32, missed: Vec<(u16, crate::buffer::Numbered)>, now: Instant) {
+    fn resume_session(
+        &mut self,
+        id: u64,
+        ssrc: u32,
+        missed: Vec<(u16, crate::buffer::Numbered)>,
+        now: Instant,
+    ) {
         self.let_go(ssrc);
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         session.outlet = Outlet::Connection(id);

@@ -69,7 +69,9 @@ impl State {
     pub(crate) fn send_message(&mut self, id: u64, message: &Numbered, seq: Option<u16>, now: Instant) {
         self.order(id, message.encode(seq));
         let event = match message.clone() {
-            Numbered::Json { op, d } => Event::Sent { op, name: None, seq: seq.map(u64::from), d: redacted(d) },
+            Numbered::Json { op, d } => {
+                Event::Sent { op, name: None, seq: seq.map(u64::from), d: redacted(d) }
+            }
             Numbered::Binary { op, payload } => Event::SentBinary { op, seq, payload },
         };
         self.note(id, now, event);
@@ -78,9 +80,8 @@ impl State {
     /// The others that are in a call.
     pub(crate) fn others_in(&self, channel: u64, ssrc: u32) -> Vec<u32> {
         let sessions = self.voice_sessions.iter();
-        let inside = sessions.filter(|(other, session)| {
-            **other != ssrc && session.channel == channel && session.described
-        });
+        let inside = sessions
+            .filter(|(other, session)| **other != ssrc && session.channel == channel && session.described);
         inside.map(|(other, _)| *other).collect()
     }
 
