@@ -124,6 +124,19 @@ async fn audio_stays_in_its_call() {
 }
 
 #[tokio::test]
+async fn a_bot_that_speaks_in_two_calls_has_two_recordings() {
+    let relay = Relay::start(V4, 1).unwrap();
+    for n in 1..=10 {
+        relay.say(5, 1, 51, Bytes::from_static(&SILENCE));
+        relay.say(6, 1, 61, Bytes::from_static(&SILENCE));
+        let hearing = relay.recording_in(5, 1).unwrap();
+        assert_eq!((hearing.packets, hearing.lost), (n, 0));
+    }
+    assert_eq!(relay.recording(1).unwrap().audio[0].ssrc, 61);
+    assert!(relay.recording_in(7, 1).is_none() && relay.recording(2).is_none());
+}
+
+#[tokio::test]
 async fn discovery_tells_the_seen_address_after_the_first_requests_are_dropped() {
     let loopbacks = [V4, IpAddr::V6(Ipv6Addr::LOCALHOST)];
     for ip in loopbacks {
