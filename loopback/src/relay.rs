@@ -28,8 +28,10 @@ pub use conduct::Breach;
 pub use dress::{Dress, Oddity};
 pub use tap::{Decryptor, Tap};
 
+mod agenda;
 mod conduct;
 mod dress;
+mod member;
 mod pump;
 mod state;
 mod tap;
@@ -87,7 +89,7 @@ pub struct Counters {
     pub discoveries_dropped: u64,
     /// Keepalives and pings that were echoed.
     pub keepalives: u64,
-    /// RTCP packets that opened.
+    /// RTCP packets.
     pub rtcp: u64,
     /// Datagrams of SSRCs that no member has.
     pub unknown_ssrc: u64,
@@ -290,11 +292,18 @@ impl Relay {
         self.shared().activity.subscribe()
     }
 
-    /// What came from a user so far, over all its connections; `None` if nothing did.
+    /// What came from a user so far in the call it spoke in last; `None` if nothing did.
     ///
-    /// Under end-to-end encryption its packets are ciphertext: listen through a [`Tap`] then.
+    /// Reconnections are one recording. Under end-to-end encryption its packets are ciphertext: listen through a
+    /// [`Tap`] then.
     pub fn recording(&self, user: u64) -> Option<Hearing> {
-        self.shared().state().recording(user)
+        let state = self.shared().state();
+        state.recording(state.latest_call(user)?, user)
+    }
+
+    /// What came from a user so far in one call; `None` if nothing did.
+    pub fn recording_in(&self, call: u64, user: u64) -> Option<Hearing> {
+        self.shared().state().recording(call, user)
     }
 
     /// The rules broken so far, at most the first 4096.

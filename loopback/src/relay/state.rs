@@ -1,7 +1,6 @@
 //! What the relay knows and decides; it never touches the socket and never waits.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,11 +9,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::conduct::{Breach, Conduct};
+use super::agenda::{Agenda, Full, Task};
+use super::conduct::Breach;
+use super::member::Member;
 use super::tap::{Delivery, TapShared};
 use super::{Counters, Dress, Encryptor, Keep, Oddity, Peer, RelayEvent, Tap, Violation};
-use crate::cipher::{Cipher, Mode, OpenError};
-use crate::netem::{Netem, Path};
+use crate::cipher::Mode;
+use crate::netem::{Fate, Netem};
 use crate::opus;
 use crate::recorder::{Hearing, Recorder};
 use crate::rtp::{self, Datagram, Header};
@@ -25,43 +26,20 @@ pub(super) struct State {
     calls: HashMap<u64, Vec<u32>>,
     taps: HashMap<u64, Vec<Weak<TapShared>>>,
     mouths: HashMap<u32, Mouth>,
-    recordings: HashMap<u64, Recorder>,
+    /// By call and user: a bot may speak in many calls at once.
+    recordings: HashMap<(u64, u64), Recorder>,
+    /// The call each user spoke in last.
+    latest: HashMap<u64, u64>,
     netem: Netem,
     dress: Dress,
     keep: Keep,
     discovery_drops: u32,
-    due: BinaryHeap<Reverse<Due>>,
-    queued: u64,
+    agenda: Agenda,
     out: Vec<(SocketAddr, Vec<u8>)>,
     heard: Vec<(Arc<TapShared>, Delivery)>,
     reports: Option<mpsc::Sender<RelayEvent>>,
     violations: Vec<Violation>,
     pub(super) counters: Counters,
-}
-
-struct Member {
-    peer: Peer,
-    address: Option<SocketAddr>,
-    transport: Option<Transport>,
-    conduct: Conduct,
-    /// When the heap will have the conduct checked; its other entries are stale.
-    watched: Option<Instant>,
-    netem: Netem,
-    up: Path,
-    down: Path,
-}
-
-struct Transport {
-    cipher: Cipher,
-    key: [u8; 32],
-    counter: u32,
-}
-
-impl Transport {
-    fn seal(&mut self, packet: &[u8]) -> Result<Vec<u8>, OpenError> {
-        self.counter = self.counter.wrapping_add(1);
-        self.cipher.seal(packet, self.counter)
-    }
 }
 
 /// The stream of a simulated member.
@@ -73,39 +51,6 @@ struct Mouth {
     encryptor: Option<Encryptor>,
 }
 
-/// Something to do at a time; equal times in the order they were queued.
-struct Due {
-    at: Instant,
-    order: u64,
-    task: Task,
-}
-
-enum Task {
-    Check(u32),
-    Deliver(Delivery),
-    Send(SocketAddr, Vec<u8>),
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
 impl State {
     pub(super) fn new(seed: u64) -> Self {
         Self {
@@ -115,12 +60,12 @@ impl State {
             taps: HashMap::new(),
             mouths: HashMap::new(),
             recordings: HashMap::new(),
+            latest: HashMap::new(),
             netem: Netem::default(),
             dress: Dress::default(),
             keep: Keep::default(),
             discovery_drops: 0,
-            due: BinaryHeap::new(),
-            queued: 0,
+            agenda: Agenda::default(),
             out: Vec::new(),
             heard: Vec::new(),
             reports: None,
@@ -133,23 +78,15 @@ impl State {
 
     pub(super) fn open(&mut self, peer: Peer) {
         self.close(peer.ssrc);
-        let (up, down) = (Path::new(self.random.u64(..)), Path::new(self.random.u64(..)));
-        let netem = self.netem;
-        let conduct = Conduct::new();
-        self.members.insert(
-            peer.ssrc,
-            Member { peer, address: None, transport: None, conduct, watched: None, netem, up, down },
-        );
+        let member = Member::new(peer, self.netem, &mut self.random);
+        self.members.insert(peer.ssrc, member);
         self.calls.entry(peer.call).or_default().push(peer.ssrc);
     }
 
     pub(super) fn describe(&mut self, ssrc: u32, mode: Mode, key: [u8; 32]) {
-        let Some(member) = self.members.get_mut(&ssrc) else { return };
-        let same = member.transport.as_ref().is_some_and(|old| old.key == key && old.cipher.mode() == mode);
-        if !same {
-            member.conduct.rekeyed();
-            let counter = self.random.u32(..);
-            member.transport = Some(Transport { cipher: Cipher::new(mode, &key), key, counter });
+        let first_counter = self.random.u32(..);
+        if let Some(member) = self.members.get_mut(&ssrc) {
+            member.describe(mode, key, first_counter);
         }
     }
 
@@ -215,9 +152,14 @@ impl State {
 
     // Questions of the handle.
 
-    pub(super) fn recording(&self, user: u64) -> Option<Hearing> {
-        let mut hearing = self.recordings.get(&user)?.hearing();
-        hearing.violations = self.violations.iter().copied().filter(|v| v.peer.user == user).collect();
+    pub(super) fn latest_call(&self, user: u64) -> Option<u64> {
+        self.latest.get(&user).copied()
+    }
+
+    pub(super) fn recording(&self, call: u64, user: u64) -> Option<Hearing> {
+        let mut hearing = self.recordings.get(&(call, user))?.hearing();
+        let own = |violation: &Violation| violation.peer.user == user && violation.peer.call == call;
+        hearing.violations = self.violations.iter().copied().filter(own).collect();
         Some(hearing)
     }
 
@@ -326,16 +268,8 @@ impl State {
             self.counters.unknown_ssrc += 1;
             return;
         };
-        let opened = member.transport.as_ref().map(|transport| transport.cipher.open(datagram));
-        let breach = match opened {
-            Some(Ok(opened)) => {
-                self.counters.rtcp += 1;
-                opened.nonce.counter().and_then(|counter| member.conduct.counter(counter))
-            }
-            Some(Err(_)) => Some(Breach::Undecryptable),
-            None => None,
-        };
-        let peer = member.peer;
+        self.counters.rtcp += 1;
+        let (peer, breach) = (member.peer, member.receive_rtcp(datagram));
         self.accuse(peer, breach, now);
     }
 
@@ -347,20 +281,25 @@ impl State {
         let peer = member.peer;
         let mut found = Vec::new();
         let payload = member.receive(header, datagram, from, now, &mut found);
-        let fate = member.up.fate(&member.netem.up());
+        let fate = member.fate_up();
         self.accuse(peer, found, now);
         self.watch(peer.ssrc);
         let Some(payload) = payload else { return };
-        let mut arrivals = fate.arrivals().peekable();
-        self.counters.lost += u64::from(arrivals.peek().is_none());
-        for delay in arrivals {
+        for delay in self.survivors(fate) {
             let delivery = delivery(peer, header, payload.clone(), now + delay);
             if delay.is_zero() {
                 self.deliver(delivery);
             } else {
-                self.push(now + delay, Task::Deliver(delivery));
+                self.plan(now + delay, Task::Deliver(delivery));
             }
         }
+    }
+
+    /// Counts a packet as lost if no copy of it arrives.
+    fn survivors(&mut self, fate: Fate) -> impl Iterator<Item = Duration> + use<> {
+        let mut arrivals = fate.arrivals().peekable();
+        self.counters.lost += u64::from(arrivals.peek().is_none());
+        arrivals
     }
 
     // What goes on.
@@ -368,8 +307,9 @@ impl State {
     fn deliver(&mut self, delivery: Delivery) {
         let keep = self.keep;
         let Delivery { user, call, ssrc, sequence, timestamp, ref payload, arrival } = delivery;
-        let recorder = self.recordings.entry(user).or_insert_with(|| Recorder::new(keep));
+        let recorder = self.recordings.entry((call, user)).or_insert_with(|| Recorder::new(keep));
         recorder.packet(arrival, ssrc, sequence, timestamp, Some(payload.clone()));
+        self.latest.insert(user, call);
         let clear = self.dress.packet(Header::opus(ssrc, sequence, timestamp), payload, &mut self.random);
         self.forward(Peer { ssrc, user, call }, &clear, arrival, |_| ());
         let taps = self.taps.get(&call).into_iter().flatten().filter_map(Weak::upgrade);
@@ -383,17 +323,14 @@ impl State {
             else {
                 continue;
             };
-            let (Some(to), Some(transport)) = (member.address, member.transport.as_mut()) else { continue };
-            let Ok(mut sealed) = transport.seal(clear) else { continue };
+            let Some((to, mut sealed)) = member.seal(clear) else { continue };
             spoil(&mut sealed);
-            let fate = member.down.fate(&member.netem.down());
-            let mut arrivals = fate.arrivals().peekable();
-            self.counters.lost += u64::from(arrivals.peek().is_none());
-            for delay in arrivals {
+            let fate = member.fate_down();
+            for delay in self.survivors(fate) {
                 if delay.is_zero() {
                     self.out.push((to, sealed.clone()));
                 } else {
-                    self.push(now + delay, Task::Send(to, sealed.clone()));
+                    self.plan(now + delay, Task::Send(to, sealed.clone()));
                 }
             }
         }
@@ -422,13 +359,10 @@ impl State {
 
     // The clock.
 
-    fn push(&mut self, at: Instant, task: Task) {
-        if self.due.len() >= DUE_MAX && !matches!(task, Task::Check(_)) {
+    fn plan(&mut self, at: Instant, task: Task) {
+        if let Err(Full) = self.agenda.plan(at, task) {
             self.counters.overflow += 1;
-            return;
         }
-        self.queued += 1;
-        self.due.push(Reverse(Due { at, order: self.queued, task }));
     }
 
     /// Has the conduct checked in time, if it is not already going to be.
@@ -437,22 +371,21 @@ impl State {
         let Some(at) = member.conduct.deadline() else { return };
         if member.watched.is_none_or(|watched| at < watched) {
             member.watched = Some(at);
-            self.push(at, Task::Check(ssrc));
+            self.plan(at, Task::Check(ssrc));
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.due.peek().map(|Reverse(due)| due.at)
+        self.agenda.deadline()
     }
 
     pub(super) fn do_due(&mut self, now: Instant) {
-        while self.deadline().is_some_and(|at| at <= now) {
-            let Some(Reverse(due)) = self.due.pop() else { return };
-            match due.task {
+        while let Some((planned, task)) = self.agenda.due(now) {
+            match task {
                 Task::Send(to, datagram) => self.out.push((to, datagram)),
                 // The recorder wants to know when it came, not when it was planned to.
                 Task::Deliver(delivery) => self.deliver(Delivery { arrival: now, ..delivery }),
-                Task::Check(ssrc) => self.check(ssrc, due.at, now),
+                Task::Check(ssrc) => self.check(ssrc, planned, now),
             }
         }
     }
@@ -479,37 +412,6 @@ impl State {
     }
 }
 
-impl Member {
-    /// Opens and audits one RTP packet; `None` where there is nothing in it to pass on.
-    fn receive(
-        &mut self,
-        header: &Header,
-        datagram: &[u8],
-        from: SocketAddr,
-        now: Instant,
-        found: &mut Vec<Breach>,
-    ) -> Option<Bytes> {
-        let Some(transport) = &self.transport else {
-            found.push(Breach::AudioBeforeDescription);
-            return None;
-        };
-        let Ok(opened) = transport.cipher.open(datagram) else {
-            found.push(Breach::Undecryptable);
-            return None;
-        };
-        let Ok(payload) = transport.cipher.payload(datagram, &opened) else {
-            found.push(Breach::Undecryptable);
-            return None;
-        };
-        // Only an authentic packet may move the address: NAT mappings change.
-        self.address = Some(from);
-        found.extend(opened.nonce.counter().and_then(|counter| self.conduct.counter(counter)));
-        self.conduct.packet(header, payload, now, found);
-        let is_audio = header.payload_type == rtp::OPUS_PAYLOAD_TYPE && !payload.is_empty();
-        is_audio.then(|| Bytes::copy_from_slice(payload))
-    }
-}
-
 fn delivery(peer: Peer, header: &Header, payload: Bytes, arrival: Instant) -> Delivery {
     let Peer { ssrc, user, call } = peer;
     Delivery { user, call, ssrc, sequence: header.sequence, timestamp: header.timestamp, payload, arrival }
@@ -518,4 +420,3 @@ fn delivery(peer: Peer, header: &Header, payload: Bytes, arrival: Instant) -> De
 /// A simulated member that comes later than this many frames has paused.
 const PAUSE_FRAMES: u128 = 3;
 const VIOLATIONS_MAX: usize = 4096;
-const DUE_MAX: usize = 65_536;

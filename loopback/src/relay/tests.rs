@@ -110,6 +110,28 @@ async fn two_members_hear_each_other_in_different_modes_with_the_stream_unchange
 }
 
 #[tokio::test]
+async fn each_receiver_has_its_own_packet_counter_that_goes_up_by_one() {
+    let relay = Relay::start(V4, 1).unwrap();
+    let early = Client::join(&relay, 1, 1, Mode::Aes256GcmRtpsize).await;
+    let counter = |packet: &[u8]| u32::from_be_bytes(*packet.last_chunk().unwrap());
+    relay.say(5, 9, 90, Bytes::from_static(&SILENCE));
+    let first = counter(&early.receive().await.unwrap());
+    let late = Client::join(&relay, 2, 2, Mode::Aes256GcmRtpsize).await;
+    let mut seen = vec![];
+    for _ in 0..2 {
+        relay.say(5, 9, 90, Bytes::from_static(&SILENCE));
+        seen.push([&early, &late].map(|client| client.receive()));
+    }
+    let mut counters = vec![];
+    for [early, late] in seen {
+        counters.push((counter(&early.await.unwrap()), counter(&late.await.unwrap())));
+    }
+    assert_eq!([counters[0].0, counters[1].0], [first.wrapping_add(1), first.wrapping_add(2)]);
+    assert_eq!(counters[1].1, counters[0].1.wrapping_add(1));
+    assert_ne!(counters[0].0, counters[0].1);
+}
+
+#[tokio::test]
 async fn audio_stays_in_its_call() {
     let relay = Relay::start(V4, 1).unwrap();
     let mut speaker = Client::join(&relay, 1, 1, Mode::Aes256GcmRtpsize).await;
@@ -121,6 +143,19 @@ async fn audio_stays_in_its_call() {
     assert_eq!(listener.hear().await.unwrap().1, [0xFC, 1]);
     until(&relay, |_| here.heard(1).is_some()).await;
     assert!(elsewhere.speakers().is_empty());
+}
+
+#[tokio::test]
+async fn a_bot_that_speaks_in_two_calls_has_two_recordings() {
+    let relay = Relay::start(V4, 1).unwrap();
+    for n in 1..=10 {
+        relay.say(5, 1, 51, Bytes::from_static(&SILENCE));
+        relay.say(6, 1, 61, Bytes::from_static(&SILENCE));
+        let hearing = relay.recording_in(5, 1).unwrap();
+        assert_eq!((hearing.packets, hearing.lost), (n, 0));
+    }
+    assert_eq!(relay.recording(1).unwrap().audio[0].ssrc, 61);
+    assert!(relay.recording_in(7, 1).is_none() && relay.recording(2).is_none());
 }
 
 #[tokio::test]

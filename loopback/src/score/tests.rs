@@ -53,8 +53,8 @@ fn the_same_audio_is_a_full_match() {
 
 #[test]
 fn a_later_start_and_another_volume_are_found_out() {
-    let audio = music(1, 5);
-    for later in [1, 7, 960, 12_345, 96_001] {
+    let audio = music(1, 3);
+    for later in [1, 960, 12_345] {
         let heard: Vec<_> = silence(later).into_iter().chain(audio.iter().map(|value| value * 0.5)).collect();
         let score = match_score(&audio, &heard);
         assert_eq!((score.offset, score.heard_fraction), (later as i64, 1.0), "{score}");
@@ -64,14 +64,14 @@ fn a_later_start_and_another_volume_are_found_out() {
 
 #[test]
 fn a_round_trip_through_opus_is_heard_whole() {
-    for (name, audio) in [("music", music(2, 6)), ("another", music(3, 6))] {
+    for (name, audio) in [("music", music(2, 4)), ("another", music(3, 4))] {
         for bitrate in [64_000, 96_000, 128_000] {
             let score = match_score(&audio, &through_opus(&audio, bitrate));
             assert!(score.heard_fraction > 0.98 && score.is_faithful(), "{name} {bitrate}: {score:?}");
             assert_eq!(score.offset, 312, "{name} {bitrate}");
         }
     }
-    let hiss = noise(4, 6);
+    let hiss = noise(4, 3);
     let score = match_score(&hiss, &through_opus(&hiss, 128_000));
     assert!(score.heard_fraction > 0.98, "noise: {score:?}");
 }
