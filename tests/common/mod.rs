@@ -131,7 +131,7 @@ impl Stage {
 
     /// What the listener has heard of the bot.
     pub fn heard(&self) -> Hearing {
-        self.ear.heard(self.bot.user_id).expect("the listener heard the bot")
+        self.ear.heard(self.bot.user_id)
     }
 
     /// The bot kept to the rules.
