@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::member::Member;
 use crate::payload;
-use crate::server::{ChannelKind, ChannelRecord, GuildRecord, Shared, State, UserRecord};
+use crate::server::{ChannelKind, ChannelRecord, GuildRecord, State, UserRecord};
+use crate::shared::Shared;
 
 /// A bot account, made by [`Discord::bot`](crate::Discord::bot).
 #[derive(Clone, PartialEq, Eq)]
