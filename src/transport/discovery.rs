@@ -1,4 +1,5 @@
-//! IP discovery: asks the voice server under which address it sees us, because behind a NAT nobody else can tell.
+//! IP discovery: asks the voice server under which address it sees us, because behind a NAT nobody else can
+//! tell.
 //!
 //! ```text
 //! AwaitAnswer ── answer ──▶ Ended        six requests, one a second
@@ -163,7 +164,9 @@ mod tests {
 
     #[test]
     fn the_request_is_the_74_bytes_of_the_vector() {
-        let Some(Action::Send(request)) = Discovery::new(SSRC, start()).poll(start()) else { panic!("no request") };
+        let Some(Action::Send(request)) = Discovery::new(SSRC, start()).poll(start()) else {
+            panic!("no request")
+        };
         let mut expected = unhex("000100460708090a");
         expected.resize(74, 0);
         assert_eq!(request[..], expected);
@@ -191,7 +194,10 @@ mod tests {
     #[test]
     fn an_answer_ends_the_search_with_our_address() {
         let mut discovery = Discovery::new(SSRC, start());
-        assert_eq!(discovery.datagram(&answer(b"203.0.113.7", 50_004)), Ok("203.0.113.7:50004".parse().unwrap()));
+        assert_eq!(
+            discovery.datagram(&answer(b"203.0.113.7", 50_004)),
+            Ok("203.0.113.7:50004".parse().unwrap())
+        );
         assert_eq!((discovery.poll(start() + PATIENCE), discovery.deadline()), (None, None));
     }
 
