@@ -288,8 +288,8 @@ pub enum Received<'a> {
 pub enum LinkError {
     /// No answer to discovery came.
     #[error(
-        "the voice server answered none of {tries} discovery packets in {tries} s: allow outgoing UDP and its answers \
-         in the firewall, or try another network",
+        "the voice server answered none of {tries} discovery packets in {tries} s: allow outgoing UDP and its \
+         answers in the firewall, or try another network",
         tries = discovery::TRIES
     )]
     NoDiscovery,

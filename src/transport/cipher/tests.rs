@@ -1,8 +1,9 @@
 //! Every mode against packets made by other implementations.
 //!
 //! All are of sequence 0x0102, timestamp 0x03040506, SSRC 0x0708090a and the frame `f8fffe`, under the key 00
-//! 01 … 1f with the nonce 1. The AEAD ones were made with Python's `cryptography` 48 (`AESGCM`) and PyNaCl
-//! 1.6.2 (`crypto_aead_xchacha20poly1305_ietf_encrypt`), the others with PyNaCl 1.6.2 (`crypto_secretbox`).
+//! 01 … 1f with the nonce 1; only the packet of `xsalsa20_poly1305_suffix` to open shows its 24 bytes of nonce.
+//! The AEAD ones were made with Python's `cryptography` 48 (`AESGCM`) and PyNaCl 1.6.2
+//! (`crypto_aead_xchacha20poly1305_ietf_encrypt`), the others with PyNaCl 1.6.2 (`crypto_secretbox`).
 
 use super::*;
 use crate::transport::rtp::Header;
