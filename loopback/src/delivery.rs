@@ -185,14 +185,6 @@ impl State {
             ServerMessage::Json { op, d } => Numbered::Json { op, d },
             ServerMessage::Binary { op, payload } => Numbered::Binary { op, payload: Bytes::from(payload) },
         };
-<<<<<<< HEAD
-        let session = self
-            .voice_sessions
-            .iter()
-            .find(|(_, session)| session.channel == channel && session.user == user && session.described);
-        if let Some(ssrc) = session.map(|(ssrc, _)| *ssrc) {
-            self.send_numbered(ssrc, numbered, now);
-=======
         self.send_numbered(ssrc, numbered, now);
     }
 
@@ -255,7 +247,6 @@ impl State {
             if let Err(Refused::ByService(error)) = fed {
                 tracing::debug!(user, %error, "the answer of a simulated member was refused");
             }
->>>>>>> wip-lbgw
         }
     }
 }
