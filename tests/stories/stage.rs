@@ -125,13 +125,21 @@ impl Stage {
             .await
     }
 
+    /// Leaves, and waits until what was sent has come to the listener, or is lost.
     pub async fn leave(&self) -> CallStats {
-        self.manager.send(Disconnect { guild: self.guild_id() }).await.unwrap().expect("there was a call")
+        let left = self.manager.send(Disconnect { guild: self.guild_id() }).await.unwrap();
+        let stats = left.expect("there was a call");
+        let all_heard = |_: &Discord| {
+            self.ear.heard(self.bot.user_id).is_some_and(|heard| heard.packets + heard.lost >= stats.packets)
+        };
+        // What is lost at the very end nobody can count.
+        let _ = self.discord.until(all_heard, Duration::from_secs(1)).await;
+        stats
     }
 
     /// What the listener has heard of the bot.
     pub fn heard(&self) -> Hearing {
-        self.ear.heard(self.bot.user_id)
+        self.ear.heard(self.bot.user_id).expect("the listener heard the bot")
     }
 
     /// The bot kept to the rules.

@@ -1,11 +1,10 @@
 //! A bot joins, plays a file and leaves; the listener hears it whole, whatever happens to the connection.
 
-mod common;
 
 use std::time::Duration;
 
 use actix_voice::{actors::What, call::Progress, speaker::TrackEnd};
-use common::{Stage, story};
+use crate::stage::{Stage, story};
 
 #[test]
 fn a_cut_in_the_middle_is_not_heard() {
