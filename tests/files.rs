@@ -18,7 +18,7 @@ use audio_support::{Played, fixture, ogg_packets, path, play, reference, similar
 /// decoders reach on these files; anything misaligned, mis-channelled or at a wrong rate correlates below 0.5.
 /// Untouched Opus starts with the encoder's 312 samples of run-up. MP4 keeps the length of AAC's run-up (1024
 /// samples at the file's rate) in an edit list, which symphonia does not read.
-const FIXTURES: [(&str, &str, usize, f64); 14] = [
+const FIXTURES: [(&str, &str, usize, f64); 15] = [
     ("music.wav", "music.wav", 0, 0.999_999),
     ("music.flac", "music.wav", 0, 0.999_999),
     ("music.mp3", "music.wav", 0, 0.99),
@@ -32,6 +32,7 @@ const FIXTURES: [(&str, &str, usize, f64); 14] = [
     ("speech.mp3", "speech.wav", 0, 0.98),
     ("speech.m4a", "speech.wav", 2229, 0.98),
     ("speech.opus", "speech.wav", 312, 0.9),
+    ("speech.mp4", "speech.wav", 312, 0.9),
     ("speech-60ms.opus", "speech.wav", 0, 0.9),
 ];
 
@@ -86,13 +87,15 @@ fn opus_packets_of_20_ms_pass_untouched() {
         assert!(packets.len() > 200);
         assert!(play(AudioFile::open(path(file)).unwrap()).frames == packets, "{file}");
     }
-    let (webm, mut at) = (fixture("music.webm"), 0);
-    let frames = play(AudioFile::open(path("music.webm")).unwrap()).frames;
-    assert!(frames.len() >= 250);
-    for frame in frames {
-        let Frame::Opus(packet) = frame else { panic!("decoded") };
-        let found = webm[at..].windows(packet.len()).position(|window| window == packet);
-        at += found.expect("a packet that is not in the file, or not in this place") + packet.len();
+    for file in ["music.webm", "speech.mp4", "live.webm"] {
+        let (bytes, mut at) = (fixture(file), 0);
+        let frames = play(AudioFile::open(path(file)).unwrap()).frames;
+        assert!(frames.len() >= 250, "{file}");
+        for frame in frames {
+            let Frame::Opus(packet) = frame else { panic!("{file}: decoded") };
+            let found = bytes[at..].windows(packet.len()).position(|window| window == packet);
+            at += found.unwrap_or_else(|| panic!("{file}: no such packet after {at}")) + packet.len();
+        }
     }
 }
 
@@ -148,6 +151,24 @@ fn a_wav_stream_of_unknown_length_ends_where_it_ends() {
         let played = play(source);
         assert_eq!((played.frames.len(), played.error), (50, None), "length {length:#x}");
     }
+}
+
+#[test]
+fn a_live_webm_stream_that_tells_no_duration_ends_where_it_ends() {
+    let source = AudioFile::from_reader("live", Cursor::new(fixture("live.webm"))).unwrap();
+    assert_eq!(source.duration(), None);
+    let played = play(source);
+    assert_eq!(played.error, None);
+    assert!((355..=357).contains(&played.frames.len()), "{played:?}");
+    assert!(play(AudioFile::open(path("live.webm")).unwrap()).frames == played.frames);
+}
+
+#[test]
+fn a_header_that_makes_the_demuxer_panic_is_an_error() {
+    let mut bytes = wav(48_000, 2, 32, &[0.0; 96]);
+    bytes[22..24].copy_from_slice(&u16::MAX.to_le_bytes());
+    let error = AudioFile::from_reader("odd.wav", Cursor::new(bytes)).err().unwrap();
+    assert!(error.to_string().starts_with("odd.wav: "), "{error}");
 }
 
 #[test]
