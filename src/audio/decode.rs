@@ -1,4 +1,4 @@
-//! AudioFile: a file or byte stream as a [`Source`](crate::source::Source).
+//! AudioFile: a file or byte stream as a [`Source`].
 //!
 //! Opus packets of 20 ms pass through untouched; everything else is decoded and resampled to 48 kHz stereo.
 
