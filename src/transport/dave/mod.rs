@@ -1,0 +1,442 @@
+//! Group: our membership in the call's MLS group, from which everyone's media keys come.
+//!
+//! ```text
+//!              op 4: version 0                       op 24: epoch 1
+//!             ┌───────────────▶ Plain ◀────────────┐ ┌──────────────┐
+//! AwaitDescription             │  ▲ op 22 or 21:  │ │              ▼
+//!             │  op 24: epoch 1│  │ version 0      │ │    ┌─▶ Mls, pending ── op 29 (our commit), op 30 ─┐
+//!             └───────────────▶▼──┴────────────────┴─┴────┘         ▲                                     ▼
+//!              op 4: version 1                                      └── invalid: op 31, op 26 ── Mls, established
+//! ```
+//!
+//! MLS is slow (milliseconds), packets are fast (microseconds): `Group` runs where packets do not, and sends each change
+//! of keys as a [`KeyChange`] to the [`Frames`] beside the socket.
+//!
+//! A resume keeps the group. A new Identify (a move, a reconnect, a crash of the actor that holds it) needs a new `Group`
+//! and new [`Frames`]: the group id is the channel, and nonces must never start over under an old key.
+//!
+//! See <https://daveprotocol.com> and <https://discord.com/developers/docs/topics/voice-connections#endtoend-encryption-dave-protocol>.
+
+mod frame;
+mod identity;
+mod keys;
+mod mls;
+mod open;
+mod order;
+mod transition;
+mod wire;
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+pub use frame::{FrameSealer, Sealed};
+pub use identity::{Fingerprints, IdentityKey, IdentityKeyError};
+pub use keys::BaseSecret;
+pub use open::{FrameOpener, FrameOpeners, Frames, OpenError, Opened};
+pub use order::{Action, DaveError, E2eeState, GroupCounts, KeyChange, Notice, Passthrough, SenderKey};
+
+use self::mls::{Mls, Refusal};
+use self::transition::{Switch, Transitions};
+use crate::gateway::payload::{Command, DaveEvent};
+use crate::id::{ChannelId, UserId};
+
+/// Our membership in the MLS group of one voice session.
+pub struct Group {
+    user: UserId,
+    channel: ChannelId,
+    identity: IdentityKey,
+    phase: Phase,
+    /// What op 25 said last, kept for the next pending group.
+    external_sender: Option<Bytes>,
+    /// Everyone in the call, ourselves included (ops 11 and 13).
+    announced: HashSet<UserId>,
+    transitions: Transitions,
+    /// What our sender uses now.
+    sending: Sending,
+    state: E2eeState,
+    /// Epochs installed so far, over all the groups of this session.
+    epochs: u64,
+    recovered: Option<Instant>,
+    /// When to look whether the server answered what was sent before a resume.
+    unanswered_at: Option<Instant>,
+    actions: VecDeque<Action>,
+    counts: GroupCounts,
+}
+
+/// What there is to take part in.
+enum Phase {
+    AwaitDescription,
+    /// Version 0: no encryption, no group.
+    Plain,
+    Mls(Box<Mls>),
+}
+
+/// What our own frames are sealed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Withheld,
+    Plain,
+    Epoch(u64),
+}
+
+impl Group {
+    /// Builds the group of one voice session, before its session description is known.
+    pub fn new(user: UserId, channel: ChannelId, identity: IdentityKey) -> Self {
+        Self {
+            user,
+            channel,
+            identity,
+            phase: Phase::AwaitDescription,
+            external_sender: None,
+            announced: HashSet::from([user]),
+            transitions: Transitions::default(),
+            sending: Sending::Withheld,
+            state: E2eeState::default(),
+            epochs: 0,
+            recovered: None,
+            unanswered_at: None,
+            actions: VecDeque::new(),
+            counts: GroupCounts::default(),
+        }
+    }
+
+    /// The session description (op 4) has told the protocol version; 0 when it names none.
+    pub fn described(&mut self, version: u16, now: Instant) {
+        if version == 0 {
+            self.phase = Phase::Plain;
+            return self.execute_now(self.plain());
+        }
+        if self.start(version) && self.sending == Sending::Plain {
+            self.execute_now(withheld(version));
+        } else {
+            self.report(E2eeState { version, ..E2eeState::default() });
+        }
+        self.unanswered_at = self.unanswered_at.filter(|&at| at > now);
+    }
+
+    /// Users are in the call (op 11); they are added to the ones known, ourselves always among them.
+    pub fn clients_connect(&mut self, users: &[UserId]) {
+        self.announced.extend(users);
+        let Phase::Mls(mls) = &mut self.phase else { return };
+        let mut notices = Vec::new();
+        let commit = mls.announced(&self.announced, &mut notices);
+        self.answer(commit, notices);
+    }
+
+    /// A user has left the call (op 13).
+    pub fn client_disconnect(&mut self, user: UserId) {
+        if user == self.user {
+            return;
+        }
+        self.announced.remove(&user);
+        self.actions.push_back(Action::Install(KeyChange::Forget(user)));
+    }
+
+    /// A DAVE message has come from the voice gateway (ops 21, 22, 24, 25, 27, 29, 30).
+    pub fn event(&mut self, event: DaveEvent, now: Instant) {
+        match event {
+            DaveEvent::PrepareTransition { transition_id, protocol_version } => {
+                self.prepare_transition(transition_id, protocol_version, now);
+            }
+            DaveEvent::ExecuteTransition { transition_id } => self.execute_transition(transition_id),
+            DaveEvent::PrepareEpoch { protocol_version, epoch } => self.prepare_epoch(protocol_version, epoch),
+            DaveEvent::ExternalSender(payload) => self.external_sender(payload),
+            DaveEvent::Proposals(payload) => self.proposals(&payload),
+            DaveEvent::AnnounceCommit { transition_id, commit } => {
+                self.enter_epoch(transition_id, 29, now, |mls| mls.commit(&commit));
+            }
+            DaveEvent::Welcome { transition_id, welcome } => {
+                self.enter_epoch(transition_id, 30, now, |mls| mls.welcome(&welcome));
+            }
+        }
+    }
+
+    /// More than 36 frames in a row could not be opened (see [`FrameOpeners::take_failing`]): unless a transition
+    /// explains it, the group is left and joined anew, at most every 10 s.
+    pub fn failed_frames(&mut self, now: Instant) {
+        let Phase::Mls(mls) = &self.phase else { return };
+        let recent = self.recovered.is_some_and(|at| now.saturating_duration_since(at) < RECOVERY_PAUSE);
+        let Some(last) = self.transitions.last_executed().filter(|_| mls.is_established()) else { return };
+        if recent || self.transitions.is_waiting(now) {
+            return self.ignore(Notice::DeafForNow);
+        }
+        self.recover(last, Notice::Deaf, now);
+    }
+
+    /// The voice gateway was resumed (op 9). The group lives on; what it replays is handled like anything else. What we
+    /// sent just before the loss may have been lost with it, so it goes out again unless an answer comes.
+    pub fn resumed(&mut self, now: Instant) {
+        if self.unanswered().is_some() {
+            self.unanswered_at = Some(now + ANSWER_WITHIN);
+        }
+    }
+
+    /// Gives the next thing to do. Call it after every fact and at the deadline, until it gives `None`.
+    pub fn poll(&mut self, now: Instant) -> Option<Action> {
+        if self.unanswered_at.is_some_and(|at| now >= at) {
+            self.unanswered_at = None;
+            if let Some(command) = self.unanswered() {
+                self.actions.push_back(Action::Send(command));
+                self.actions.push_back(Action::Notice(Notice::SentAgain));
+            }
+        }
+        self.actions.pop_front()
+    }
+
+    /// When to poll again if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.unanswered_at
+    }
+
+    /// How the call is encrypted now.
+    pub fn state(&self) -> &E2eeState {
+        &self.state
+    }
+
+    /// What has happened so far.
+    pub fn counts(&self) -> GroupCounts {
+        self.counts
+    }
+
+    /// Whether our own frames can leave, be it encrypted or, at version 0, plain.
+    pub fn can_send(&self) -> bool {
+        self.sending != Sending::Withheld
+    }
+
+    /// The members of the MLS group, ourselves included; empty while there is none.
+    pub fn members(&self) -> Vec<UserId> {
+        match &self.phase {
+            Phase::Mls(mls) if mls.is_established() => mls.members(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a verification code with another member is worked out from; `None` while that user is not in the group.
+    /// [`Fingerprints::verification_code`] is slow: take it elsewhere.
+    pub fn fingerprints(&self, user: UserId) -> Option<Fingerprints> {
+        match &self.phase {
+            Phase::Mls(mls) => mls.fingerprints(user),
+            _ => None,
+        }
+    }
+
+    /// Op 21.
+    fn prepare_transition(&mut self, id: u16, version: u16, now: Instant) {
+        if self.transitions.version(id) == Some(version) {
+            return self.ignore(Notice::Stale(21));
+        }
+        let switch = match (&self.phase, version) {
+            (Phase::AwaitDescription, _) => return self.ignore(Notice::Unexpected(21)),
+            (_, 0) => self.plain(),
+            (Phase::Mls(mls), _) if version == mls.version() => match mls.keys() {
+                Some(keys) => Switch { key: self.current_epoch(keys.own), state: keys.state },
+                None => withheld(version),
+            },
+            (Phase::Plain, FIRST_VERSION) => withheld(version),
+            _ => return self.ignore(Notice::UnknownVersion(version)),
+        };
+        if version == 0 && id != 0 {
+            self.actions.push_back(Action::Install(KeyChange::Passthrough(Passthrough::Open)));
+        }
+        self.prepared(id, switch, now);
+    }
+
+    /// Op 22.
+    fn execute_transition(&mut self, id: u16) {
+        match self.transitions.execute(id) {
+            Some(switch) => self.execute(switch),
+            None => self.ignore(Notice::UnknownTransition(id)),
+        }
+    }
+
+    /// Op 24: epoch 1 announces a new group; later epochs only name the version, and there is but one.
+    fn prepare_epoch(&mut self, version: u16, epoch: u64) {
+        match (&self.phase, version) {
+            (Phase::AwaitDescription, _) => self.ignore(Notice::Unexpected(24)),
+            (_, FIRST_VERSION) if epoch == 1 => drop(self.start(version)),
+            (_, FIRST_VERSION) => {}
+            _ => self.ignore(Notice::UnknownVersion(version)),
+        }
+    }
+
+    /// Op 25.
+    fn external_sender(&mut self, payload: Bytes) {
+        if wire::external_sender(&payload).is_err() {
+            return self.ignore(Notice::Malformed(25));
+        }
+        match &mut self.phase {
+            Phase::Mls(mls) if mls.is_established() => return self.ignore(Notice::WrongMoment(25)),
+            // Making the pending group anew would lose the proposals it has queued.
+            Phase::Mls(_) if self.external_sender.as_ref() == Some(&payload) => return,
+            Phase::Mls(mls) => {
+                if let Err(cause) = mls.external_sender(&payload) {
+                    return self.ignore(Notice::Refused(cause));
+                }
+            }
+            Phase::AwaitDescription | Phase::Plain => {}
+        }
+        self.external_sender = Some(payload);
+    }
+
+    /// Op 27.
+    fn proposals(&mut self, payload: &[u8]) {
+        self.unanswered_at = None;
+        let Phase::Mls(mls) = &mut self.phase else { return self.ignore(Notice::Unexpected(27)) };
+        let mut notices = Vec::new();
+        let commit = mls.proposals(payload, &self.announced, &mut notices);
+        self.answer(commit, notices);
+    }
+
+    fn answer(&mut self, commit: Option<Bytes>, notices: Vec<Notice>) {
+        notices.into_iter().for_each(|notice| self.ignore(notice));
+        self.actions.extend(commit.map(|commit| Action::Send(Command::CommitWelcome(commit))));
+    }
+
+    /// Ops 29 and 30: everyone's new keys are installed at once, our own with the transition.
+    fn enter_epoch(&mut self, id: u16, op: u8, now: Instant, enter: impl FnOnce(&mut Mls) -> Result<(), Refusal>) {
+        let Phase::Mls(mls) = &mut self.phase else { return self.ignore(Notice::Unexpected(op)) };
+        let keys = enter(mls).and_then(|()| mls.keys().ok_or(Refusal::Invalid("the keys cannot be exported".into())));
+        let keys = match keys {
+            Ok(keys) => keys,
+            Err(Refusal::Ignore(notice)) => return self.ignore(notice),
+            Err(Refusal::Invalid(cause)) => {
+                return self.recover(id, Notice::Invalid { transition_id: id, cause }, now);
+            }
+        };
+        self.unanswered_at = None;
+        self.counts.epochs += 1;
+        self.epochs += 1;
+        for (user, _) in keys.others.iter().filter(|(user, _)| !self.announced.contains(user)) {
+            self.actions.push_back(Action::Notice(Notice::UnannouncedMember(*user)));
+        }
+        let receivers = KeyChange::Receivers { epoch: self.epochs, secrets: keys.others };
+        self.actions.push_back(Action::Install(receivers));
+        self.prepared(id, Switch { key: self.current_epoch(keys.own), state: keys.state }, now);
+    }
+
+    /// Executes transition 0 at once; any other is answered with op 23 and waits for op 22.
+    fn prepared(&mut self, id: u16, switch: Switch, now: Instant) {
+        if id == 0 {
+            return self.execute_now(switch);
+        }
+        self.transitions.prepare(id, switch, now);
+        self.actions.push_back(Action::Send(Command::TransitionReady { transition_id: id }));
+    }
+
+    fn execute_now(&mut self, switch: Switch) {
+        self.transitions.executed_at_once();
+        self.execute(switch);
+    }
+
+    fn execute(&mut self, switch: Switch) {
+        self.counts.transitions += 1;
+        let (switch, passthrough) = match switch.key {
+            SenderKey::Plain => (self.downgrade(switch), Passthrough::Open),
+            SenderKey::Withhold | SenderKey::Epoch { .. } => (switch, Passthrough::Close),
+        };
+        let sending = match switch.key {
+            SenderKey::Plain => Sending::Plain,
+            SenderKey::Withhold => Sending::Withheld,
+            SenderKey::Epoch { epoch, .. } => Sending::Epoch(epoch),
+        };
+        // An epoch's key goes out only once, so that no second sealer can start over with its nonces.
+        if sending != self.sending {
+            self.sending = sending;
+            self.actions.push_back(Action::Install(KeyChange::Sender(switch.key)));
+        }
+        self.actions.push_back(Action::Install(KeyChange::Passthrough(passthrough)));
+        self.report(switch.state);
+    }
+
+    /// Version 0 ends the group. But a lone member who has just been told to start a new group (op 24) needs no plain
+    /// sender: nobody is there to hear it, and whoever comes next is to be spoken to encrypted.
+    fn downgrade(&mut self, switch: Switch) -> Switch {
+        match &self.phase {
+            Phase::Mls(mls) if mls.is_established() => self.phase = Phase::Plain,
+            Phase::Mls(_) if self.announced.len() == 1 => return Switch { key: SenderKey::Withhold, ..switch },
+            _ => {}
+        }
+        switch
+    }
+
+    fn plain(&self) -> Switch {
+        Switch { key: SenderKey::Plain, state: E2eeState::default() }
+    }
+
+    fn current_epoch(&self, secret: BaseSecret) -> SenderKey {
+        SenderKey::Epoch { epoch: self.epochs, secret }
+    }
+
+    /// Starts a new MLS session and sends its key package; media keys stay until the next executed transition.
+    fn start(&mut self, version: u16) -> bool {
+        match Mls::start(version, self.user, self.channel, &self.identity, self.external_sender.as_deref()) {
+            Ok(mls) => {
+                self.actions.push_back(Action::Send(Command::KeyPackage(mls.key_package.clone())));
+                self.phase = Phase::Mls(Box::new(mls));
+                true
+            }
+            Err(error) => {
+                self.actions.push_back(Action::Fail(error));
+                false
+            }
+        }
+    }
+
+    /// Leaves the group with op 31 and applies for it anew with op 26.
+    fn recover(&mut self, transition_id: u16, notice: Notice, now: Instant) {
+        let Phase::Mls(mls) = &self.phase else { return };
+        let version = mls.version();
+        self.counts.recoveries += 1;
+        self.recovered = Some(now);
+        self.actions.push_back(Action::Notice(notice));
+        self.actions.push_back(Action::Send(Command::InvalidCommitWelcome { transition_id }));
+        self.start(version);
+    }
+
+    /// What the server owes us an answer to: our commit, or the key package while others are in the call.
+    fn unanswered(&self) -> Option<Command> {
+        let Phase::Mls(mls) = &self.phase else { return None };
+        match &mls.commit {
+            Some(commit) => Some(Command::CommitWelcome(commit.clone())),
+            None if mls.is_established() || self.announced.len() == 1 => None,
+            None => Some(Command::KeyPackage(mls.key_package.clone())),
+        }
+    }
+
+    fn report(&mut self, state: E2eeState) {
+        if self.state != state {
+            self.state = state.clone();
+            self.actions.push_back(Action::State(state));
+        }
+    }
+
+    fn ignore(&mut self, notice: Notice) {
+        self.counts.ignored += 1;
+        self.actions.push_back(Action::Notice(notice));
+    }
+}
+
+fn withheld(version: u16) -> Switch {
+    Switch { key: SenderKey::Withhold, state: E2eeState { version, ..E2eeState::default() } }
+}
+
+/// The only version with encryption.
+const FIRST_VERSION: u16 = 1;
+
+/// A group that stays broken is left and joined anew no more often than this.
+const RECOVERY_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long after a resume an answer to what went before may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod chaos;
+#[cfg(test)]
+#[path = "service.rs"]
+mod service;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
