@@ -18,7 +18,9 @@ pub struct IdentityKey(SigningKeyPair);
 
 /// The bytes are not an identity key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an identity key: 97 bytes are wanted, a P-256 private key and the public key that belongs to it")]
+#[error(
+    "not an identity key: 97 bytes are wanted, a P-256 private key and the public key that belongs to it"
+)]
 pub struct IdentityKeyError;
 
 impl IdentityKey {
@@ -35,7 +37,8 @@ impl IdentityKey {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, IdentityKeyError> {
         let (private, public) = bytes.split_at_checked(PRIVATE).ok_or(IdentityKeyError)?;
         let (curve, random) = (&ECDSA_P256_SHA256_ASN1_SIGNING, SystemRandom::new());
-        EcdsaKeyPair::from_private_key_and_public_key(curve, private, public, &random).map_err(|_| IdentityKeyError)?;
+        EcdsaKeyPair::from_private_key_and_public_key(curve, private, public, &random)
+            .map_err(|_| IdentityKeyError)?;
         Ok(Self(SigningKeyPair { private: private.to_vec(), public: public.to_vec() }))
     }
 

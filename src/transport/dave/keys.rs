@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_ratchet_draws_the_keys_of_the_vector() {
-        let mut ratchet = Ratchet::new(&BaseSecret::new(hex("cedd61b1b8a1ca69046554282cf70b7b").try_into().unwrap()));
+        let mut ratchet =
+            Ratchet::new(&BaseSecret::new(hex("cedd61b1b8a1ca69046554282cf70b7b").try_into().unwrap()));
         let expected = [
             (
                 "7530f9a9945e2d2e06d0651f7b2a864b",

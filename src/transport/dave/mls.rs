@@ -61,8 +61,10 @@ impl Mls {
         external_sender: Option<&[u8]>,
     ) -> Result<Self, DaveError> {
         let unsupported = DaveError::UnsupportedVersion(version);
-        let version = NonZeroU16::new(version).filter(|&version| version <= NEWEST_VERSION).ok_or(unsupported)?;
-        let mut session = DaveSession::new(version, user.0, channel.0, Some(identity.pair())).map_err(session_error)?;
+        let version =
+            NonZeroU16::new(version).filter(|&version| version <= NEWEST_VERSION).ok_or(unsupported)?;
+        let mut session =
+            DaveSession::new(version, user.0, channel.0, Some(identity.pair())).map_err(session_error)?;
         if let Some(external_sender) = external_sender {
             session.set_external_sender(external_sender).map_err(session_error)?;
         }
@@ -110,8 +112,13 @@ impl Mls {
     }
 
     /// Queues the proposals that were held until these users were announced.
-    pub(super) fn announced(&mut self, announced: &HashSet<UserId>, notices: &mut Vec<Notice>) -> Option<Bytes> {
-        let (ready, held) = std::mem::take(&mut self.held).into_iter().partition(|held| announced.contains(&held.user));
+    pub(super) fn announced(
+        &mut self,
+        announced: &HashSet<UserId>,
+        notices: &mut Vec<Notice>,
+    ) -> Option<Bytes> {
+        let (ready, held) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| announced.contains(&held.user));
         self.held = held;
         let ready: Vec<Held> = ready;
         if ready.is_empty() {
@@ -122,7 +129,12 @@ impl Mls {
         self.process(ProposalsOperationType::APPEND, &list, notices)
     }
 
-    fn append(&mut self, messages: &[Message<'_>], announced: &HashSet<UserId>, notices: &mut Vec<Notice>) -> Option<Bytes> {
+    fn append(
+        &mut self,
+        messages: &[Message<'_>],
+        announced: &HashSet<UserId>,
+        notices: &mut Vec<Notice>,
+    ) -> Option<Bytes> {
         let mut known = self.queued();
         let mut batch = Vec::new();
         for message in messages {
@@ -159,7 +171,9 @@ impl Mls {
         }
         match (message.sender, message.content) {
             (Sender::External, Content::Add(user)) if user == self.user => Err(Notice::Needless),
-            (Sender::External, Content::Add(user)) if !announced.contains(&user) => Err(Notice::Unannounced(user)),
+            (Sender::External, Content::Add(user)) if !announced.contains(&user) => {
+                Err(Notice::Unannounced(user))
+            }
             (Sender::External, Content::Add(_)) => Ok(()),
             (Sender::External, Content::Remove(leaf)) => {
                 let others = group.members().filter(|member| member.index != group.own_leaf_index());
@@ -192,14 +206,21 @@ impl Mls {
 
     fn queued(&self) -> Vec<ProposalRef> {
         let queue = self.session.group().into_iter().flat_map(|group| group.pending_proposals());
-        let references = queue.filter_map(|proposal| proposal.proposal_reference_ref().as_slice().try_into().ok());
+        let references =
+            queue.filter_map(|proposal| proposal.proposal_reference_ref().as_slice().try_into().ok());
         references.chain(self.held.iter().map(|held| held.reference)).collect()
     }
 
-    fn process(&mut self, operation: ProposalsOperationType, list: &[u8], notices: &mut Vec<Notice>) -> Option<Bytes> {
+    fn process(
+        &mut self,
+        operation: ProposalsOperationType,
+        list: &[u8],
+        notices: &mut Vec<Notice>,
+    ) -> Option<Bytes> {
         match self.session.process_proposals(operation, list, None) {
             Ok(answer) => {
-                self.commit = answer.map(|answer| [answer.commit, answer.welcome.unwrap_or_default()].concat().into());
+                self.commit =
+                    answer.map(|answer| [answer.commit, answer.welcome.unwrap_or_default()].concat().into());
                 self.commit.clone()
             }
             Err(error) => {
@@ -225,8 +246,12 @@ impl Mls {
         }
         match self.session.process_commit(payload) {
             Ok(true) => self.entered_epoch(),
-            Ok(false) | Err(ProcessCommitError::CommitBeforeWelcome) => Err(Refusal::Ignore(Notice::WrongMoment(29))),
-            Err(ProcessCommitError::NoQueuedProposals) if !established => Err(Refusal::Ignore(Notice::WrongMoment(29))),
+            Ok(false) | Err(ProcessCommitError::CommitBeforeWelcome) => {
+                Err(Refusal::Ignore(Notice::WrongMoment(29)))
+            }
+            Err(ProcessCommitError::NoQueuedProposals) if !established => {
+                Err(Refusal::Ignore(Notice::WrongMoment(29)))
+            }
             Err(error) => Err(Refusal::Invalid(error.to_string())),
         }
     }
@@ -273,7 +298,8 @@ impl Mls {
 
     fn export(&self, user: UserId) -> Option<BaseSecret> {
         let group = self.session.group()?;
-        let secret = group.export_secret(&self.crypto, MEDIA_KEY_LABEL, &user.0.to_le_bytes(), MEDIA_KEY).ok()?;
+        let secret =
+            group.export_secret(&self.crypto, MEDIA_KEY_LABEL, &user.0.to_le_bytes(), MEDIA_KEY).ok()?;
         secret.try_into().ok().map(BaseSecret::new)
     }
 

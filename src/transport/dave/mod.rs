@@ -55,6 +55,7 @@ pub struct Group {
     transitions: Transitions,
     /// What our sender uses now.
     sending: Sending,
+    passthrough: Passthrough,
     state: E2eeState,
     /// Epochs installed so far, over all the groups of this session.
     epochs: u64,
@@ -93,6 +94,7 @@ impl Group {
             announced: HashSet::from([user]),
             transitions: Transitions::default(),
             sending: Sending::Withheld,
+            passthrough: Passthrough::Close,
             state: E2eeState::default(),
             epochs: 0,
             recovered: None,
@@ -103,17 +105,16 @@ impl Group {
     }
 
     /// The session description (op 4) has told the protocol version; 0 when it names none.
-    pub fn described(&mut self, version: u16, now: Instant) {
+    pub fn described(&mut self, version: u16) {
         if version == 0 {
             self.phase = Phase::Plain;
             return self.execute_now(self.plain());
         }
-        if self.start(version) && self.sending == Sending::Plain {
+        self.unanswered_at = None;
+        self.start(version);
+        if !matches!(self.sending, Sending::Epoch(_)) {
             self.execute_now(withheld(version));
-        } else {
-            self.report(E2eeState { version, ..E2eeState::default() });
         }
-        self.unanswered_at = self.unanswered_at.filter(|&at| at > now);
     }
 
     /// Users are in the call (op 11); they are added to the ones known, ourselves always among them.
@@ -141,7 +142,9 @@ impl Group {
                 self.prepare_transition(transition_id, protocol_version, now);
             }
             DaveEvent::ExecuteTransition { transition_id } => self.execute_transition(transition_id),
-            DaveEvent::PrepareEpoch { protocol_version, epoch } => self.prepare_epoch(protocol_version, epoch),
+            DaveEvent::PrepareEpoch { protocol_version, epoch } => {
+                self.prepare_epoch(protocol_version, epoch)
+            }
             DaveEvent::ExternalSender(payload) => self.external_sender(payload),
             DaveEvent::Proposals(payload) => self.proposals(&payload),
             DaveEvent::AnnounceCommit { transition_id, commit } => {
@@ -158,11 +161,10 @@ impl Group {
     pub fn failed_frames(&mut self, now: Instant) {
         let Phase::Mls(mls) = &self.phase else { return };
         let recent = self.recovered.is_some_and(|at| now.saturating_duration_since(at) < RECOVERY_PAUSE);
-        let Some(last) = self.transitions.last_executed().filter(|_| mls.is_established()) else { return };
-        if recent || self.transitions.is_waiting(now) {
+        if recent || self.transitions.is_waiting(now) || !mls.is_established() {
             return self.ignore(Notice::DeafForNow);
         }
-        self.recover(last, Notice::Deaf, now);
+        self.recover(self.transitions.last_executed(), Notice::Deaf, now);
     }
 
     /// The voice gateway was resumed (op 9). The group lives on; what it replays is handled like anything else. What we
@@ -225,7 +227,7 @@ impl Group {
     /// Op 21.
     fn prepare_transition(&mut self, id: u16, version: u16, now: Instant) {
         if self.transitions.version(id) == Some(version) {
-            return self.ignore(Notice::Stale(21));
+            return self.ignore(Notice::Repeated(21));
         }
         let switch = match (&self.phase, version) {
             (Phase::AwaitDescription, _) => return self.ignore(Notice::Unexpected(21)),
@@ -237,8 +239,8 @@ impl Group {
             (Phase::Plain, FIRST_VERSION) => withheld(version),
             _ => return self.ignore(Notice::UnknownVersion(version)),
         };
-        if version == 0 && id != 0 {
-            self.actions.push_back(Action::Install(KeyChange::Passthrough(Passthrough::Open)));
+        if version == 0 {
+            self.pass(Passthrough::Open);
         }
         self.prepared(id, switch, now);
     }
@@ -255,8 +257,11 @@ impl Group {
     fn prepare_epoch(&mut self, version: u16, epoch: u64) {
         match (&self.phase, version) {
             (Phase::AwaitDescription, _) => self.ignore(Notice::Unexpected(24)),
-            (_, FIRST_VERSION) if epoch == 1 => drop(self.start(version)),
-            (_, FIRST_VERSION) => {}
+            (_, FIRST_VERSION) => {
+                if epoch == 1 {
+                    self.start(version);
+                }
+            }
             _ => self.ignore(Notice::UnknownVersion(version)),
         }
     }
@@ -295,9 +300,16 @@ impl Group {
     }
 
     /// Ops 29 and 30: everyone's new keys are installed at once, our own with the transition.
-    fn enter_epoch(&mut self, id: u16, op: u8, now: Instant, enter: impl FnOnce(&mut Mls) -> Result<(), Refusal>) {
+    fn enter_epoch(
+        &mut self,
+        id: u16,
+        op: u8,
+        now: Instant,
+        enter: impl FnOnce(&mut Mls) -> Result<(), Refusal>,
+    ) {
         let Phase::Mls(mls) = &mut self.phase else { return self.ignore(Notice::Unexpected(op)) };
-        let keys = enter(mls).and_then(|()| mls.keys().ok_or(Refusal::Invalid("the keys cannot be exported".into())));
+        let keys = enter(mls)
+            .and_then(|()| mls.keys().ok_or(Refusal::Invalid("the keys cannot be exported".into())));
         let keys = match keys {
             Ok(keys) => keys,
             Err(Refusal::Ignore(notice)) => return self.ignore(notice),
@@ -346,8 +358,15 @@ impl Group {
             self.sending = sending;
             self.actions.push_back(Action::Install(KeyChange::Sender(switch.key)));
         }
-        self.actions.push_back(Action::Install(KeyChange::Passthrough(passthrough)));
+        self.pass(passthrough);
         self.report(switch.state);
+    }
+
+    fn pass(&mut self, passthrough: Passthrough) {
+        if self.passthrough != passthrough {
+            self.passthrough = passthrough;
+            self.actions.push_back(Action::Install(KeyChange::Passthrough(passthrough)));
+        }
     }
 
     /// Version 0 ends the group. But a lone member who has just been told to start a new group (op 24) needs no plain
@@ -355,7 +374,9 @@ impl Group {
     fn downgrade(&mut self, switch: Switch) -> Switch {
         match &self.phase {
             Phase::Mls(mls) if mls.is_established() => self.phase = Phase::Plain,
-            Phase::Mls(_) if self.announced.len() == 1 => return Switch { key: SenderKey::Withhold, ..switch },
+            Phase::Mls(_) if self.announced.len() == 1 => {
+                return Switch { key: SenderKey::Withhold, ..switch };
+            }
             _ => {}
         }
         switch
@@ -370,17 +391,13 @@ impl Group {
     }
 
     /// Starts a new MLS session and sends its key package; media keys stay until the next executed transition.
-    fn start(&mut self, version: u16) -> bool {
+    fn start(&mut self, version: u16) {
         match Mls::start(version, self.user, self.channel, &self.identity, self.external_sender.as_deref()) {
             Ok(mls) => {
                 self.actions.push_back(Action::Send(Command::KeyPackage(mls.key_package.clone())));
                 self.phase = Phase::Mls(Box::new(mls));
-                true
             }
-            Err(error) => {
-                self.actions.push_back(Action::Fail(error));
-                false
-            }
+            Err(error) => self.actions.push_back(Action::Fail(error)),
         }
     }
 

@@ -97,7 +97,13 @@ enum Window {
 
 impl FrameOpeners {
     /// Turns what a user sent into an Opus packet. `out` is replaced; it allocates only while it grows.
-    pub fn open(&mut self, user: UserId, frame: &[u8], out: &mut Vec<u8>, now: Instant) -> Result<Opened, OpenError> {
+    pub fn open(
+        &mut self,
+        user: UserId,
+        frame: &[u8],
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> Result<Opened, OpenError> {
         out.clear();
         if frame == SILENCE {
             out.extend_from_slice(frame);
@@ -208,7 +214,13 @@ impl FrameOpener {
         self.epochs.iter().any(|keys| !keys.is_expired(now))
     }
 
-    fn open(&mut self, frame: Parts<'_>, scratch: &mut Scratch, out: &mut Vec<u8>, now: Instant) -> Result<Opened, OpenError> {
+    fn open(
+        &mut self,
+        frame: Parts<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> Result<Opened, OpenError> {
         if self.epochs.iter().any(|keys| keys.is_expired(now)) {
             self.drop_expired(now);
         }
@@ -261,7 +273,13 @@ impl EpochKeys {
         self.expires.is_some_and(|end| now >= end)
     }
 
-    fn open(&mut self, frame: Parts<'_>, scratch: &mut Scratch, out: &mut Vec<u8>, now: Instant) -> Result<(), OpenError> {
+    fn open(
+        &mut self,
+        frame: Parts<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> Result<(), OpenError> {
         self.generations.retain(|generation| generation.expires.is_none_or(|end| now < end));
         let number = self.extend_generation(frame.nonce >> GENERATION_SHIFT);
         let nonce = (u64::from(number) << GENERATION_SHIFT) | u64::from(frame.nonce & COUNTER_BITS);
@@ -294,7 +312,10 @@ impl EpochKeys {
             let cipher = self.ratchet.draw();
             self.generations.push_back(Generation { number: drawn, cipher, expires: None });
         }
-        self.generations.iter().find(|generation| generation.number == number).map(|generation| &generation.cipher)
+        self.generations
+            .iter()
+            .find(|generation| generation.number == number)
+            .map(|generation| &generation.cipher)
     }
 
     fn heard(&mut self, number: u32, now: Instant) {

@@ -95,6 +95,8 @@ pub enum Notice {
     Stale(u8),
     /// A commit, welcome or external sender that only a member (or only a newcomer) could use; ignored.
     WrongMoment(u8),
+    /// This opcode says what has been said; ignored.
+    Repeated(u8),
     /// A proposal that adds or removes ourselves, or that is already queued; ignored.
     Needless,
     /// A proposal adds someone whom op 11 has not announced; kept until it does.
@@ -132,12 +134,17 @@ impl fmt::Display for Notice {
             Self::Foreign(op) => write!(f, "op {op} belongs to another group, ignored"),
             Self::Stale(op) => write!(f, "op {op} belongs to another epoch, ignored"),
             Self::WrongMoment(op) => write!(f, "op {op} is not meant for us at this moment, ignored"),
+            Self::Repeated(op) => write!(f, "op {op} was sent before, ignored"),
             Self::Needless => f.write_str("a proposal is our own or repeated, ignored"),
             Self::Unannounced(user) => write!(f, "op 27 adds user {user} before op 11 announces them, kept"),
-            Self::UnannouncedMember(user) => write!(f, "the group has member {user}, whom op 11 has not announced"),
+            Self::UnannouncedMember(user) => {
+                write!(f, "the group has member {user}, whom op 11 has not announced")
+            }
             Self::Refused(cause) => write!(f, "the proposals were refused: {cause}"),
             Self::UnknownProposal => f.write_str("op 27 revokes a proposal that is not queued, ignored"),
-            Self::UnknownTransition(id) => write!(f, "op 22 executes transition {id}, which is not open, ignored"),
+            Self::UnknownTransition(id) => {
+                write!(f, "op 22 executes transition {id}, which is not open, ignored")
+            }
             Self::UnknownVersion(version) => write!(f, "DAVE version {version} does not exist, ignored"),
             Self::Invalid { transition_id, cause } => {
                 write!(f, "transition {transition_id} is invalid, joining the group anew: {cause}")

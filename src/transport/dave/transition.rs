@@ -17,7 +17,7 @@ pub(super) struct Switch {
 #[derive(Debug, Default)]
 pub(super) struct Transitions {
     open: VecDeque<Open>,
-    executed: Option<u16>,
+    executed: u16,
 }
 
 #[derive(Debug)]
@@ -40,14 +40,14 @@ impl Transitions {
     /// Executes a transition. The ones opened before it are over, too: going back to them would only lose frames.
     pub(super) fn execute(&mut self, id: u16) -> Option<Switch> {
         let at = self.open.iter().position(|open| open.id == id)?;
-        self.executed = Some(id);
+        self.executed = id;
         self.open.drain(..=at).next_back().map(|open| open.switch)
     }
 
     /// Notes a transition of id 0, which is executed without having been open.
     pub(super) fn executed_at_once(&mut self) {
         self.open.clear();
-        self.executed = Some(0);
+        self.executed = 0;
     }
 
     /// The version that an open transition leads to.
@@ -55,8 +55,8 @@ impl Transitions {
         self.open.iter().find(|open| open.id == id).map(|open| open.switch.state.version)
     }
 
-    /// The transition executed last.
-    pub(super) fn last_executed(&self) -> Option<u16> {
+    /// The transition executed last; 0 when there was none.
+    pub(super) fn last_executed(&self) -> u16 {
         self.executed
     }
 

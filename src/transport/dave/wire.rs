@@ -43,14 +43,19 @@ pub(super) enum Content {
 impl Message<'_> {
     /// The name by which commits and revocations call a proposal (`ProposalRef`, RFC 9420 section 5.2).
     pub(super) fn reference(&self) -> ProposalRef {
-        let authenticated = self.bytes.get(2..).unwrap_or_default();
-        let mut input = Vec::with_capacity(authenticated.len() + 40);
-        push_vector(PROPOSAL_LABEL, &mut input);
-        push_vector(authenticated, &mut input);
-        let mut reference = [0; 32];
-        reference.copy_from_slice(digest(&SHA256, &input).as_ref());
-        reference
+        proposal_ref(self.bytes)
     }
+}
+
+/// Names a proposal: the hash is over the MLSMessage without its version.
+pub(super) fn proposal_ref(message: &[u8]) -> ProposalRef {
+    let authenticated = message.get(2..).unwrap_or_default();
+    let mut input = Vec::with_capacity(authenticated.len() + 40);
+    push_vector(PROPOSAL_LABEL, &mut input);
+    push_vector(authenticated, &mut input);
+    let mut reference = [0; 32];
+    reference.copy_from_slice(digest(&SHA256, &input).as_ref());
+    reference
 }
 
 /// A proposal's name: a SHA-256.
@@ -322,7 +327,8 @@ mod tests {
     use crate::transport::dave::testing::hex;
 
     /// A Remove of leaf 2, group 0102030405060708, epoch 3, from external sender 0, with a 3-byte signature.
-    const REMOVE: &str = "0001 0001 08 0102030405060708 0000000000000003 02 00000000 00 02 0003 00000002 03 aabbcc";
+    const REMOVE: &str =
+        "0001 0001 08 0102030405060708 0000000000000003 02 00000000 00 02 0003 00000002 03 aabbcc";
 
     #[test]
     fn op_27_is_told_apart_into_its_messages() {
