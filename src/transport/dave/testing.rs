@@ -191,5 +191,38 @@ pub(super) fn call_of(n: u64) -> (Service, Vec<Bot>) {
     (service, members)
 }
 
+pub(super) fn prepare(transition_id: u16, protocol_version: u16) -> DaveEvent {
+    DaveEvent::PrepareTransition { transition_id, protocol_version }
+}
+
+pub(super) fn ready(transition_id: u16) -> Command {
+    Command::TransitionReady { transition_id }
+}
+
+pub(super) const NEW_GROUP: DaveEvent = DaveEvent::PrepareEpoch { protocol_version: 1, epoch: 1 };
+
+pub(super) fn assert_rejoins(bot: &mut Bot, transition_id: u16) {
+    let sent = bot.sent();
+    let [Command::InvalidCommitWelcome { transition_id: flagged }, Command::KeyPackage(_)] = &sent[..] else {
+        panic!("no op 31 and op 26 but {sent:?}");
+    };
+    assert_eq!(*flagged, transition_id);
+    bot.sent = sent;
+}
+
+pub(super) fn assert_everyone_hears_everyone(call: &mut [Bot]) {
+    for speaker in 0..call.len() {
+        let frame = call[speaker].say(b"hear, hear");
+        let user = call[speaker].user;
+        for (at, listener) in call.iter_mut().enumerate().filter(|(at, _)| *at != speaker) {
+            assert_eq!(
+                listener.hear(user, &frame).as_deref(),
+                Ok(&b"hear, hear"[..]),
+                "member {at} hears {user}"
+            );
+        }
+    }
+}
+
 /// The voice channel of every test.
 pub(super) const CHANNEL: ChannelId = ChannelId(0x0102_0304_0506_0708);
