@@ -55,6 +55,7 @@ fn commit_costs(members: u64) {
         let add = append(&[service.add(&newcomer.key_package())]);
         call.first.group.clients_connect(&[newcomer.user]);
         call.second.group.clients_connect(&[newcomer.user]);
+        newcomer.group.clients_connect(&(1..=members).map(UserId).collect::<Vec<_>>());
         let (commit, welcome) = call.propose(&add, &mut times[0]);
         let announced = DaveEvent::AnnounceCommit { transition_id: 0, commit };
         times[1].push(call.first.tell(announced.clone()));
