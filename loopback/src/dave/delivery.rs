@@ -204,8 +204,9 @@ impl DeliveryService {
         if member.standing == Standing::Pending && flag == PendingFlag::Ignore {
             return Ok(());
         }
-        member.standing = Standing::Pending;
-        member.key_package = None;
+        member.reset();
+        // Without the right key it could only fail for ever.
+        member.sender_told &= !std::mem::take(&mut member.sender_wrong);
         self.transitions.forget(user);
         self.group.forget_told(user);
         Ok(())
@@ -297,6 +298,8 @@ struct Member {
     key_package: Option<CachedKeyPackage>,
     /// Whether op 25 has been sent.
     sender_told: bool,
+    /// It was sent with another key, by a fault.
+    sender_wrong: bool,
     /// The version of the last transition this user executed.
     media_version: u16,
 }
@@ -308,6 +311,7 @@ impl Member {
             standing: Standing::Pending,
             key_package: None,
             sender_told: false,
+            sender_wrong: false,
             media_version: 0,
         }
     }

@@ -139,10 +139,12 @@ impl Participant {
             self.passthrough = Passthrough::Always;
             return Vec::new();
         }
-        if !self.session.is_established() {
-            self.sending = Sending::Held;
-            self.passthrough = Passthrough::Never;
+        if self.session.is_established() {
+            // Another op 1 was answered; the group is what it was.
+            return Vec::new();
         }
+        self.sending = Sending::Held;
+        self.passthrough = Passthrough::Never;
         vec![self.key_package()]
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct ProposalMessage<'a> {
 /// What a proposal wants.
 pub(crate) enum Proposal<'a> {
     Add(KeyPackage<'a>),
-    Remove(u32),
+    Remove,
 }
 
 /// A commit of a member.
@@ -120,7 +120,7 @@ impl<'a> ProposalMessage<'a> {
         }
         let proposal = match reader.u16()? {
             1 => Proposal::Add(KeyPackage::read(reader)?),
-            3 => Proposal::Remove(reader.u32()?),
+            3 => reader.u32().map(|_leaf| Proposal::Remove)?,
             _ => return Err(Malformed("Add or Remove")),
         };
         reader.vector()?;

@@ -24,6 +24,7 @@ impl DeliveryService {
             self.send_binary(user, op::EXTERNAL_SENDER, key.package());
             if let Some(member) = self.members.get_mut(&user) {
                 member.sender_told = true;
+                member.sender_wrong = wrong;
             }
             if alone && self.settings.op24_on_empty_join {
                 self.send_prepare_epoch(user);

@@ -229,11 +229,6 @@ mod tests {
         hex("cedd61b1b8a1ca69046554282cf70b7b").try_into().unwrap()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]
-    fn start() -> Instant {
-        std::time::Instant::now().into()
-    }
-
     fn opener(now: Instant) -> Opener {
         let mut opener = Opener::default();
         opener.install(base(), now);
@@ -272,7 +267,7 @@ mod tests {
 
     #[test]
     fn frames_open_once_each_in_whatever_order_they_come() {
-        let now = start();
+        let now = Instant::now();
         let (mut sealer, mut opener) = (Sealer::new(base()), opener(now));
         let frames: Vec<_> = (0..20u8).map(|byte| sealer.seal(&[byte; 30])).collect();
         for at in [5, 3, 19, 0, 4, 18] {
@@ -283,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_frame_more_than_a_thousand_late_counts_as_a_repeat() {
-        let now = start();
+        let now = Instant::now();
         let (mut sealer, mut opener) = (Sealer::new(base()), opener(now));
         let frames: Vec<_> = (0..1003).map(|_| sealer.seal(&[1; 10])).collect();
         assert!(open(&mut opener, &frames[1002], now).is_ok());
@@ -293,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_forged_frame_does_not_use_up_its_nonce() {
-        let now = start();
+        let now = Instant::now();
         let mut opener = opener(now);
         let frame = Sealer::new(base()).seal(&[9; 40]);
         let mut forged = frame.clone();
@@ -304,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_generation_opens_only_after_as_much_time_as_it_takes_to_reach() {
-        let now = start();
+        let now = Instant::now();
         let mut opener = opener(now);
         let frame = hex("37dd4f884f9154ce4bf1c785ddc246b11ebd808080080ffafa");
         assert_eq!(open(&mut opener, &frame, now), Err(OpenError::Generation));
@@ -314,7 +309,7 @@ mod tests {
 
     #[test]
     fn keys_of_the_epoch_before_last_ten_seconds() {
-        let now = start();
+        let now = Instant::now();
         let (mut old, mut opener) = (Sealer::new(base()), opener(now));
         opener.install([7; 16], now);
         let almost = now + Duration::from_millis(9_999);
@@ -325,7 +320,7 @@ mod tests {
 
     #[test]
     fn installing_the_same_key_again_does_not_let_repeats_in() {
-        let now = start();
+        let now = Instant::now();
         let (mut sealer, mut opener) = (Sealer::new(base()), opener(now));
         let frame = sealer.seal(&[1; 20]);
         assert!(open(&mut opener, &frame, now).is_ok());
