@@ -25,7 +25,7 @@ pub use codes::{displayable_code, privacy_code, verification_code};
 pub use delivery::{CommitFate, DeliveryError, DeliveryService};
 pub use identity::ExternalSenderKey;
 pub use participant::{OpenError, Participant, ParticipantSettings, Silence, WhileAlone};
-pub use settings::{DaveSettings, Execution, Fault, Packing, Pacing, PendingFlag, SenderKey, Winner};
+pub use settings::{DaveSettings, Execution, Fault, Pacing, Packing, PendingFlag, SenderKey, Winner};
 pub use wire::Malformed;
 
 /// A message of the voice gateway to a client, before the gateway numbers it.

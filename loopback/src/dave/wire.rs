@@ -142,7 +142,13 @@ mod tests {
 
     #[test]
     fn illegal_lengths_are_refused_and_do_not_panic() {
-        for bytes in [&[0xc0u8, 0, 0, 0, 0, 0, 0, 0][..], &[0x40, 0x05, 1, 2, 3, 4, 5], &[0x80, 0, 0x3f, 0xff], &[5, 1], &[]] {
+        for bytes in [
+            &[0xc0u8, 0, 0, 0, 0, 0, 0, 0][..],
+            &[0x40, 0x05, 1, 2, 3, 4, 5],
+            &[0x80, 0, 0x3f, 0xff],
+            &[5, 1],
+            &[],
+        ] {
             assert!(Reader::new(bytes).vector().is_err(), "{bytes:?}");
         }
     }

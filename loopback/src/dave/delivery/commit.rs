@@ -81,7 +81,9 @@ impl DeliveryService {
     pub(super) fn drop_outdated_candidates(&mut self) {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.retain(|candidate| {
-            CommitWelcome::parse(&candidate.payload).and_then(|parts| self.check(candidate.user, &parts)).is_ok()
+            CommitWelcome::parse(&candidate.payload)
+                .and_then(|parts| self.check(candidate.user, &parts))
+                .is_ok()
         });
         self.candidates = candidates;
         if self.candidates.is_empty() {
@@ -165,7 +167,8 @@ impl DeliveryService {
     }
 
     fn changes(&self, references: &[Reference]) -> Vec<Change> {
-        let find = |reference: &Reference| self.group.in_flight.iter().find(|one| one.reference == *reference);
+        let find =
+            |reference: &Reference| self.group.in_flight.iter().find(|one| one.reference == *reference);
         references.iter().filter_map(find).map(|proposal| proposal.change.clone()).collect()
     }
 

@@ -170,9 +170,15 @@ impl DeliveryService {
     pub(super) fn remove_message(&self, leaf: u32, epoch: u64) -> Option<Vec<u8>> {
         let (leaf, epoch) = (LeafNodeIndex::new(leaf), GroupEpoch::from(epoch));
         let sender = SenderExtensionIndex::new(0);
-        ExternalProposal::new_remove::<OpenMlsRustCrypto>(leaf, group_id(self.call), epoch, &self.sender, sender)
-            .ok()
-            .and_then(|message| message.to_bytes().ok())
+        ExternalProposal::new_remove::<OpenMlsRustCrypto>(
+            leaf,
+            group_id(self.call),
+            epoch,
+            &self.sender,
+            sender,
+        )
+        .ok()
+        .and_then(|message| message.to_bytes().ok())
     }
 
     pub(super) fn add_message(&self, key_package: openmls::prelude::KeyPackage) -> Option<Vec<u8>> {

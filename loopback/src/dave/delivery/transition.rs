@@ -134,7 +134,8 @@ impl Transitions {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let next = |one: &Transition| if one.execution.is_off() { one.timeout.at() } else { one.execution.at() };
+        let next =
+            |one: &Transition| if one.execution.is_off() { one.timeout.at() } else { one.execution.at() };
         self.open.iter().filter_map(next).min()
     }
 

@@ -17,7 +17,8 @@ impl DeliveryService {
             return;
         }
         let alone = self.members.len() == 1;
-        let strangers = self.members.iter().filter(|(_, member)| member.max_version > 0 && !member.sender_told);
+        let strangers =
+            self.members.iter().filter(|(_, member)| member.max_version > 0 && !member.sender_told);
         for user in strangers.map(|(user, _)| *user).collect::<Vec<_>>() {
             let wrong = self.take_fault(|fault| *fault == Fault::WrongExternalSender { to: user });
             let key = if wrong { ExternalSenderKey::generate() } else { self.sender.clone() };

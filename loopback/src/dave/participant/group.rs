@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use openmls::{
     group::{MlsGroup, MlsGroupJoinConfig, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, StagedWelcome},
     prelude::{
-        Extension, Extensions, ExternalSender, LeafNodeIndex, MlsMessageBodyOut, MlsMessageIn, OpenMlsProvider,
-        ProcessedMessageContent, Proposal, QueuedProposal, StagedCommit, Welcome,
+        Extension, Extensions, ExternalSender, LeafNodeIndex, MlsMessageBodyOut, MlsMessageIn,
+        OpenMlsProvider, ProcessedMessageContent, Proposal, QueuedProposal, StagedCommit, Welcome,
     },
 };
 use openmls_basic_credential::SignatureKeyPair;
@@ -125,8 +125,7 @@ impl Session {
         let Some(group) = &mut self.group else { return Ok(Committed::Ignored) };
         let is_own = self.own_commit.as_deref() == Some(bytes);
         if group.epoch().as_u64() == 0 && !is_own {
-            // We have lost the race for the first group, and a welcome will come.
-            return Ok(Committed::Ignored);
+            return self.outrun(bytes);
         }
         if is_own {
             group.merge_pending_commit(&self.provider).map_err(mls)?;
@@ -135,6 +134,18 @@ impl Session {
         }
         self.own_commit = None;
         Ok(Committed::Applied)
+    }
+
+    /// Somebody else's commit has won the race for the first group, so a welcome will come. The winner adds us, and we
+    /// never do; what covers the same proposals as our own commit is our own commit, garbled.
+    fn outrun(&self, bytes: &[u8]) -> Result<Committed, SessionError> {
+        let Some(own) = &self.own_commit else { return Ok(Committed::Ignored) };
+        let references =
+            |bytes| shapes::Commit::read(&mut Reader::new(bytes)).map(|commit| commit.references);
+        if references(bytes)? == references(own)? {
+            return Err(SessionError::Refused("our own commit came back changed"));
+        }
+        Ok(Committed::Ignored)
     }
 
     /// Op 30, without the transition id.
@@ -178,7 +189,9 @@ impl Session {
         let group = self.group.as_ref().filter(|_| self.is_established());
         let members = group.into_iter().flat_map(MlsGroup::members);
         members
-            .filter_map(|member| Some((user_of(member.credential.serialized_content())?, member.signature_key)))
+            .filter_map(|member| {
+                Some((user_of(member.credential.serialized_content())?, member.signature_key))
+            })
             .collect()
     }
 
@@ -248,9 +261,10 @@ impl Session {
         let ProcessedMessageContent::ProposalMessage(proposal) = processed.into_content() else {
             return Err(SessionError::Refused("not a proposal"));
         };
-        if group.pending_proposals().any(|known| {
-            known.proposal_reference_ref() == proposal.proposal_reference_ref()
-        }) {
+        if group
+            .pending_proposals()
+            .any(|known| known.proposal_reference_ref() == proposal.proposal_reference_ref())
+        {
             return Err(SessionError::Refused("known already"));
         }
         group.store_pending_proposal(self.provider.storage(), *proposal).map_err(mls)
@@ -352,10 +366,7 @@ impl Session {
 }
 
 /// The users a commit would leave in the group.
-fn roster_after<'a>(
-    group: &'a MlsGroup,
-    commit: &'a StagedCommit,
-) -> impl Iterator<Item = Option<u64>> + 'a {
+fn roster_after<'a>(group: &'a MlsGroup, commit: &'a StagedCommit) -> impl Iterator<Item = Option<u64>> + 'a {
     let removed: Vec<_> =
         commit.remove_proposals().map(|remove| remove.remove_proposal().removed()).collect();
     let kept = group.members().filter(move |member| !removed.contains(&member.index));

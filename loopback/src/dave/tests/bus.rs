@@ -160,7 +160,8 @@ impl Call {
 
     /// One message, of whichever connection the seed says.
     pub(super) fn step(&mut self) -> bool {
-        let downward = self.down.iter().filter(|(_, queue)| !queue.is_empty()).map(|(user, _)| (*user, Way::Down));
+        let downward =
+            self.down.iter().filter(|(_, queue)| !queue.is_empty()).map(|(user, _)| (*user, Way::Down));
         let upward = self.up.iter().filter(|(_, queue)| !queue.is_empty()).map(|(user, _)| (*user, Way::Up));
         let ready: Vec<_> = downward.chain(upward).collect();
         let Some((user, way)) = self.rng.choice(ready) else { return false };
@@ -278,7 +279,9 @@ impl Call {
     fn deliver_up(&mut self, user: u64) {
         let Some(message) = self.up.get_mut(&user).and_then(VecDeque::pop_front) else { return };
         let result = match &message {
-            ClientMessage::Json { op: op::TRANSITION_READY, .. } if self.never_ready.contains(&user) => return,
+            ClientMessage::Json { op: op::TRANSITION_READY, .. } if self.never_ready.contains(&user) => {
+                return;
+            }
             ClientMessage::Json { op: op::TRANSITION_READY, d } => {
                 self.service.transition_ready(user, transition_id(d))
             }

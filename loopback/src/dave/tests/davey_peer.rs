@@ -70,7 +70,8 @@ impl Davey {
     }
 
     fn proposals(&mut self, payload: &[u8]) -> Vec<ClientMessage> {
-        let kind = if payload[0] == 0 { ProposalsOperationType::APPEND } else { ProposalsOperationType::REVOKE };
+        let kind =
+            if payload[0] == 0 { ProposalsOperationType::APPEND } else { ProposalsOperationType::REVOKE };
         let users: Vec<u64> = self.recognised.iter().copied().collect();
         match self.session.process_proposals(kind, &payload[1..], Some(&users)) {
             Ok(Some(committed)) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bus::{Call, CHANNEL, Way};
+use super::bus::{CHANNEL, Call, Way};
 use crate::dave::{DaveSettings, Execution, Fault, Participant, ServerMessage, op};
 
 fn quiet() -> Participant {
@@ -151,7 +151,8 @@ fn op_22_comes_two_seconds_late_when_somebody_never_gets_ready() {
 
 #[test]
 fn op_22_can_be_delayed() {
-    let settings = DaveSettings { execution: Execution::After(Duration::from_secs(5)), ..DaveSettings::default() };
+    let settings =
+        DaveSettings { execution: Execution::After(Duration::from_secs(5)), ..DaveSettings::default() };
     let mut call = Call::with_members(7, settings, &[1, 2]);
     call.join(3);
     call.run();

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::bus::{CHANNEL, Call, Way::Down, Way::Up};
-use crate::dave::{DaveSettings, Execution, Pacing, Packing, Participant, ParticipantSettings, ServerMessage, WhileAlone, Winner};
+use crate::dave::{
+    DaveSettings, Execution, Pacing, Packing, Participant, ParticipantSettings, ServerMessage, WhileAlone,
+    Winner,
+};
 
 fn nonzero() -> DaveSettings {
     DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() }
@@ -47,7 +50,8 @@ fn two_members_share_a_group_after_the_exchange_discord_describes() {
 
 #[test]
 fn with_another_first_id_both_say_ready_before_either_may_send() {
-    let mut call = Call::new(4, DaveSettings { execution: Execution::After(Duration::from_secs(1)), ..nonzero() });
+    let mut call =
+        Call::new(4, DaveSettings { execution: Execution::After(Duration::from_secs(1)), ..nonzero() });
     call.join(1);
     call.join(2);
     call.run();

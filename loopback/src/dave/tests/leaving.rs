@@ -1,6 +1,6 @@
 //! Stories of members who go, come back, change their mind, or are left behind.
 
-use super::bus::{Call, CHANNEL};
+use super::bus::{CHANNEL, Call};
 use crate::dave::{ClientMessage, DaveSettings, OpenError, Participant, ServerMessage, op};
 
 #[test]
@@ -114,9 +114,10 @@ fn a_newer_key_package_replaces_the_proposal_of_the_older() {
     call.serve(3);
     assert_eq!(call.count(3, op::KEY_PACKAGE), 1);
     call.settle();
-    let revokes = call.sent.iter().filter(
-        |message| matches!(message, ServerMessage::Binary { op: 27, payload } if payload[0] == 1),
-    );
+    let revokes = call
+        .sent
+        .iter()
+        .filter(|message| matches!(message, ServerMessage::Binary { op: 27, payload } if payload[0] == 1));
     assert_eq!(revokes.count(), 2, "one to each established member");
     call.assert_secure(&mut Participant::new(9, CHANNEL));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bus::{Call, CHANNEL};
+use super::bus::{CHANNEL, Call};
 use crate::dave::{ClientMessage, DaveSettings, OpenError, Participant, ParticipantSettings, Silence, op};
 
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];

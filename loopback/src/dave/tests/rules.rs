@@ -96,8 +96,10 @@ fn a_valid_commit_is_announced_to_its_sender_and_its_welcome_split_off() {
     assert_eq!(commit[..21], [&[0, 1, 0, 1, 8][..], &CHANNEL.to_be_bytes(), &[0; 8]].concat());
     assert_eq!(service.commit_welcome(1, &commit), Ok(CommitFate::Announced));
     let sent = service.poll(Instant::now());
-    let [(1, ServerMessage::Binary { op: 29, payload: announced }), (2, ServerMessage::Binary { op: 30, payload: welcome })] =
-        &sent[..]
+    let [
+        (1, ServerMessage::Binary { op: 29, payload: announced }),
+        (2, ServerMessage::Binary { op: 30, payload: welcome }),
+    ] = &sent[..]
     else {
         panic!("{sent:?}")
     };
@@ -120,7 +122,7 @@ fn commits_that_break_a_rule_are_refused() {
     assert_eq!(refused(&change(20, 1)), DeliveryError::OutdatedCommit, "another epoch");
     assert!(matches!(refused(&change(25, 1)), DeliveryError::InvalidCommit(_)), "another leaf");
     assert!(matches!(refused(&change(32, 0)), DeliveryError::InvalidCommit(_)), "another reference");
-    assert!(matches!(refused(&change(30, 1)), DeliveryError::Malformed(_)), "a proposal by value");
+    assert!(matches!(refused(&change(29, 1)), DeliveryError::Malformed(_)), "a proposal by value");
     let without_welcome = &commit[..commit.len() - welcome_length(&commit)];
     assert!(matches!(refused(without_welcome), DeliveryError::InvalidCommit(_)));
     assert!(matches!(refused(&[&commit[..], &[0]].concat()), DeliveryError::Malformed(_)));
@@ -135,7 +137,7 @@ fn commits_that_break_a_rule_are_refused() {
 
 /// The welcome starts with the suite, after a commit of known shape without path.
 fn welcome_length(payload: &[u8]) -> usize {
-    let references = 2 + usize::from(payload[29]);
+    let references = 1 + usize::from(payload[28]);
     let signature = 28 + references + 1;
     let length = usize::from(u16::from_be_bytes([payload[signature] & 0x3f, payload[signature + 1]]));
     payload.len() - (signature + 2 + length + 33 + 33)
@@ -154,7 +156,10 @@ fn readiness_counts_once_and_only_for_transitions_there_are() {
     call.say(1, ready(0));
     call.say(1, ready(400));
     call.run();
-    assert_eq!(call.objections[1..], [DeliveryError::UnknownTransition(0), DeliveryError::UnknownTransition(400)]);
+    assert_eq!(
+        call.objections[1..],
+        [DeliveryError::UnknownTransition(0), DeliveryError::UnknownTransition(400)]
+    );
     // Late, after the timeout, is no offence.
     call.settle();
     assert_eq!(call.service.transition_ready(2, 1), Ok(()));
@@ -162,7 +167,8 @@ fn readiness_counts_once_and_only_for_transitions_there_are() {
 
 #[test]
 fn audio_must_be_encrypted_from_the_moment_op_22_was_sent() {
-    let mut call = Call::with_members(2, DaveSettings { first_transition_id_zero: false, ..Default::default() }, &[1]);
+    let mut call =
+        Call::with_members(2, DaveSettings { first_transition_id_zero: false, ..Default::default() }, &[1]);
     assert!(!call.service.is_encrypted(1));
     call.never_ready.insert(2);
     call.join(2);

@@ -37,7 +37,11 @@ fn whatever_order_people_come_and_go_in_they_end_up_in_one_group() {
             (0..rng.usize(..30)).take_while(|_| call.step()).count();
             if rng.u8(..8) == 0 {
                 let to = rng.u64(1..7);
-                call.service.fault(if rng.bool() { Fault::CorruptCommit { to } } else { Fault::CorruptWelcome { to } });
+                call.service.fault(if rng.bool() {
+                    Fault::CorruptCommit { to }
+                } else {
+                    Fault::CorruptWelcome { to }
+                });
             }
         }
         for user in [1, 2] {
@@ -97,7 +101,8 @@ fn damaged_messages_make_nobody_panic() {
         let _ = service.transition_ready(user, rng.u16(..));
         service.poll(now);
         let op = rng.u8(20..33);
-        let d = json!({ "transition_id": rng.u64(..1 << 18), "protocol_version": rng.u32(..3), "epoch": "1" });
+        let d =
+            json!({ "transition_id": rng.u64(..1 << 18), "protocol_version": rng.u32(..3), "epoch": "1" });
         for message in [ServerMessage::Binary { op, payload: bytes.clone() }, ServerMessage::Json { op, d }] {
             if round % 3 == 0 {
                 pending.receive(&message, now);

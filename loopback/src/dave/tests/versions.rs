@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::bus::{Call, CHANNEL};
-use crate::dave::{DaveSettings, DeliveryService, OpenError, Participant, SenderKey, ExternalSenderKey};
+use super::bus::{CHANNEL, Call};
+use crate::dave::{DaveSettings, DeliveryService, ExternalSenderKey, OpenError, Participant, SenderKey};
 
 fn optional() -> DaveSettings {
     DaveSettings { required: false, ..DaveSettings::default() }
@@ -40,7 +40,10 @@ fn a_client_without_dave_turns_encryption_off_and_its_leaving_on_again() {
         call.join_as(5, 0, without_dave(5));
         call.settle();
         assert_eq!(call.service.version(), 0);
-        assert_eq!([1, 2].map(|user| (call.count(user, 21), call.count(user, 23), call.count(user, 22))), [(1, 1, 1); 2]);
+        assert_eq!(
+            [1, 2].map(|user| (call.count(user, 21), call.count(user, 23), call.count(user, 22))),
+            [(1, 1, 1); 2]
+        );
         assert_eq!(call.count(5, 21) + call.count(5, 25), 0);
         let frame = call.encrypt(1, b"plain").unwrap();
         assert_eq!(frame, b"plain");
