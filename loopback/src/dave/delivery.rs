@@ -30,7 +30,7 @@ use self::{
     transition::{Alarm, Transitions},
 };
 use super::{
-    ServerMessage,
+    ServerMessage, VERSION,
     identity::{ExternalSenderKey, verify_key_package},
     op,
     settings::{DaveSettings, Fault, PendingFlag, SenderKey},
@@ -120,7 +120,7 @@ impl DeliveryService {
         };
         Self {
             call: call_channel_id,
-            in_force: settings.max_version,
+            in_force: settings.max_version.min(VERSION),
             settings,
             provider: OpenMlsRustCrypto::default(),
             sender,
@@ -162,14 +162,14 @@ impl DeliveryService {
             self.dissolve();
             self.transitions.cancel();
             self.upgraded = false;
-            self.in_force = self.settings.max_version;
+            self.in_force = self.version();
         }
     }
 
     /// The protocol version of the call: the lowest of its members and the channel, for op 4.
     pub fn version(&self) -> u16 {
         let lowest = self.members.values().map(|member| member.max_version).min();
-        lowest.map_or(self.settings.max_version, |lowest| lowest.min(self.settings.max_version))
+        lowest.unwrap_or(VERSION).min(self.settings.max_version).min(VERSION)
     }
 
     /// Op 26. Accepts a bare key package, and one wrapped in an MLSMessage.
@@ -235,9 +235,9 @@ impl DeliveryService {
         alarms.into_iter().flatten().min()
     }
 
-    /// Whether this user was told to encrypt, so that plain audio of it is a fault.
+    /// Whether this user is in the group and was told to switch to its keys, so that plain audio of it is a fault.
     pub fn is_encrypted(&self, user: u64) -> bool {
-        self.members.get(&user).is_some_and(|member| member.media_version > 0)
+        self.is_established(user) && self.members.get(&user).is_some_and(|member| member.media_version > 0)
     }
 
     /// The epoch of the group; 0 while there is none.
@@ -261,7 +261,8 @@ impl DeliveryService {
         self.faults.push(fault);
     }
 
-    /// The switches, to be turned at any time; the sender's key and the highest version stay as they were.
+    /// The switches, to be turned at any time; another highest version downgrades or upgrades the call, and the
+    /// sender's key stays as it was.
     pub fn settings_mut(&mut self) -> &mut DaveSettings {
         &mut self.settings
     }

@@ -22,7 +22,7 @@ pub(crate) struct Frame<'a> {
     clear: Vec<Range<usize>>,
 }
 
-/// Seals one frame; `clear` names the ranges of `plain` that stay readable (none for Opus).
+/// Seals one frame; `clear` names the few ranges of `plain` that stay readable (none for Opus), in ascending order.
 pub(crate) fn seal(key: &FrameKey, nonce: u32, plain: &[u8], clear: &[Range<usize>]) -> Vec<u8> {
     let (mut sealed, aad) = split(plain, clear);
     let tag = crypt(key, nonce, &aad, &mut sealed);

@@ -9,19 +9,21 @@
 
 mod group;
 mod media;
+mod roster;
+mod settings;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-pub use self::media::OpenError;
 use self::{
     group::{Committed, Session, SessionError},
     media::{BaseSecret, Opener, Sealer},
+};
+pub use self::{
+    media::OpenError,
+    settings::{ParticipantSettings, Silence, WhileAlone},
 };
 use super::{
     ClientMessage, ServerMessage, VERSION, codes,
@@ -44,48 +46,6 @@ pub struct Participant {
     passthrough: Passthrough,
     failures: u32,
     outgoing: Vec<ClientMessage>,
-}
-
-/// How a member behaves where clients differ.
-#[derive(Debug, Clone)]
-pub struct ParticipantSettings {
-    /// How long plain frames are accepted after a call got encrypted (default 10 s).
-    pub passthrough_grace: Duration,
-    /// What happens to frames while there is nobody to share a key with.
-    pub while_alone: WhileAlone,
-    /// What happens to the three bytes of Opus silence.
-    pub silence: Silence,
-    /// How many frames in a row may fail before op 31 (default `None`: never; discord.js has 36).
-    pub recovery_after: Option<u32>,
-}
-
-impl Default for ParticipantSettings {
-    fn default() -> Self {
-        Self {
-            passthrough_grace: Duration::from_secs(10),
-            while_alone: WhileAlone::Hold,
-            silence: Silence::Encrypted,
-            recovery_after: None,
-        }
-    }
-}
-
-/// What happens to frames while there is nobody to share a key with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhileAlone {
-    /// They are not sent.
-    Hold,
-    /// They are sent in clear, as discord.js does.
-    Plain,
-}
-
-/// What happens to the three bytes of Opus silence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Silence {
-    /// They are encrypted like any frame, as libdave does.
-    Encrypted,
-    /// They stay as they are, as discord.js does.
-    Clear,
 }
 
 /// A transition that waits for op 22; the key is that of its own epoch, whatever comes after.

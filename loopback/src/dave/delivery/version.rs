@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::{DeliveryService, Standing};
 use crate::dave::{
-    VERSION,
     identity::ExternalSenderKey,
     op,
     settings::{Fault, Pacing},
@@ -36,7 +35,7 @@ impl DeliveryService {
 
     /// Downgrades or upgrades the call, once transitions allow.
     pub(super) fn settle_version(&mut self) {
-        let target = self.version().min(VERSION);
+        let target = self.version();
         if target == self.in_force || (target == 0 && !self.may_open_transition()) {
             return;
         }

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use openmls::{
     group::{MlsGroup, MlsGroupJoinConfig, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, StagedWelcome},
     prelude::{
-        Extension, Extensions, ExternalSender, LeafNodeIndex, MlsMessageBodyOut, MlsMessageIn,
-        OpenMlsProvider, ProcessedMessageContent, Proposal, QueuedProposal, StagedCommit, Welcome,
+        Extension, Extensions, ExternalSender, MlsMessageBodyOut, MlsMessageIn, OpenMlsProvider,
+        ProcessedMessageContent, Welcome,
     },
 };
 use openmls_basic_credential::SignatureKeyPair;
@@ -16,7 +16,10 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::storage::StorageProvider;
 use tls_codec::{DeserializeBytes, Serialize};
 
-use super::media::BaseSecret;
+use super::{
+    media::BaseSecret,
+    roster::{self, user_of},
+};
 use crate::dave::{
     APPEND, REVOKE,
     identity::{self, SUITE, group_id},
@@ -169,7 +172,7 @@ impl Session {
         if staged.group_context().extensions().external_senders() != Some(&vec![sender]) {
             return Err(SessionError::Refused("the group trusts another external sender"));
         }
-        distinct_users(staged.members().map(|member| user_of(member.credential.serialized_content())))?;
+        roster::distinct(staged.members().map(|member| user_of(member.credential.serialized_content())))?;
         self.group = Some(staged.into_group(&self.provider).map_err(mls)?);
         self.key_package = None;
         self.own_commit = None;
@@ -273,30 +276,7 @@ impl Session {
     /// Takes back what could not be committed: our own removal, blank leaves, and users who would be in twice.
     fn withdraw_unusable(&mut self) -> Result<(), SessionError> {
         let Some(group) = &mut self.group else { return Ok(()) };
-        let mut leaves: Vec<(LeafNodeIndex, Option<u64>)> = group
-            .members()
-            .map(|member| (member.index, user_of(member.credential.serialized_content())))
-            .collect();
-        let own = group.own_leaf_index();
-        let mut unusable = Vec::new();
-        for queued in group.pending_proposals() {
-            if let Proposal::Remove(remove) = queued.proposal() {
-                let before = leaves.len();
-                leaves.retain(|(leaf, _)| *leaf != remove.removed() || *leaf == own);
-                if leaves.len() == before {
-                    unusable.push(queued.proposal_reference_ref().clone());
-                }
-            }
-        }
-        let mut users: BTreeSet<_> = leaves.into_iter().map(|(_, user)| user).collect();
-        for queued in group.pending_proposals() {
-            if let Some(user) = added_user(queued)
-                && !users.insert(Some(user))
-            {
-                unusable.push(queued.proposal_reference_ref().clone());
-            }
-        }
-        for reference in unusable {
+        for reference in roster::unusable(group) {
             group.remove_pending_proposal(self.provider.storage(), &reference).map_err(mls)?;
         }
         Ok(())
@@ -351,7 +331,7 @@ impl Session {
         if staged.self_removed() {
             return Err(SessionError::Refused("we are removed"));
         }
-        distinct_users(roster_after(group, &staged))?;
+        roster::distinct(roster::after(group, &staged))?;
         group.merge_staged_commit(&self.provider, *staged).map_err(mls)
     }
 
@@ -363,36 +343,6 @@ impl Session {
             let _ = self.provider.storage().delete_key_package(&reference);
         }
     }
-}
-
-/// The users a commit would leave in the group.
-fn roster_after<'a>(group: &'a MlsGroup, commit: &'a StagedCommit) -> impl Iterator<Item = Option<u64>> + 'a {
-    let removed: Vec<_> =
-        commit.remove_proposals().map(|remove| remove.remove_proposal().removed()).collect();
-    let kept = group.members().filter(move |member| !removed.contains(&member.index));
-    let added = commit.add_proposals().map(|add| {
-        let leaf = add.add_proposal().key_package().leaf_node();
-        user_of(leaf.credential().serialized_content())
-    });
-    kept.map(|member| user_of(member.credential.serialized_content())).chain(added)
-}
-
-fn distinct_users(mut users: impl Iterator<Item = Option<u64>>) -> Result<(), SessionError> {
-    let mut seen = BTreeSet::new();
-    if users.all(|user| user.is_some_and(|user| seen.insert(user))) {
-        Ok(())
-    } else {
-        Err(SessionError::Refused("a user is in the group twice, or a member is no user"))
-    }
-}
-
-fn added_user(queued: &QueuedProposal) -> Option<u64> {
-    let Proposal::Add(add) = queued.proposal() else { return None };
-    user_of(add.key_package().leaf_node().credential().serialized_content())
-}
-
-fn user_of(identity: &[u8]) -> Option<u64> {
-    identity.try_into().ok().map(u64::from_be_bytes)
 }
 
 fn mls(error: impl std::fmt::Display) -> SessionError {

@@ -162,7 +162,7 @@ impl EpochKeys {
 
     fn key(&mut self, generation: u32, now: Instant) -> Option<FrameKey> {
         let age = now.saturating_duration_since(self.installed).as_secs();
-        let possible = age * MAX_FRAMES_PER_SECOND >> GENERATION_SHIFT;
+        let possible = (age * MAX_FRAMES_PER_SECOND) >> GENERATION_SHIFT;
         if u64::from(generation) > possible || generation > self.newest_generation + MAX_GENERATION_GAP {
             return None;
         }

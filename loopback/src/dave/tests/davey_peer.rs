@@ -144,8 +144,9 @@ fn davey_and_two_of_ours_share_a_group_whoever_wins() {
 
 #[test]
 fn davey_follows_joins_leaves_and_resets() {
-    for seed in 0..4 {
-        let settings = DaveSettings { first_transition_id_zero: seed % 2 == 0, ..DaveSettings::default() };
+    for seed in 0..4_u64 {
+        let settings =
+            DaveSettings { first_transition_id_zero: seed.is_multiple_of(2), ..DaveSettings::default() };
         let mut call = Call::with_members(seed, settings, &[1]);
         for user in [2, 4] {
             call.join_as(user, 1, Davey::boxed(user));
@@ -190,7 +191,7 @@ fn davey_survives_a_crowd_that_comes_and_goes() {
             let user = rng.u64(1..7);
             if call.members.contains_key(&user) {
                 call.leave(user);
-            } else if user % 2 == 0 {
+            } else if user.is_multiple_of(2) {
                 call.join_as(user, 1, Davey::boxed(user));
             } else {
                 call.join(user);

@@ -123,3 +123,21 @@ fn calls_may_share_the_key_of_the_external_sender() {
     let own = Call::with_members(5, DaveSettings::default(), &[1]);
     assert_ne!(one.sent[0], own.sent[0]);
 }
+
+#[test]
+fn a_channel_that_turns_into_a_stage_loses_its_encryption() {
+    let mut call = Call::with_members(6, DaveSettings::default(), &[1, 2]);
+    call.service.settings_mut().max_version = 0;
+    call.settle();
+    call.pass(Duration::ZERO);
+    call.settle();
+    assert_eq!(call.encrypt(1, b"on stage").unwrap(), b"on stage");
+    assert!(!call.service.is_encrypted(1));
+}
+
+#[test]
+fn service_and_members_may_move_between_threads() {
+    fn moves<T: Send>() {}
+    moves::<DeliveryService>();
+    moves::<Participant>();
+}
