@@ -210,6 +210,11 @@ impl Group {
         self.sending != Sending::Withheld
     }
 
+    /// Whether there is nothing to wait for before speaking: our frames can leave, or nobody else is there.
+    pub fn is_settled(&self) -> bool {
+        self.can_send() || (!matches!(self.phase, Phase::AwaitDescription) && self.announced.len() == 1)
+    }
+
     /// The members of the MLS group, ourselves included; empty while there is none.
     pub fn members(&self) -> Vec<UserId> {
         match &self.phase {
