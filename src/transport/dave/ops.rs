@@ -157,11 +157,13 @@ impl Group {
         }
     }
 
-    /// Version 0 ends the group. But a lone member who has just been told to start a new group (op 24) needs no plain
+    /// Version 0 ends the group, unless a transition to an epoch of it is still open. But a lone member who has just been told to start a new group (op 24) needs no plain
     /// sender: nobody is there to hear it, and whoever comes next is to be spoken to encrypted.
     fn downgrade(&mut self, switch: Switch) -> Switch {
         match &self.phase {
-            Phase::Mls(mls) if mls.is_established() => self.phase = Phase::Plain,
+            Phase::Mls(mls) if mls.is_established() && !self.transitions.any_open() => {
+                self.phase = Phase::Plain;
+            }
             Phase::Mls(_) if self.announced.len() == 1 => {
                 return Switch { key: SenderKey::Withhold, ..switch };
             }

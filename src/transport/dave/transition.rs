@@ -60,6 +60,11 @@ impl Transitions {
         self.executed
     }
 
+    /// Whether an op 22 can still execute anything.
+    pub(super) fn any_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Whether an op 22 is still to be expected.
     pub(super) fn is_waiting(&self, now: Instant) -> bool {
         self.open.iter().any(|open| now.saturating_duration_since(open.since) < EXECUTED_BY)

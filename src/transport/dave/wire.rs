@@ -1,7 +1,8 @@
 //! The shape of the MLS messages in ops 25, 27, 29 and 30, checked before the MLS library reads them.
 //!
 //! Two reasons: the library's decoder panics in debug builds on a malformed length prefix, and what a message is about
-//! (group, epoch, user) decides whether it is ours at all. Nothing here decrypts or verifies; that is the library's.
+//! (group, epoch, user) decides whether it is ours at all. Nothing here decrypts or verifies; that is the library's,
+//! and what lies encrypted inside a welcome only the library can read.
 //! The grammar is [RFC 9420](https://www.rfc-editor.org/rfc/rfc9420), cut down to what DAVE version 1 allows.
 
 use ring::digest::{SHA256, digest};
@@ -376,6 +377,37 @@ mod tests {
         }
         assert_eq!(proposals(&[&payload[..], &[0]].concat()), Err(Malformed), "something trails");
         assert_eq!(proposals(&hex("02 00")), Err(Malformed), "unknown operation");
+    }
+
+    #[test]
+    fn a_length_that_could_be_shorter_is_malformed() {
+        let remove = hex(REMOVE);
+        let good = [&[0, remove.len() as u8], &remove[..]].concat();
+        assert!(proposals(&good).is_ok());
+        let long = [&[0, 0x40, remove.len() as u8], &remove[..]].concat();
+        assert_eq!(proposals(&long), Err(Malformed));
+        let longer = [&[0, 0x80, 0, 0, remove.len() as u8], &remove[..]].concat();
+        assert_eq!(proposals(&longer), Err(Malformed));
+    }
+
+    #[test]
+    fn a_leaf_has_whole_capabilities_and_no_registered_extension() {
+        let leaf = |capabilities: &str, extensions: &str| {
+            let leaf =
+                hex(&format!("01aa 01bb 0001 08 000000000000002a {capabilities} 02 {extensions} 01cc"));
+            leaf_node(&mut Reader(&leaf))
+        };
+        assert_eq!(leaf("020001 020002 00 00 020001", "00"), Ok(UserId(42)));
+        assert_eq!(
+            leaf("020001 020002 040a0a1a1a 00 020001", "040a0a 01ff"),
+            Ok(UserId(42)),
+            "unknown ones pass"
+        );
+        assert_eq!(leaf("03000102 020002 00 00 020001", "00"), Err(Malformed), "half a version");
+        for registered in ["0001", "0005", "000a", "00ff"] {
+            let extensions = format!("04{registered} 01ff");
+            assert_eq!(leaf("020001 020002 00 00 020001", &extensions), Err(Malformed), "{registered}");
+        }
     }
 
     #[test]

@@ -110,3 +110,18 @@ fn proposals_that_would_spoil_the_queue_stay_out_of_it() {
     third.tell(DaveEvent::Welcome { transition_id: 0, welcome });
     assert!(hears(&mut third, &mut call[0]));
 }
+
+#[test]
+fn an_external_sender_that_comes_again_loses_no_proposal() {
+    let service = Service::new(CHANNEL.0);
+    let (mut first, mut second) =
+        (Bot::described(1, &service, start()), Bot::described(2, &service, start()));
+    second.meet(&[UserId(1)]);
+    first.meet(&[UserId(2)]);
+    first.tell(append(&[service.add(&second.key_package())]));
+    let (commit, welcome) = first.commit();
+    first.tell(DaveEvent::ExternalSender(service.external_sender()));
+    first.tell(DaveEvent::AnnounceCommit { transition_id: 0, commit });
+    second.tell(DaveEvent::Welcome { transition_id: 0, welcome });
+    assert!(hears(&mut first, &mut second));
+}

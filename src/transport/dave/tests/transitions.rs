@@ -160,3 +160,24 @@ fn the_sender_key_of_an_epoch_is_given_out_once() {
     }
     assert_eq!(keys, 1);
 }
+
+#[test]
+fn a_downgrade_executed_after_a_newer_epoch_was_announced_does_not_lose_the_group() {
+    let (mut service, mut call) = call_of(2);
+    for bot in &mut call {
+        bot.tell(prepare(4, 0));
+        bot.sent();
+    }
+    let mut third = Bot::described(3, &service, start());
+    join(&mut service, &mut call, &mut third, 5);
+    execute(&mut call, 4);
+    assert_eq!(call[0].say(b"plain"), b"plain");
+    call.push(third);
+    execute(&mut call, 5);
+    assert_everyone_hears_everyone(&mut call);
+    let mut fourth = Bot::described(4, &service, start());
+    join(&mut service, &mut call, &mut fourth, 6);
+    call.push(fourth);
+    execute(&mut call, 6);
+    assert_everyone_hears_everyone(&mut call);
+}
