@@ -27,7 +27,7 @@
 //! | Gateway, or its connection | nothing: Discord buffers, audio plays on | Call resumes the voice session |
 //! | Transport | the frames until a new session is up: key, counters and nonces are gone, so nothing may be sent with them | Call rejoins; tracks wait and go on |
 //! | Dave | the MLS group, and with it the keys | as Transport |
-| Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
+//! | Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
 //! | Call, Bridge or VoiceManager | do no I/O and are not restarted; a call ends with a reason | the others live on |
 //!
