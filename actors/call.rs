@@ -104,6 +104,15 @@ impl CallHandle {
         self.manager.send(speak).await.unwrap_or(Err(SpeakError::NotJoined(self.guild)))
     }
 
+    /// Plays a file: anything that [`source::open`](crate::source::open) reads.
+    ///
+    /// # Errors
+    ///
+    /// When the call is over, or the file cannot be played.
+    pub async fn play(&self, path: impl Into<std::path::PathBuf>) -> Result<TrackId, SpeakError> {
+        self.speak(super::Speak::file(self.guild, path)).await
+    }
+
     /// Stops one track, or all.
     pub fn stop(&self, track: Option<TrackId>) {
         self.call.do_send(Hush(track));

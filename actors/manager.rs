@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{
@@ -15,7 +15,7 @@ use actix::{
     Message, Recipient, ResponseFuture, Supervised, SystemService,
 };
 use rustls::ClientConfig;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     CallEvent, CallHandle, CallStats, Config, Demand, Player, UpdateVoiceState, What,
@@ -44,6 +44,8 @@ pub struct Plug {
 }
 
 /// **Your bot → VoiceManager.** Join a voice channel, or move to it. Answered once the call can speak.
+///
+/// Before a main gateway is plugged in, it waits for one for up to 30 s.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<CallHandle, JoinError>")]
 pub struct Join {
@@ -108,7 +110,7 @@ pub struct ChannelBitrate {
 #[non_exhaustive]
 pub enum JoinError {
     /// No main gateway is plugged in.
-    #[error("no main gateway is plugged in: send Plug first, or start a MainGateway")]
+    #[error("no main gateway is plugged in: send Plug, or start a MainGateway")]
     NotPlugged,
     /// The call ended before it could speak.
     #[error(transparent)]
@@ -198,6 +200,7 @@ pub struct VoiceManager {
     config: Arc<Config>,
     tls: Arc<ClientConfig>,
     bridge: Option<Addr<Bridge>>,
+    plugged: watch::Sender<()>,
     calls: HashMap<GuildId, Known>,
     subscribers: Vec<Subscribe>,
     bitrates: HashMap<ChannelId, u32>,
@@ -230,6 +233,7 @@ impl VoiceManager {
             identity: config.identity.clone().unwrap_or_else(IdentityKey::generate),
             config: Arc::new(config),
             bridge: None,
+            plugged: watch::Sender::new(()),
             calls: HashMap::new(),
             subscribers: Vec::new(),
             bitrates: HashMap::new(),
@@ -357,7 +361,10 @@ impl Handler<Plug> for VoiceManager {
     fn handle(&mut self, plug: Plug, _: &mut Context<Self>) {
         match &self.bridge {
             Some(bridge) => bridge.do_send(plug),
-            None => self.bridge = Some(Bridge::new(plug.user, plug.gateway).start()),
+            None => {
+                self.bridge = Some(Bridge::new(plug.user, plug.gateway).start());
+                self.plugged.send_replace(());
+            }
         }
     }
 }
@@ -367,7 +374,7 @@ impl Handler<Join> for VoiceManager {
 
     fn handle(&mut self, join: Join, ctx: &mut Context<Self>) -> Self::Result {
         let Some(bridge) = self.bridge.clone() else {
-            return Box::pin(async { Err(JoinError::NotPlugged) });
+            return Box::pin(join_later(join, ctx.address(), self.plugged.subscribe()));
         };
         let call = self.call(join, bridge, ctx);
         let (entered, answer) = oneshot::channel();
@@ -412,6 +419,18 @@ impl Handler<Speak> for VoiceManager {
             call.send(Attach(attach)).await.map_err(|_| SpeakError::NotJoined(guild))?;
             Ok(track)
         })
+    }
+}
+
+/// Joins as soon as a main gateway is plugged in.
+async fn join_later(
+    join: Join,
+    manager: Addr<VoiceManager>,
+    mut plugged: watch::Receiver<()>,
+) -> Result<CallHandle, JoinError> {
+    match actix::clock::timeout(LOGIN, plugged.changed()).await {
+        Ok(Ok(())) => manager.send(join).await.unwrap_or(Err(EndReason::Stopped.into())),
+        Ok(Err(_)) | Err(_) => Err(JoinError::NotPlugged),
     }
 }
 
@@ -513,6 +532,9 @@ impl Handler<GuildGone> for VoiceManager {
         }
     }
 }
+
+/// How long a join waits for the bot to log in.
+const LOGIN: Duration = Duration::from_secs(30);
 
 /// **Your bot → VoiceManager.** Leave all calls and stop.
 #[derive(Clone, Copy, Debug, Message)]
