@@ -1,7 +1,13 @@
 //! Source: where audio comes from.
 
+#[cfg(feature = "decode")]
+use std::io::Read;
+#[cfg(feature = "decode")]
+use std::path::Path;
 use std::time::Duration;
 
+#[cfg(feature = "decode")]
+use crate::audio::decode::AudioFile;
 use crate::audio::frame::{CHANNELS, Frame, Pcm, SAMPLE_RATE};
 
 /// Something that can be played: a file, a stream, a tone.
@@ -30,6 +36,29 @@ impl Source for Box<dyn Source> {
     fn duration(&self) -> Option<Duration> {
         self.as_ref().duration()
     }
+}
+
+/// Opens an audio file of any kind that [`AudioFile`] knows.
+///
+/// # Errors
+/// [`SourceError`], naming the path.
+#[cfg(feature = "decode")]
+pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn Source>, SourceError> {
+    Ok(Box::new(AudioFile::open(path)?))
+}
+
+/// Plays audio from a byte stream that cannot be rewound, such as standard input or an HTTP body.
+///
+/// `name` stands for the stream in errors. See [`AudioFile::from_reader`].
+///
+/// # Errors
+/// [`SourceError`], naming the stream.
+#[cfg(feature = "decode")]
+pub fn from_reader(
+    name: &str,
+    reader: impl Read + Send + Sync + 'static,
+) -> Result<Box<dyn Source>, SourceError> {
+    Ok(Box::new(AudioFile::from_reader(name, reader)?))
 }
 
 /// Why a source cannot be played, or not to its end.

@@ -1,1 +1,311 @@
-//! Discord on 127.0.0.1.
+//! Discord on 127.0.0.1: an offline main gateway, voice gateway, media relay and DAVE delivery service.
+//!
+//! A bot that is pointed at it cannot tell it from the real one, except that it does what a test says, at once and
+//! always in the same way. It runs on any tokio runtime, also on a paused clock with the bot on the same thread.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! use actix_voice_loopback::Discord;
+//!
+//! let discord = Discord::start().await;
+//! let bot = discord.bot("parrot");
+//! let channel = discord.guild("jungle").channel("General");
+//! channel.bitrate(96_000).user_limit(3);
+//! let ear = channel.listener("ear");
+//!
+//! println!("connect to {} with the token of {}", discord.gateway_url(), bot.user_id);
+//! // … the bot joins, speaks and leaves …
+//! discord.close_voice(bot.user_id, 4015, "");
+//! assert!(discord.violations().is_empty());
+//! # ear.leave();
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! * `server`: the state, and who is connected; `voice_states`: who is in which channel
+//! * `main_gateway`, `main_session`: the main gateway, version 10
+//! * `voice_gateway`, `voice_session`, `buffer`: the voice gateway, versions 4 to 9
+//! * `delivery`: where the delivery service of `dave` is fed
+//! * `faults`: what can be made to go wrong
+//! * `socket`, `tls`, `paced`: sockets, certificates, and paused clocks
+
+mod buffer;
+mod builder;
+pub mod cipher;
+pub mod dave;
+mod delivery;
+mod faults;
+mod handles;
+mod log;
+mod main_gateway;
+mod main_session;
+mod member;
+pub mod netem;
+mod paced;
+mod payload;
+pub mod relay;
+mod server;
+mod socket;
+mod tls;
+mod voice_gateway;
+mod voice_session;
+mod voice_states;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+pub use crate::builder::{Builder, Dave, EventOrder, HelloOrder};
+pub use crate::faults::{Invalid, Stage};
+pub use crate::handles::{Bot, Channel, Guild};
+pub use crate::log::{Closer, Entry, Event, Refusal, Rule, Side, Violation};
+pub use crate::member::Member;
+pub use crate::netem::Netem;
+pub use crate::relay::Hearing;
+
+use crate::builder::Settings;
+use crate::relay::{Relay, RelayEvent};
+use crate::server::{Shared, State};
+use crate::socket::Door;
+use crate::tls::Authority;
+
+/// A running Discord; the clones are the same one, and it ends with the last of them.
+#[derive(Clone)]
+pub struct Discord {
+    pub(crate) shared: Arc<Shared>,
+    gateway_url: String,
+    ca_pem: Option<String>,
+    _tasks: Arc<JoinSet<()>>,
+}
+
+impl Discord {
+    /// Starts one with everything at its default: no TLS, no DAVE, no faults.
+    ///
+    /// # Panics
+    ///
+    /// When no port can be bound; [`Builder::try_start`] returns the error instead.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Sets one up.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) async fn launch(settings: Settings) -> Result<Self, StartError> {
+        let authority = if settings.secure { Some(Authority::new()?) } else { None };
+        let main = bind(settings.ip).await?;
+        let regions = [bind(settings.ip).await?, bind(settings.ip).await?];
+        let scheme = if settings.secure { "wss" } else { "ws" };
+        let gateway_url = format!("{scheme}://{}", address(&main)?);
+        let endpoints = regions.iter().map(|listener| Ok(address(listener)?.to_string()));
+        let endpoints = endpoints.collect::<Result<Vec<_>, StartError>>()?;
+        let relay = Relay::start(settings.ip, settings.seed).await.map_err(StartError::Bind)?;
+        let state = State::new(settings, relay.clone(), gateway_url.clone(), endpoints);
+        let acceptor = authority.as_ref().map(|authority| authority.acceptor.clone());
+        let shared = Arc::new(Shared::new(state, relay, acceptor));
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(paced::hold_back_paused_clock(paced::clock_is_paused().await));
+        tasks.spawn(socket::accept(main, Door::Main, Arc::clone(&shared)));
+        for (region, listener) in regions.into_iter().enumerate() {
+            tasks.spawn(socket::accept(listener, Door::Voice(region), Arc::clone(&shared)));
+        }
+        tasks.spawn(keep_time(Arc::clone(&shared)));
+        tasks.spawn(hear_relay(Arc::clone(&shared)));
+        let ca_pem = authority.map(|authority| authority.pem);
+        Ok(Self { shared, gateway_url, ca_pem, _tasks: Arc::new(tasks) })
+    }
+
+    /// Where the main gateway is: `ws://127.0.0.1:PORT`, or `wss://…` with TLS.
+    ///
+    /// Voice endpoints speak the same scheme as this.
+    pub fn gateway_url(&self) -> String {
+        self.gateway_url.clone()
+    }
+
+    /// The certificate authority to trust, as PEM; `None` without TLS.
+    pub fn ca_pem(&self) -> Option<String> {
+        self.ca_pem.clone()
+    }
+
+    /// The bot of this name; it is created when there is none.
+    pub fn bot(&self, name: &str) -> Bot {
+        self.shared.with(|state, _| state.bot(name))
+    }
+
+    /// The guild of this name; it is created when there is none.
+    pub fn guild(&self, name: &str) -> Guild {
+        Guild::of(&self.shared, name)
+    }
+
+    /// What the relay got from a user so far.
+    pub fn recording(&self, user: u64) -> Hearing {
+        self.shared.relay.recording(user)
+    }
+
+    /// Everything that happened, oldest first; the last 65,536 entries.
+    pub fn log(&self) -> Vec<Entry> {
+        self.shared.peek(|state| state.log.entries())
+    }
+
+    /// The payloads of a user's text messages with this opcode on one gateway, oldest first.
+    pub fn received(&self, side: Side, user: u64, op: u8) -> Vec<Value> {
+        let of_user = self.log().into_iter().filter(|entry| entry.side == side && entry.user == Some(user));
+        let payloads = of_user.filter_map(|entry| match entry.event {
+            Event::Received { op: received, d } if received == op => Some(d),
+            _ => None,
+        });
+        payloads.collect()
+    }
+
+    /// The rules that clients broke so far.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.shared.peek(|state| state.log.violations.clone())
+    }
+
+    /// The users that are in a channel, as voice states say.
+    pub fn members_of(&self, channel: &Channel) -> Vec<u64> {
+        self.shared.peek(|state| {
+            let inside = state.voice_states.iter().filter(|(_, state)| state.channel == Some(channel.id));
+            inside.map(|((_, user), _)| *user).collect()
+        })
+    }
+
+    /// The users whose voice session in this channel is described, that is, who hear and can be heard.
+    pub fn connected_to(&self, channel: &Channel) -> Vec<u64> {
+        self.shared.peek(|state| {
+            let sessions = state.voice_sessions.values();
+            let inside = sessions.filter(|session| session.channel == channel.id && session.described);
+            inside.map(|session| session.user).collect()
+        })
+    }
+
+    /// Waits until a condition holds.
+    ///
+    /// It is looked at after every change, and each 20 ms for what packets bring about.
+    ///
+    /// # Errors
+    ///
+    /// When it does not hold within `limit`; the error shows the last entries of the log.
+    pub async fn until(
+        &self,
+        mut condition: impl FnMut(&Self) -> bool,
+        limit: Duration,
+    ) -> Result<(), TimedOut> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if condition(self) {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(TimedOut { limit, log: self.log() });
+            }
+            let _look_again = timeout_at(deadline.min(now + LOOK_AGAIN), changed).await;
+        }
+    }
+}
+
+impl fmt::Debug for Discord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discord").field("gateway_url", &self.gateway_url).finish_non_exhaustive()
+    }
+}
+
+/// Why the loopback could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No port could be bound.
+    #[error("could not bind a port on the loopback address: {0}")]
+    Bind(#[source] io::Error),
+    /// No certificate could be made.
+    #[error("could not make a certificate: {0}")]
+    Certificate(String),
+}
+
+/// A condition did not come true in time.
+pub struct TimedOut {
+    limit: Duration,
+    log: Vec<Entry>,
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the condition did not hold within {:?}; what happened last:", self.limit)?;
+        let Some(last) = self.log.last().map(|entry| entry.at) else { return f.write_str("nothing") };
+        for entry in &self.log[self.log.len().saturating_sub(SHOWN)..] {
+            let Entry { at, side, connection, user, event } = entry;
+            let before = last.duration_since(*at);
+            writeln!(f, "  -{before:?} {side:?} #{connection} user {}: {event}", user.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for TimedOut {}
+
+async fn bind(ip: IpAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind((ip, 0)).await.map_err(StartError::Bind)
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(StartError::Bind)
+}
+
+async fn keep_time(shared: Arc<Shared>) {
+    shared.keep_time().await;
+}
+
+fn hear_relay(shared: Arc<Shared>) -> impl Future<Output = ()> {
+    let mut events = shared.relay.events();
+    async move {
+        while let Some(event) = events.recv().await {
+            shared.with(|state, now| state.relay_event(event, now));
+        }
+    }
+}
+
+impl State {
+    fn relay_event(&mut self, event: RelayEvent, now: Instant) {
+        match event {
+            RelayEvent::Discovered { ssrc, from } => {
+                let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+                session.discovered = Some(from);
+                let user = Some(session.user);
+                let entry = Entry { at: now, side: Side::Media, connection: 0, user, event: Event::Discovered };
+                self.log.push(entry);
+            }
+            RelayEvent::AudioWithoutSpeaking { ssrc } => {
+                let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+                // Speaking and the first packet race on two sockets.
+                session.speaking_by.get_or_insert(now + SPEAKING_GRACE);
+            }
+        }
+    }
+}
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const SPEAKING_GRACE: Duration = Duration::from_millis(100);
+/// Entries shown by [`TimedOut`].
+const SHOWN: usize = 30;

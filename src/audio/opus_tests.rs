@@ -94,6 +94,11 @@ proptest! {
         prop_assert_eq!(samples(&packet).ok(), lib.ok().map(|samples| samples as u32));
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_bytes_make_the_decoder_panic(packets: Vec<Vec<u8>>) {
         let mut decoder = Decoder::new().unwrap();

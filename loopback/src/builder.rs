@@ -1,0 +1,189 @@
+//! The switches of the loopback, set before it starts.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::{Discord, StartError};
+
+/// Whether end-to-end encryption is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Dave {
+    /// Sessions are described with DAVE version 0.
+    #[default]
+    Off,
+    /// Clients without DAVE are let in, and downgrade the call.
+    Allowed,
+    /// Clients without DAVE are closed with 4017, as Discord does since March 2026.
+    Required,
+}
+
+/// Which of two events that race over different paths comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EventOrder {
+    /// VOICE_STATE_UPDATE first.
+    #[default]
+    StateFirst,
+    /// VOICE_SERVER_UPDATE first; on a kick or a move, the voice close first.
+    ServerFirst,
+    /// One or the other, by the seed.
+    Random,
+}
+
+/// When the voice gateway sends Hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HelloOrder {
+    /// When the websocket opens.
+    #[default]
+    AtOnce,
+    /// Only after the answer to Identify or Resume.
+    AfterReady,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) ip: IpAddr,
+    pub(crate) secure: bool,
+    pub(crate) seed: u64,
+    pub(crate) dave: Dave,
+    pub(crate) heartbeat_interval: f64,
+    pub(crate) main_heartbeat_interval: Duration,
+    pub(crate) first_sequence: u16,
+    pub(crate) buffer_capacity: usize,
+    pub(crate) resume_window: Duration,
+    pub(crate) main_resume_window: Duration,
+    pub(crate) event_order: EventOrder,
+    pub(crate) hello: HelloOrder,
+    pub(crate) modes: Vec<String>,
+}
+
+/// Sets up a [`Discord`]; made by [`Discord::builder`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder {
+    pub(crate) settings: Settings,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let modes = ["aead_aes256_gcm_rtpsize", "aead_xchacha20_poly1305_rtpsize"];
+        Self {
+            settings: Settings {
+                ip: Ipv4Addr::LOCALHOST.into(),
+                secure: false,
+                seed: 0,
+                dave: Dave::default(),
+                heartbeat_interval: 13_750.0,
+                main_heartbeat_interval: Duration::from_millis(41_250),
+                first_sequence: 0,
+                buffer_capacity: 256,
+                resume_window: Duration::from_secs(15),
+                main_resume_window: Duration::from_secs(60),
+                event_order: EventOrder::default(),
+                hello: HelloOrder::default(),
+                modes: modes.map(str::to_owned).to_vec(),
+            },
+        }
+    }
+}
+
+impl Builder {
+    /// Serves both gateways over TLS; [`Discord::ca_pem`] is what a client must trust.
+    pub fn tls(mut self) -> Self {
+        self.settings.secure = true;
+        self
+    }
+
+    /// Binds to this address instead of 127.0.0.1.
+    pub fn ip(mut self, ip: IpAddr) -> Self {
+        self.settings.ip = ip;
+        self
+    }
+
+    /// Seeds every random choice, the tokens and keys included.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// Chooses whether end-to-end encryption is spoken.
+    pub fn dave(mut self, dave: Dave) -> Self {
+        self.settings.dave = dave;
+        self
+    }
+
+    /// Sets the voice heartbeat interval, in milliseconds and possibly fractional as Discord's is.
+    pub fn heartbeat_interval(mut self, milliseconds: f64) -> Self {
+        self.settings.heartbeat_interval = milliseconds;
+        self
+    }
+
+    /// Sets the heartbeat interval of the main gateway.
+    pub fn main_heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.settings.main_heartbeat_interval = interval;
+        self
+    }
+
+    /// Sets the number of the first numbered voice message; 65,530 shows the wrap soon.
+    pub fn first_sequence(mut self, first: u16) -> Self {
+        self.settings.first_sequence = first;
+        self
+    }
+
+    /// Sets how many numbered messages are held for a resume.
+    pub fn buffer_capacity(mut self, messages: usize) -> Self {
+        self.settings.buffer_capacity = messages;
+        self
+    }
+
+    /// Sets how long a voice session can be resumed after its websocket was lost.
+    pub fn resume_window(mut self, window: Duration) -> Self {
+        self.settings.resume_window = window;
+        self
+    }
+
+    /// Sets how long a main session can be resumed after its websocket was lost.
+    pub fn main_resume_window(mut self, window: Duration) -> Self {
+        self.settings.main_resume_window = window;
+        self
+    }
+
+    /// Chooses which of the two events of a join comes first.
+    pub fn event_order(mut self, order: EventOrder) -> Self {
+        self.settings.event_order = order;
+        self
+    }
+
+    /// Chooses when the voice gateway says Hello.
+    pub fn hello(mut self, order: HelloOrder) -> Self {
+        self.settings.hello = order;
+        self
+    }
+
+    /// Sets the transport encryption modes offered in Ready.
+    pub fn modes<'a>(mut self, modes: impl IntoIterator<Item = &'a str>) -> Self {
+        self.settings.modes = modes.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Starts the loopback on the current tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// When no port can be bound; [`Self::try_start`] returns the error instead.
+    pub async fn start(self) -> Discord {
+        match self.try_start().await {
+            Ok(discord) => discord,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Starts the loopback on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be bound or no certificate be made.
+    pub async fn try_start(self) -> Result<Discord, StartError> {
+        Discord::launch(self.settings).await
+    }
+}

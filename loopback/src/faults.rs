@@ -1,0 +1,252 @@
+//! Faults: one line each, aimed at a user's connections.
+
+use tokio::time::Instant;
+
+use crate::netem::Netem;
+use crate::server::State;
+use crate::socket::Order;
+use crate::{Channel, Discord, Guild};
+
+/// A moment in the life of a voice connection at which it can be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The websocket was opened; nothing was said.
+    Connect,
+    /// Hello was sent.
+    Hello,
+    /// Identify or Resume came; it is not looked at.
+    Identify,
+    /// Ready was sent.
+    Ready,
+    /// Select Protocol came; it is not looked at.
+    SelectProtocol,
+    /// The Session Description was sent.
+    Described,
+    /// The first Speaking came after the Session Description.
+    Established,
+    /// Resumed and the replay were sent.
+    Resumed,
+}
+
+/// The faults of the voice gateway and of the relay.
+impl Discord {
+    /// Closes a user's voice websockets; with 1006 as with [`Self::reset_voice`].
+    pub fn close_voice(&self, user: u64, code: u16, reason: &str) {
+        self.shared.with(|state, now| {
+            for id in state.voice_connections(user) {
+                state.close(id, code, reason, now);
+            }
+        });
+    }
+
+    /// Closes the next voice connection that comes to this stage; call again for one more.
+    pub fn close_voice_at(&self, stage: Stage, code: u16) {
+        self.shared.with(|state, _| state.faults.close_at.push_back((stage, code)));
+    }
+
+    /// Ends a user's voice websockets with a TCP reset.
+    pub fn reset_voice(&self, user: u64) {
+        self.close_voice(user, 1006, "");
+    }
+
+    /// Stops reading from and writing to a user's voice websockets, without closing them.
+    pub fn stall_voice(&self, user: u64) {
+        self.shared.with(|state, _| {
+            for id in state.voice_connections(user) {
+                state.order(id, Order::Stall);
+                state.forget_beat(id);
+            }
+        });
+    }
+
+    /// Leaves the next `beats` voice heartbeats of a user unanswered.
+    pub fn mute_acks(&self, user: u64, beats: u32) {
+        self.shared.with(|state, _| *state.faults.muted_acks.entry(user).or_default() += beats);
+    }
+
+    /// Refuses the next voice resume of a user with 4006.
+    pub fn refuse_resume(&self, user: u64) {
+        self.shared.with(|state, _| *state.faults.refused_resumes.entry(user).or_default() += 1);
+    }
+
+    /// Sends a text frame to a user's voice websockets as it is.
+    pub fn send_raw_text(&self, user: u64, text: impl Into<String>) {
+        let order = Order::Text(text.into());
+        self.shared.with(|state, _| state.send_raw(user, &order));
+    }
+
+    /// Sends a binary frame to a user's voice websockets as it is.
+    pub fn send_raw_binary(&self, user: u64, frame: impl Into<Vec<u8>>) {
+        let order = Order::Binary(frame.into());
+        self.shared.with(|state, _| state.send_raw(user, &order));
+    }
+
+    /// Sends a datagram from the relay to a user as it is.
+    pub fn send_datagram(&self, user: u64, datagram: impl Into<Vec<u8>>) {
+        self.shared.relay.send_raw(user, datagram.into());
+    }
+
+    /// Leaves the next discovery requests unanswered.
+    pub fn drop_discovery(&self, requests: u32) {
+        self.shared.relay.drop_discovery(requests);
+    }
+
+    /// Makes the path between the relay and every client lossy, slow or disorderly.
+    pub fn netem(&self, netem: Netem) {
+        self.shared.relay.netem(netem);
+    }
+}
+
+/// The faults of the main gateway.
+impl Discord {
+    /// Closes a user's main websockets; 1006 resets the TCP connection.
+    pub fn close_main(&self, user: u64, code: u16) {
+        self.each_main_session(user, |state, session, now| {
+            let id = state.main_sessions.get(session).and_then(|known| known.connection);
+            if let Some(id) = id {
+                state.close(id, code, "", now);
+            }
+        });
+    }
+
+    /// Ends a user's main websockets with a TCP reset.
+    pub fn reset_main(&self, user: u64) {
+        self.close_main(user, 1006);
+    }
+
+    /// Tells a user that its main session can be resumed, or that it is lost (op 9).
+    pub fn invalid_session(&self, user: u64, session: Invalid) {
+        self.each_main_session(user, |state, id, now| {
+            state.invalidate_main_session(id, session == Invalid::Resumable, now);
+        });
+    }
+
+    /// Asks a user to reconnect and resume (op 7).
+    pub fn reconnect(&self, user: u64) {
+        self.each_main_session(user, |state, session, now| {
+            let id = state.main_sessions.get(session).and_then(|known| known.connection);
+            if let Some(id) = id {
+                state.send_plain(id, 7, serde_json::Value::Null, now);
+            }
+        });
+    }
+
+    /// Forgets a user's main sessions, so that a resume is answered with op 9 and `false`.
+    ///
+    /// The voice states they own go, and their voice connections are closed with 4014.
+    pub fn lose_main_session(&self, user: u64) {
+        self.each_main_session(user, |state, session, now| {
+            let id = state.main_sessions.get(session).and_then(|known| known.connection);
+            state.lose_main_session(session, now);
+            if let Some(id) = id {
+                state.close(id, 1006, "", now);
+            }
+        });
+    }
+
+    fn each_main_session(&self, user: u64, mut change: impl FnMut(&mut State, &str, Instant)) {
+        self.shared.with(|state, now| {
+            let owned = state.main_sessions.iter().filter(|(_, session)| session.user == user);
+            for session in owned.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+                change(state, &session, now);
+            }
+        });
+    }
+}
+
+/// What op 9 says of the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invalid {
+    /// It may be resumed.
+    Resumable,
+    /// It is lost.
+    Lost,
+}
+
+/// What moderators and Discord's own operations do.
+impl Discord {
+    /// Disconnects a user from a guild's voice, as a moderator does.
+    ///
+    /// The voice connection is closed with 4014, or with 4022 when the user was alone. Which of the voice state and
+    /// the close comes first follows [`Builder::event_order`](crate::Builder::event_order).
+    pub fn kick(&self, user: u64, guild: &Guild) {
+        self.shared.with(|state, now| state.kick(guild.id, user, now));
+    }
+
+    /// Moves a user to another channel of the same guild, as a moderator does.
+    pub fn move_to(&self, user: u64, channel: &Channel) {
+        self.shared.with(|state, now| state.move_user(user, channel.id, now));
+    }
+
+    /// Deletes a channel; the voice connections in it are closed with 4022.
+    pub fn delete_channel(&self, channel: &Channel) {
+        self.shared.with(|state, now| state.delete_channel(channel.id, now));
+    }
+
+    /// Moves a guild's voice to another server: everyone in it gets another VOICE_SERVER_UPDATE.
+    pub fn change_region(&self, guild: &Guild) {
+        self.shared.with(|state, now| {
+            let regions = state.endpoints.len();
+            if let Some(record) = state.guilds.get_mut(&guild.id) {
+                record.region = (record.region + 1) % regions;
+            }
+            state.tell_voice_server_all(guild.id, now);
+        });
+    }
+
+    /// Withholds the endpoint in every guild: joins get `endpoint: null` until [`Self::give_endpoint`].
+    pub fn null_endpoint_first(&self) {
+        self.shared.with(|state, _| {
+            state.faults.withhold_endpoints = true;
+            state.guilds.values_mut().for_each(|guild| guild.endpoint_withheld = true);
+        });
+    }
+
+    /// Takes a guild's voice server away: everyone in it gets `endpoint: null`.
+    pub fn take_endpoint(&self, guild: &Guild) {
+        self.withhold(guild, true);
+    }
+
+    /// Gives a guild its voice server: everyone in it gets the endpoint and a token.
+    pub fn give_endpoint(&self, guild: &Guild) {
+        self.withhold(guild, false);
+    }
+
+    fn withhold(&self, guild: &Guild, withheld: bool) {
+        self.shared.with(|state, now| {
+            if let Some(record) = state.guilds.get_mut(&guild.id) {
+                record.endpoint_withheld = withheld;
+            }
+            state.tell_voice_server_all(guild.id, now);
+        });
+    }
+
+    /// Answers every join of this channel with silence, as for a missing permission.
+    pub fn refuse_silently(&self, channel: &Channel) {
+        self.shared.with(|state, _| {
+            if let Some(record) = state.channels.get_mut(&channel.id) {
+                record.forbidden = true;
+            }
+        });
+    }
+}
+
+impl State {
+    /// Closes a connection if a fault waits for this stage; says whether it did.
+    pub(crate) fn struck(&mut self, stage: Stage, id: u64, now: Instant) -> bool {
+        let waiting = self.faults.close_at.iter().position(|(at, _)| *at == stage);
+        let Some((_, code)) = waiting.and_then(|position| self.faults.close_at.remove(position)) else {
+            return false;
+        };
+        self.close(id, code, "", now);
+        true
+    }
+
+    /// Excuses a stalled websocket, which cannot hear heartbeats, from sending them.
+    fn forget_beat(&mut self, id: u64) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.beat_by = None;
+        }
+    }
+}

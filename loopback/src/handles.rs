@@ -1,0 +1,160 @@
+//! Handles for what a Discord is made of: bots, guilds and channels.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::member::Member;
+use crate::payload;
+use crate::server::{ChannelKind, ChannelRecord, GuildRecord, Shared, State, UserRecord};
+
+/// A bot account, made by [`Discord::bot`](crate::Discord::bot).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bot {
+    /// Its id.
+    pub user_id: u64,
+    /// What it identifies with at the main gateway.
+    pub token: String,
+}
+
+impl fmt::Debug for Bot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bot").field("user_id", &self.user_id).field("token", &"***").finish()
+    }
+}
+
+/// A guild, made by [`Discord::guild`](crate::Discord::guild); every bot is a member.
+#[derive(Clone)]
+pub struct Guild {
+    shared: Arc<Shared>,
+    /// Its id.
+    pub id: u64,
+}
+
+impl Guild {
+    pub(crate) fn of(shared: &Arc<Shared>, name: &str) -> Self {
+        let id = shared.with(|state, now| state.guild(name, now));
+        Self { shared: Arc::clone(shared), id }
+    }
+
+    /// The voice channel of this name; it is created when there is none.
+    pub fn channel(&self, name: &str) -> Channel {
+        self.channel_of(ChannelKind::Voice, name)
+    }
+
+    /// The stage channel of this name; it is created when there is none. Who joins is suppressed.
+    pub fn stage(&self, name: &str) -> Channel {
+        self.channel_of(ChannelKind::Stage, name)
+    }
+
+    fn channel_of(&self, kind: ChannelKind, name: &str) -> Channel {
+        let id = self.shared.with(|state, now| state.channel(self.id, kind, name, now));
+        Channel { shared: Arc::clone(&self.shared), id, guild_id: self.id }
+    }
+}
+
+impl fmt::Debug for Guild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guild").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A voice or stage channel.
+#[derive(Clone)]
+pub struct Channel {
+    shared: Arc<Shared>,
+    /// Its id.
+    pub id: u64,
+    /// The guild it belongs to.
+    pub guild_id: u64,
+}
+
+impl Channel {
+    /// Sets the bitrate, in bits per second; 64,000 to begin with.
+    pub fn bitrate(&self, bitrate: u32) -> &Self {
+        self.change(|record| record.bitrate = bitrate);
+        self
+    }
+
+    /// Sets how many may be inside; 0, the default, is no limit.
+    pub fn user_limit(&self, limit: u32) -> &Self {
+        self.change(|record| record.user_limit = limit);
+        self
+    }
+
+    /// Puts a simulated member into the channel, that hears and records everyone else.
+    pub fn listener(&self, name: &str) -> Member {
+        Member::join(&self.shared, self.id, name)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ChannelRecord)) {
+        self.shared.with(|state, now| {
+            let Some(record) = state.channels.get_mut(&self.id) else { return };
+            change(record);
+            let object = payload::channel(self.id, record);
+            state.broadcast("CHANNEL_UPDATE", &object, now);
+        });
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, guild_id, .. } = self;
+        f.debug_struct("Channel").field("id", id).field("guild_id", guild_id).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The bot of this name.
+    pub(crate) fn bot(&mut self, name: &str) -> Bot {
+        let known = self.users.iter().find(|(_, user)| user.name == name && user.token.is_some());
+        if let Some((user_id, UserRecord { token: Some(token), .. })) = known {
+            return Bot { user_id: *user_id, token: token.clone() };
+        }
+        let token = self.hex(24);
+        let user_id = self.user(name, Some(token.clone()));
+        Bot { user_id, token }
+    }
+
+    /// A new user.
+    pub(crate) fn user(&mut self, name: &str, token: Option<String>) -> u64 {
+        let id = self.next_id();
+        self.users.insert(id, UserRecord { name: name.to_owned(), token });
+        id
+    }
+
+    fn guild(&mut self, name: &str, now: Instant) -> u64 {
+        if let Some((id, _)) = self.guilds.iter().find(|(_, guild)| guild.name == name) {
+            return *id;
+        }
+        let id = self.next_id();
+        let endpoint_withheld = self.faults.withhold_endpoints;
+        self.guilds.insert(id, GuildRecord { name: name.to_owned(), region: 0, endpoint_withheld });
+        let create = self.guild_create(id);
+        self.broadcast("GUILD_CREATE", &create, now);
+        id
+    }
+
+    fn channel(&mut self, guild: u64, kind: ChannelKind, name: &str, now: Instant) -> u64 {
+        let known = self.channels.iter().find(|(_, channel)| {
+            channel.guild == guild && channel.kind == kind && channel.name == name
+        });
+        if let Some((id, _)) = known {
+            return *id;
+        }
+        let id = self.next_id();
+        let record = ChannelRecord {
+            guild,
+            name: name.to_owned(),
+            kind,
+            bitrate: 64_000,
+            user_limit: 0,
+            forbidden: false,
+        };
+        let object = payload::channel(id, &record);
+        self.channels.insert(id, record);
+        self.broadcast("CHANNEL_CREATE", &object, now);
+        id
+    }
+}

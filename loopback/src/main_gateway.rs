@@ -1,0 +1,235 @@
+//! The main gateway, version 10: identify, resume, heartbeats and dispatches.
+//!
+//! <https://docs.discord.com/developers/events/gateway>
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::log::{Event, Rule, redacted};
+use crate::main_session::{Dispatch, MainSession, ReplayError};
+use crate::payload::{self, Frame, VoiceStateRequest};
+use crate::server::{Bound, State, tolerance};
+use crate::socket::Order;
+
+impl State {
+    /// Greets a new websocket.
+    pub(crate) fn main_opened(&mut self, id: u64, now: Instant) {
+        let version = self.connections.get(&id).map(|connection| connection.version);
+        if version != Some(VERSION) {
+            return self.close(id, 4012, "Invalid API version.", now);
+        }
+        let interval = self.settings.main_heartbeat_interval;
+        let milliseconds = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        self.send_plain(id, 10, json!({"heartbeat_interval": milliseconds}), now);
+        self.expect_beat(id, interval, now);
+    }
+
+    /// Reads one frame of a client.
+    pub(crate) fn main_text(&mut self, id: u64, text: &str, now: Instant) {
+        if text.len() > PAYLOAD_LIMIT {
+            return self.close(id, 4002, "Payload is too large.", now);
+        }
+        let Some(Frame { op, d }) = Frame::parse(text.as_bytes()) else {
+            return self.close(id, 4002, "Error while decoding payload.", now);
+        };
+        self.note(id, now, Event::Received { op, d: redacted(d.clone()) });
+        match (op, self.main_session_of(id)) {
+            (1, _) => self.main_beat(id, now),
+            (2, None) => self.main_identify(id, &d, now),
+            (6, None) => self.main_resume(id, &d, now),
+            (2 | 6, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
+            (3 | 4 | 5 | 8 | 31, None) => {
+                self.violation(id, Rule::BeforeIdentify(op), now);
+                self.close(id, 4003, "Not authenticated.", now);
+            }
+            (4, Some(session)) => self.main_voice_state(id, &session, &d, now),
+            // Presence, the voice server ping and the requests have nothing to do with voice.
+            (3 | 5 | 8 | 31, Some(_)) => {}
+            _ => self.close(id, 4001, "Unknown opcode.", now),
+        }
+    }
+
+    fn main_session_of(&self, id: u64) -> Option<String> {
+        match &self.connections.get(&id)?.bound {
+            Bound::Main(session) => Some(session.clone()),
+            _ => None,
+        }
+    }
+
+    fn main_beat(&mut self, id: u64, now: Instant) {
+        let interval = self.settings.main_heartbeat_interval;
+        self.expect_beat(id, interval, now);
+        self.send_plain(id, 11, Value::Null, now);
+    }
+
+    /// Gives the client until the tolerance is over to beat.
+    pub(crate) fn expect_beat(&mut self, id: u64, interval: Duration, now: Instant) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.beat_by = Some(now + tolerance(interval));
+        }
+    }
+
+    fn main_identify(&mut self, id: u64, d: &Value, now: Instant) {
+        let (Some(token), true) = (payload::string(d, "token"), d.get("properties").is_some()) else {
+            return self.close(id, 4002, "Error while decoding payload.", now);
+        };
+        let Some(user) = self.user_of_token(token) else {
+            return self.close(id, 4004, "Authentication failed.", now);
+        };
+        let Some(intents) = payload::integer(d, "intents") else {
+            return self.close(id, 4013, "Invalid intent(s).", now);
+        };
+        let session = self.hex(16);
+        self.main_sessions.insert(session.clone(), MainSession::new(user, intents, id));
+        self.bind(id, Bound::Main(session.clone()), user);
+        let ready = self.ready(&session, user);
+        self.dispatch(&session, "READY", ready, now);
+        for guild in self.guilds.keys().copied().collect::<Vec<_>>() {
+            let create = self.guild_create(guild);
+            self.dispatch(&session, "GUILD_CREATE", create, now);
+        }
+    }
+
+    /// Bots may write their token with or without the word "Bot" in front.
+    fn user_of_token(&self, token: &str) -> Option<u64> {
+        let token = token.strip_prefix("Bot ").unwrap_or(token);
+        let found = self.users.iter().find(|(_, user)| user.token.as_deref() == Some(token));
+        found.map(|(id, _)| *id)
+    }
+
+    fn ready(&self, session: &str, user: u64) -> Value {
+        let guilds = self.guilds.keys().map(|guild| json!({"id": guild.to_string(), "unavailable": true}));
+        let name = self.users.get(&user).map_or("", |user| &user.name);
+        json!({
+            "v": VERSION,
+            "user": {"id": user.to_string(), "username": name, "discriminator": "0", "bot": true, "avatar": null},
+            "guilds": guilds.collect::<Vec<_>>(),
+            "session_id": session,
+            "resume_gateway_url": self.gateway_url,
+            "shard": [0, 1],
+            "application": {"id": user.to_string(), "flags": 0},
+        })
+    }
+
+    /// The `d` of a GUILD_CREATE.
+    pub(crate) fn guild_create(&self, guild: u64) -> Value {
+        let name = self.guilds.get(&guild).map_or("", |guild| &guild.name);
+        let channels = self.channels.iter().filter(|(_, channel)| channel.guild == guild);
+        let states = self.voice_states.range((guild, 0)..=(guild, u64::MAX));
+        json!({
+            "id": guild.to_string(),
+            "name": name,
+            "unavailable": false,
+            "member_count": self.users.len(),
+            "members": [],
+            "channels": channels.map(|(id, record)| payload::channel(*id, record)).collect::<Vec<_>>(),
+            "voice_states":
+                states.map(|((_, user), state)| payload::voice_state(None, *user, state)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn main_resume(&mut self, id: u64, d: &Value, now: Instant) {
+        let (Some(token), Some(session)) = (payload::string(d, "token"), payload::string(d, "session_id"))
+        else {
+            return self.close(id, 4002, "Error while decoding payload.", now);
+        };
+        let Some(user) = self.user_of_token(token) else {
+            return self.close(id, 4004, "Authentication failed.", now);
+        };
+        let known = self.main_sessions.get(session).filter(|known| known.user == user);
+        let Some(sequence) = payload::integer(d, "seq") else {
+            return self.close(id, 4002, "Error while decoding payload.", now);
+        };
+        match known.map(|known| known.replay_after(sequence)) {
+            Some(Ok(missed)) => self.main_resumed(id, session.to_owned(), missed, now),
+            Some(Err(ReplayError::Unsent)) => self.close(id, 4007, "Invalid `seq`.", now),
+            Some(Err(ReplayError::Gone)) | None => self.send_plain(id, 9, Value::Bool(false), now),
+        }
+    }
+
+    fn main_resumed(&mut self, id: u64, session: String, missed: Vec<(u64, Dispatch)>, now: Instant) {
+        let Some(known) = self.main_sessions.get_mut(&session) else { return };
+        known.expires = None;
+        let (user, replaced) = (known.user, known.connection.replace(id));
+        if let Some(replaced) = replaced {
+            self.abandon(replaced);
+        }
+        self.bind(id, Bound::Main(session.clone()), user);
+        for (sequence, dispatch) in missed {
+            self.send_dispatch(id, sequence, &dispatch, now);
+        }
+        self.dispatch(&session, "RESUMED", json!({}), now);
+    }
+
+    fn main_voice_state(&mut self, id: u64, session: &str, d: &Value, now: Instant) {
+        match VoiceStateRequest::parse(d) {
+            Some(request) => self.update_voice_state(id, session, request, now),
+            None => self.close(id, 4002, "Error while decoding payload.", now),
+        }
+    }
+
+    /// Sends an event to one session, or holds it for its resume.
+    pub(crate) fn dispatch(&mut self, session: &str, name: &'static str, d: Value, now: Instant) {
+        let Some(known) = self.main_sessions.get_mut(session) else { return };
+        if !known.wants(name) {
+            return;
+        }
+        let dispatch = Dispatch { name, d };
+        let sequence = known.push(dispatch.clone());
+        if let Some(id) = known.connection {
+            self.send_dispatch(id, sequence, &dispatch, now);
+        }
+    }
+
+    /// Sends an event to every session.
+    pub(crate) fn broadcast(&mut self, name: &'static str, d: &Value, now: Instant) {
+        for session in self.main_sessions.keys().cloned().collect::<Vec<_>>() {
+            self.dispatch(&session, name, d.clone(), now);
+        }
+    }
+
+    fn send_dispatch(&mut self, id: u64, sequence: u64, dispatch: &Dispatch, now: Instant) {
+        self.order(id, Order::Text(dispatch.encode(sequence)));
+        let name = Some(dispatch.name.to_owned());
+        self.note(id, now, Event::Sent { op: 0, name, seq: Some(sequence), d: redacted(dispatch.d.clone()) });
+    }
+
+    /// Keeps a session for its resume after the websocket was lost.
+    pub(crate) fn detach_main(&mut self, session: &str, now: Instant) {
+        let window = self.settings.main_resume_window;
+        if let Some(known) = self.main_sessions.get_mut(session) {
+            known.connection = None;
+            known.expires = Some(now + window);
+        }
+    }
+
+    /// Gives a session up: its voice states go, and its voice connections are closed with 4014.
+    pub(crate) fn lose_main_session(&mut self, session: &str, now: Instant) {
+        self.main_sessions.remove(session);
+        let owned = self.voice_states.iter().filter(|(_, state)| state.session_id == session);
+        for (guild, user) in owned.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.remove_voice_state(guild, user, now);
+            self.close_voice_of(guild, user, 4014, "Disconnected.", now);
+        }
+    }
+
+    /// Sends op 9; a session that is not resumable is lost with everything it owned.
+    pub(crate) fn invalidate_main_session(&mut self, session: &str, resumable: bool, now: Instant) {
+        let Some(id) = self.main_sessions.get(session).and_then(|known| known.connection) else { return };
+        self.send_plain(id, 9, Value::Bool(resumable), now);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.bound = Bound::Nobody;
+        }
+        if resumable {
+            self.detach_main(session, now);
+        } else {
+            self.lose_main_session(session, now);
+        }
+    }
+}
+
+const VERSION: u8 = 10;
+/// <https://docs.discord.com/developers/events/gateway#sending-events>
+const PAYLOAD_LIMIT: usize = 4_096;

@@ -1,0 +1,108 @@
+//! Simulated members: they need no client, hear everyone in their channel and can speak.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
+
+use crate::buffer::NumberedBuffer;
+use crate::relay::{Hearing, Tap};
+use crate::server::{ChannelKind, Shared, State, VoiceState};
+use crate::voice_session::{Outlet, VoiceSession};
+
+/// A simulated member of a voice channel, made by [`Channel::listener`](crate::Channel::listener).
+///
+/// It stays in the channel when this handle is dropped; [`Self::leave`] takes it out.
+pub struct Member {
+    shared: Arc<Shared>,
+    tap: Tap,
+    /// The id bots see it under.
+    pub user_id: u64,
+    ssrc: u32,
+    call: u64,
+    guild: u64,
+}
+
+impl Member {
+    pub(crate) fn join(shared: &Arc<Shared>, channel: u64, name: &str) -> Self {
+        let tap_of = |user| shared.relay.tap(channel, user);
+        let (user_id, ssrc, guild) = shared.with(|state, now| state.simulate(channel, name, now));
+        Self { shared: Arc::clone(shared), tap: tap_of(user_id), user_id, ssrc, call: channel, guild }
+    }
+
+    /// What it has heard of a user so far.
+    pub fn heard(&self, user: u64) -> Hearing {
+        self.tap.heard(user)
+    }
+
+    /// Speaks: says so, sends one packet each 20 ms, then five frames of silence, then says that it is over.
+    ///
+    /// The packets are Opus at 48 kHz, 20 ms each.
+    pub async fn speak(&self, packets: impl IntoIterator<Item = Bytes>) {
+        self.announce(MICROPHONE);
+        let mut due = Instant::now();
+        for packet in packets.into_iter().chain(std::iter::repeat_n(Bytes::from_static(&SILENCE), 5)) {
+            sleep_until(due).await;
+            due += FRAME;
+            self.shared.relay.say(self.call, self.user_id, self.ssrc, packet);
+        }
+        self.announce(0);
+    }
+
+    fn announce(&self, flags: u8) {
+        self.shared.with(|state, now| state.speaks(self.ssrc, flags, now));
+    }
+
+    /// Leaves the channel.
+    pub fn leave(&self) {
+        self.shared.with(|state, now| {
+            state.remove_voice_state(self.guild, self.user_id, now);
+            state.end_voice_session(self.ssrc, now);
+        });
+    }
+}
+
+impl State {
+    /// Puts a new user into a channel without a client; says its id, its SSRC and the guild.
+    fn simulate(&mut self, channel: u64, name: &str, now: Instant) -> (u64, u32, u64) {
+        let record = self.channels.get(&channel);
+        let guild = record.map_or(0, |record| record.guild);
+        let suppress = record.is_some_and(|record| record.kind == ChannelKind::Stage);
+        let user = self.user(name, None);
+        let (session_id, ssrc) = (self.hex(16), self.next_ssrc());
+        let state = VoiceState {
+            channel: Some(channel),
+            session_id: session_id.clone(),
+            self_mute: false,
+            self_deaf: false,
+            suppress,
+        };
+        self.voice_states.insert((guild, user), state);
+        self.tell_voice_state(guild, user, now);
+        let session = VoiceSession {
+            user,
+            guild,
+            channel,
+            session_id,
+            token: String::new(),
+            version: crate::voice_session::NUMBERED_SINCE,
+            max_dave: 1,
+            outlet: Outlet::Member,
+            buffer: NumberedBuffer::new(0, 0),
+            described: true,
+            speaking: Some(0),
+            discovered: None,
+            speaking_by: None,
+        };
+        self.voice_sessions.insert(ssrc, session);
+        self.introduce(ssrc, now);
+        self.join_delivery(channel, user, 1, now);
+        self.pump_delivery(channel, now);
+        (user, ssrc, guild)
+    }
+}
+
+const MICROPHONE: u8 = 1;
+const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
+const FRAME: Duration = Duration::from_millis(20);

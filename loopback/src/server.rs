@@ -1,0 +1,432 @@
+//! The state behind both gateways: users, guilds, channels, voice states, and who is connected.
+//!
+//! Everything that decides is a method of [`State`] and takes the time; sockets only carry frames in and orders out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use crate::builder::Settings;
+use crate::dave::DaveSettings;
+use crate::delivery::Delivery;
+use crate::faults::Stage;
+use crate::log::{Closer, Entry, Event, Log, Rule, Side, redacted};
+use crate::main_session::MainSession;
+use crate::relay::Relay;
+use crate::socket::{Door, Ended, Opening, Order};
+use crate::voice_session::VoiceSession;
+
+/// What every task shares.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Something may have changed: conditions are looked at again.
+    pub(crate) changed: Notify,
+    /// A deadline may have moved.
+    timers: Notify,
+    pub(crate) relay: Relay,
+    pub(crate) acceptor: Option<TlsAcceptor>,
+}
+
+impl Shared {
+    pub(crate) fn new(state: State, relay: Relay, acceptor: Option<TlsAcceptor>) -> Self {
+        Self { state: Mutex::new(state), changed: Notify::new(), timers: Notify::new(), relay, acceptor }
+    }
+
+    /// Looks at the state without changing it.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the state, then wakes everyone who waits for a change.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let result = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        self.changed.notify_waiters();
+        self.timers.notify_one();
+        result
+    }
+
+    /// Carries out what is due, for ever.
+    pub(crate) async fn keep_time(&self) {
+        loop {
+            let due = match self.peek(State::deadline) {
+                Some(deadline) => tokio::select! {
+                    () = tokio::time::sleep_until(deadline) => true,
+                    () = self.timers.notified() => false,
+                },
+                None => {
+                    self.timers.notified().await;
+                    false
+                }
+            };
+            if due {
+                self.with(State::elapse);
+            }
+        }
+    }
+}
+
+/// The whole of Discord.
+pub(crate) struct State {
+    pub(crate) settings: Settings,
+    pub(crate) dave_settings: DaveSettings,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) log: Log,
+    pub(crate) relay: Relay,
+    /// The `host:port` of each voice region.
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) gateway_url: String,
+    pub(crate) users: BTreeMap<u64, UserRecord>,
+    pub(crate) guilds: BTreeMap<u64, GuildRecord>,
+    pub(crate) channels: BTreeMap<u64, ChannelRecord>,
+    /// By guild and user.
+    pub(crate) voice_states: BTreeMap<(u64, u64), VoiceState>,
+    /// By token.
+    pub(crate) grants: BTreeMap<String, Grant>,
+    pub(crate) connections: BTreeMap<u64, Connection>,
+    pub(crate) main_sessions: BTreeMap<String, MainSession>,
+    /// By SSRC.
+    pub(crate) voice_sessions: BTreeMap<u32, VoiceSession>,
+    /// By channel.
+    pub(crate) deliveries: BTreeMap<u64, Delivery>,
+    pub(crate) faults: Faults,
+    next_id: u64,
+    next_connection: u64,
+    next_ssrc: u32,
+}
+
+/// A user, bot or not.
+#[derive(Debug)]
+pub(crate) struct UserRecord {
+    pub(crate) name: String,
+    /// Simulated members have none.
+    pub(crate) token: Option<String>,
+}
+
+/// A guild.
+#[derive(Debug)]
+pub(crate) struct GuildRecord {
+    pub(crate) name: String,
+    pub(crate) region: usize,
+    pub(crate) endpoint_withheld: bool,
+}
+
+/// A voice or stage channel.
+#[derive(Debug)]
+pub(crate) struct ChannelRecord {
+    pub(crate) guild: u64,
+    pub(crate) name: String,
+    pub(crate) kind: ChannelKind,
+    pub(crate) bitrate: u32,
+    pub(crate) user_limit: u32,
+    pub(crate) forbidden: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChannelKind {
+    Voice,
+    Stage,
+}
+
+impl ChannelKind {
+    /// <https://docs.discord.com/developers/resources/channel#channel-object-channel-types>
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Voice => 2,
+            Self::Stage => 13,
+        }
+    }
+}
+
+/// A user's place in a guild's voice.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct VoiceState {
+    /// `None` only in the event that tells of leaving.
+    pub(crate) channel: Option<u64>,
+    pub(crate) session_id: String,
+    pub(crate) self_mute: bool,
+    pub(crate) self_deaf: bool,
+    pub(crate) suppress: bool,
+}
+
+/// What a voice token is good for.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) guild: u64,
+    pub(crate) user: u64,
+    pub(crate) standing: Standing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Fresh,
+    /// Used up or superseded.
+    Spent,
+}
+
+/// A websocket, seen from the state.
+pub(crate) struct Connection {
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) door: Door,
+    pub(crate) version: u8,
+    pub(crate) bound: Bound,
+    /// When silence has lasted too long.
+    pub(crate) beat_by: Option<Instant>,
+    user: Option<u64>,
+}
+
+/// What a websocket stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Nobody,
+    Main(String),
+    Voice(u32),
+    /// The server closed it; nothing that still comes counts.
+    Closed,
+}
+
+/// Faults that wait for their moment.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) close_at: VecDeque<(Stage, u16)>,
+    pub(crate) muted_acks: BTreeMap<u64, u32>,
+    pub(crate) refused_resumes: BTreeMap<u64, u32>,
+    pub(crate) withhold_endpoints: bool,
+}
+
+impl State {
+    pub(crate) fn new(settings: Settings, relay: Relay, gateway_url: String, endpoints: Vec<String>) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(settings.seed),
+            settings,
+            dave_settings: DaveSettings::default(),
+            log: Log::default(),
+            relay,
+            endpoints,
+            gateway_url,
+            users: BTreeMap::new(),
+            guilds: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            voice_states: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            main_sessions: BTreeMap::new(),
+            voice_sessions: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            faults: Faults::default(),
+            next_id: FIRST_ID,
+            next_connection: 1,
+            next_ssrc: FIRST_SSRC,
+        }
+    }
+
+    /// Takes in a new websocket and says its number.
+    pub(crate) fn opened(&mut self, opening: Opening, now: Instant) -> u64 {
+        let Opening { door, version, orders } = opening;
+        let id = self.next_connection;
+        self.next_connection += 1;
+        let connection = Connection { orders, door, version, bound: Bound::Nobody, beat_by: None, user: None };
+        self.connections.insert(id, connection);
+        self.note(id, now, Event::Opened { version });
+        match door {
+            Door::Main => self.main_opened(id, now),
+            Door::Voice(_) => self.voice_opened(id, now),
+        }
+        id
+    }
+
+    /// Takes in a text frame.
+    pub(crate) fn text(&mut self, id: u64, text: &str, now: Instant) {
+        match self.open_door(id) {
+            Some(Door::Main) => self.main_text(id, text, now),
+            Some(Door::Voice(_)) => self.voice_text(id, text, now),
+            None => {}
+        }
+    }
+
+    /// Takes in a binary frame.
+    pub(crate) fn binary(&mut self, id: u64, frame: &[u8], now: Instant) {
+        match self.open_door(id) {
+            Some(Door::Main) => self.close(id, 4002, "Error while decoding payload.", now),
+            Some(Door::Voice(_)) => self.voice_binary(id, frame, now),
+            None => {}
+        }
+    }
+
+    /// Takes note that a websocket is gone.
+    pub(crate) fn ended(&mut self, id: u64, ended: Ended, now: Instant) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let bound = connection.bound.clone();
+        if bound != Bound::Closed {
+            let code = match ended {
+                Ended::Closed(code) => code,
+                Ended::Lost => None,
+            };
+            self.note(id, now, Event::Closed { by: Closer::Client, code });
+        }
+        self.connections.remove(&id);
+        let farewell = matches!(ended, Ended::Closed(Some(1000 | 1001)));
+        match bound {
+            Bound::Main(session) if farewell => self.lose_main_session(&session, now),
+            Bound::Main(session) => self.detach_main(&session, now),
+            Bound::Voice(ssrc) if farewell => self.end_voice_session(ssrc, now),
+            Bound::Voice(ssrc) => self.detach_voice(ssrc, now),
+            Bound::Nobody | Bound::Closed => {}
+        }
+    }
+
+    /// Closes a websocket from the server's side; 1006 resets the TCP connection instead.
+    pub(crate) fn close(&mut self, id: u64, code: u16, reason: &str, now: Instant) {
+        let Some(bound) = self.release(id) else { return };
+        let order = match code {
+            1006 => Order::Reset,
+            code => Order::Close { code, reason: reason.to_owned() },
+        };
+        self.order(id, order);
+        let shown = (code != 1006).then_some(code);
+        self.note(id, now, Event::Closed { by: Closer::Server, code: shown });
+        match bound {
+            Bound::Main(session) if matches!(code, 4004 | 4007 | 4009..=4014) => {
+                self.lose_main_session(&session, now);
+            }
+            Bound::Main(session) => self.detach_main(&session, now),
+            Bound::Voice(ssrc) if ends_voice_session(code) => self.end_voice_session(ssrc, now),
+            Bound::Voice(ssrc) => self.detach_voice(ssrc, now),
+            Bound::Nobody | Bound::Closed => {}
+        }
+    }
+
+    /// Unbinds a websocket that is about to be closed; `None` when it already was.
+    fn release(&mut self, id: u64) -> Option<Bound> {
+        let connection = self.connections.get_mut(&id)?;
+        connection.beat_by = None;
+        let bound = std::mem::replace(&mut connection.bound, Bound::Closed);
+        (bound != Bound::Closed).then_some(bound)
+    }
+
+    /// Binds a websocket to a session of a user.
+    pub(crate) fn bind(&mut self, id: u64, bound: Bound, user: u64) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.bound = bound;
+            connection.user = Some(user);
+        }
+    }
+
+    /// Lets a replaced or stalled websocket go without a word.
+    pub(crate) fn abandon(&mut self, id: u64) {
+        if self.release(id).is_some() {
+            self.order(id, Order::Reset);
+        }
+    }
+
+    /// Queues an order; a client that lets thousands pile up is reset.
+    pub(crate) fn order(&mut self, id: u64, order: Order) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.orders.try_send(order).is_err() {
+            tracing::debug!(connection = id, "does not read: dropped");
+            // Dropping the only sender ends the websocket's task.
+            connection.orders = mpsc::channel(1).0;
+        }
+    }
+
+    /// Sends `{op, d}` without a number.
+    pub(crate) fn send_plain(&mut self, id: u64, op: u8, d: Value, now: Instant) {
+        self.order(id, Order::Text(json!({"op": op, "d": d}).to_string()));
+        self.note(id, now, Event::Sent { op, name: None, seq: None, d: redacted(d) });
+    }
+
+    /// Writes into the log.
+    pub(crate) fn note(&mut self, id: u64, now: Instant, event: Event) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let side = match connection.door {
+            Door::Main => Side::Main,
+            Door::Voice(_) => Side::Voice,
+        };
+        self.log.push(Entry { at: now, side, connection: id, user: connection.user, event });
+    }
+
+    /// Records a broken rule.
+    pub(crate) fn violation(&mut self, id: u64, rule: Rule, now: Instant) {
+        let user = self.connections.get(&id).and_then(|connection| connection.user);
+        self.log.violation(now, user, rule);
+    }
+
+    fn open_door(&self, id: u64) -> Option<Door> {
+        let connection = self.connections.get(&id)?;
+        (connection.bound != Bound::Closed).then_some(connection.door)
+    }
+
+    /// When [`Self::elapse`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let beats = self.connections.values().filter_map(|connection| connection.beat_by);
+        let mains = self.main_sessions.values().filter_map(|session| session.expires);
+        let voices = self.voice_sessions.values().filter_map(VoiceSession::deadline);
+        let calls = self.deliveries.values().filter_map(Delivery::deadline);
+        beats.chain(mains).chain(voices).chain(calls).min()
+    }
+
+    /// Carries out what is due.
+    pub(crate) fn elapse(&mut self, now: Instant) {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let silent = self.connections.iter().filter(|(_, connection)| due(connection.beat_by));
+        let silent: Vec<_> = silent.map(|(id, connection)| (*id, connection.door)).collect();
+        for (id, door) in silent {
+            let code = if door == Door::Main { 4000 } else { 4009 };
+            self.close(id, code, "Session timed out.", now);
+        }
+        let mains = self.main_sessions.iter().filter(|(_, session)| due(session.expires));
+        for session in mains.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.lose_main_session(&session, now);
+        }
+        let voices = self.voice_sessions.iter().filter(|(_, session)| due(session.deadline()));
+        for ssrc in voices.map(|(ssrc, _)| *ssrc).collect::<Vec<_>>() {
+            self.voice_session_due(ssrc, now);
+        }
+        let calls = self.deliveries.iter().filter(|(_, delivery)| due(delivery.deadline()));
+        for channel in calls.map(|(channel, _)| *channel).collect::<Vec<_>>() {
+            self.pump_delivery(channel, now);
+        }
+    }
+
+    pub(crate) fn next_id(&mut self) -> u64 {
+        // Ids that JSON numbers in floating point would damage, as real snowflakes are.
+        self.next_id += 4_194_305;
+        self.next_id
+    }
+
+    pub(crate) fn next_ssrc(&mut self) -> u32 {
+        self.next_ssrc += self.random.u32(1..100);
+        self.next_ssrc
+    }
+
+    /// Random bytes as lower-case hexadecimal.
+    pub(crate) fn hex(&mut self, bytes: usize) -> String {
+        (0..bytes).map(|_| format!("{:02x}", self.random.u8(..))).collect()
+    }
+
+    /// Whose turn it is when two events race.
+    pub(crate) fn state_first(&mut self) -> bool {
+        match self.settings.event_order {
+            crate::EventOrder::StateFirst => true,
+            crate::EventOrder::ServerFirst => false,
+            crate::EventOrder::Random => self.random.bool(),
+        }
+    }
+}
+
+/// Whether a session cannot be resumed after the server closed it with this code.
+fn ends_voice_session(code: u16) -> bool {
+    code >= 4000 && !matches!(code, 4013 | 4015)
+}
+
+/// How much longer than its interval a client may be silent.
+pub(crate) fn tolerance(interval: Duration) -> Duration {
+    interval.mul_f64(1.5)
+}
+
+const FIRST_ID: u64 = 1_100_000_000_000_000_000;
+const FIRST_SSRC: u32 = 3_200;

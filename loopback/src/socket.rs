@@ -1,0 +1,236 @@
+//! One accepted websocket: carries frames to the server's state, and the state's orders to the wire.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
+
+use crate::server::Shared;
+
+/// What the state wants done with one websocket.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Order {
+    Text(String),
+    Binary(Vec<u8>),
+    Close {
+        code: u16,
+        reason: String,
+    },
+    /// Ends the TCP connection with RST.
+    Reset,
+    /// Neither reads nor writes any more.
+    Stall,
+}
+
+/// Which gateway a listener is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    Main,
+    /// The voice gateway of a region; every region listens on its own port.
+    Voice(usize),
+}
+
+/// What the client asked for in the URL.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) door: Door,
+    pub(crate) version: u8,
+    pub(crate) orders: mpsc::Sender<Order>,
+}
+
+/// How a conversation came to its end, seen from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The socket was lost, or this server closed it.
+    Lost,
+    /// The client closed it.
+    Closed(Option<u16>),
+}
+
+/// Accepts for ever; every connection ends with this future.
+pub(crate) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(Box::pin(serve(stream, door, Arc::clone(&shared))));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "accept failed");
+                    tokio::task::yield_now().await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, door: Door, shared: Arc<Shared>) {
+    let handshake = timeout(HANDSHAKE, open(stream, shared.acceptor.as_ref())).await;
+    let (mut websocket, version) = match handshake {
+        Ok(Ok(open)) => open,
+        Ok(Err(error)) => return tracing::debug!(%error, "the handshake failed"),
+        Err(_) => return tracing::debug!("the handshake did not end"),
+    };
+    let (sender, mut orders) = mpsc::channel(ORDERS);
+    let connection = shared.with(|state, now| state.opened(Opening { door, version, orders: sender }, now));
+    let ended = converse(&mut websocket, &mut orders, &shared, connection).await;
+    shared.with(|state, now| state.ended(connection, ended, now));
+}
+
+async fn open(
+    stream: TcpStream,
+    acceptor: Option<&TlsAcceptor>,
+) -> Result<(WebSocketStream<Wire>, u8), io::Error> {
+    stream.set_nodelay(true)?;
+    let wire = match acceptor {
+        Some(acceptor) => Wire::Tls(Box::new(acceptor.accept(stream).await?)),
+        None => Wire::Plain(stream),
+    };
+    let mut version = 0;
+    #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
+    let read_version = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        version = version_of(request.uri().query().unwrap_or_default());
+        Ok(response)
+    };
+    let websocket = accept_hdr_async(wire, read_version).await.map_err(io::Error::other)?;
+    Ok((websocket, version))
+}
+
+/// The `v` of a query string; 0 when it is missing or no number.
+fn version_of(query: &str) -> u8 {
+    query.split('&').find_map(|pair| pair.strip_prefix("v=")).and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+async fn converse(
+    websocket: &mut WebSocketStream<Wire>,
+    orders: &mut mpsc::Receiver<Order>,
+    shared: &Shared,
+    connection: u64,
+) -> Ended {
+    let mut code = None;
+    loop {
+        tokio::select! {
+            biased;
+            order = orders.recv() => match order {
+                Some(order) => if !carry_out(order, websocket, orders).await {
+                    return Ended::Lost;
+                },
+                None => return Ended::Lost,
+            },
+            frame = websocket.next() => match frame {
+                Some(Ok(Message::Text(text))) => shared.with(|state, now| state.text(connection, &text, now)),
+                Some(Ok(Message::Binary(frame))) => {
+                    shared.with(|state, now| state.binary(connection, &frame, now));
+                }
+                Some(Ok(Message::Close(frame))) => code = Some(frame.map(|frame| u16::from(frame.code))),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return code.map_or(Ended::Lost, Ended::Closed),
+            },
+        }
+    }
+}
+
+/// Says whether the conversation goes on.
+async fn carry_out(
+    order: Order,
+    websocket: &mut WebSocketStream<Wire>,
+    orders: &mut mpsc::Receiver<Order>,
+) -> bool {
+    match order {
+        Order::Text(text) => send(websocket, Message::text(text)).await,
+        Order::Binary(frame) => send(websocket, Message::binary(frame)).await,
+        Order::Close { code, reason } => {
+            let frame = CloseFrame { code: code.into(), reason: reason.into() };
+            let _peer_may_be_gone = timeout(LINGER, websocket.close(Some(frame))).await;
+            // Unread data at the time of dropping would turn the close into a reset.
+            let _ = timeout(LINGER, async { while let Some(Ok(_)) = websocket.next().await {} }).await;
+            false
+        }
+        Order::Reset => {
+            let _ = websocket.get_ref().tcp().set_zero_linger();
+            false
+        }
+        Order::Stall => {
+            while !matches!(orders.recv().await, None | Some(Order::Reset)) {}
+            false
+        }
+    }
+}
+
+/// A client that does not read for long is given up.
+async fn send(websocket: &mut WebSocketStream<Wire>, message: Message) -> bool {
+    matches!(timeout(LINGER, websocket.send(message)).await, Ok(Ok(())))
+}
+
+/// A TCP stream, with or without TLS.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+/// Far more than a client can fall behind by without being stalled.
+const ORDERS: usize = 4_096;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a peer may take to read what ends a connection.
+const LINGER: Duration = Duration::from_secs(5);

@@ -1,0 +1,413 @@
+//! The voice gateway, versions 4 to 9: the handshake and what a client may say after it.
+//!
+//! <https://docs.discord.com/developers/topics/voice-connections>
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::buffer::{AckError, NumberedBuffer};
+use crate::builder::{Dave, HelloOrder};
+use crate::cipher::Mode;
+use crate::delivery::{COMMIT_WELCOME, INVALID_COMMIT_WELCOME, KEY_PACKAGE, TRANSITION_READY};
+use crate::faults::Stage;
+use crate::log::{Event, Rule, redacted};
+use crate::payload::{self, Frame, ProtocolSelection, SeqAck};
+use crate::relay::Peer;
+use crate::server::{Bound, Standing, State};
+use crate::socket::Door;
+use crate::voice_session::{NUMBERED_SINCE, Outlet, SPEAKING, VoiceSession};
+
+impl State {
+    /// Greets a new websocket.
+    pub(crate) fn voice_opened(&mut self, id: u64, now: Instant) {
+        if self.struck(Stage::Connect, id, now) {
+            return;
+        }
+        if !(OLDEST..=NEWEST).contains(&self.version_of(id)) {
+            return self.close(id, 4012, "Unsupported gateway version.", now);
+        }
+        if self.settings.hello == HelloOrder::AtOnce {
+            self.hello(id, now);
+        }
+    }
+
+    fn hello(&mut self, id: u64, now: Instant) {
+        let (version, interval) = (self.version_of(id), self.settings.heartbeat_interval);
+        self.send_plain(id, HELLO, json!({"v": version, "heartbeat_interval": interval}), now);
+        self.expect_voice_beat(id, now);
+        self.struck(Stage::Hello, id, now);
+    }
+
+    fn late_hello(&mut self, id: u64, now: Instant) {
+        if self.settings.hello == HelloOrder::AfterReady {
+            self.hello(id, now);
+        }
+    }
+
+    fn expect_voice_beat(&mut self, id: u64, now: Instant) {
+        let interval = Duration::try_from_secs_f64(self.settings.heartbeat_interval / 1_000.0);
+        self.expect_beat(id, interval.unwrap_or(DAY).min(DAY), now);
+    }
+
+    fn version_of(&self, id: u64) -> u8 {
+        self.connections.get(&id).map_or(0, |connection| connection.version)
+    }
+
+    fn voice_session_of(&self, id: u64) -> Option<u32> {
+        match self.connections.get(&id)?.bound {
+            Bound::Voice(ssrc) => Some(ssrc),
+            _ => None,
+        }
+    }
+
+    /// Reads one text frame of a client.
+    pub(crate) fn voice_text(&mut self, id: u64, text: &str, now: Instant) {
+        let Some(Frame { op, d }) = Frame::parse(text.as_bytes()) else {
+            return self.close(id, 4002, "Failed to decode payload.", now);
+        };
+        self.note(id, now, Event::Received { op, d: redacted(d.clone()) });
+        match (op, self.voice_session_of(id)) {
+            (HEARTBEAT, _) => self.voice_beat(id, &d, now),
+            (IDENTIFY, None) => self.voice_identify(id, &d, now),
+            (RESUME, None) => self.voice_resume(id, &d, now),
+            (IDENTIFY | RESUME, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
+            (SELECT_PROTOCOL, Some(ssrc)) => self.select_protocol(id, ssrc, &d, now),
+            (SPEAKING, Some(ssrc)) => self.client_speaks(id, ssrc, &d, now),
+            (TRANSITION_READY | INVALID_COMMIT_WELCOME, Some(ssrc)) => self.dave_text(id, ssrc, op, &d, now),
+            (BACKEND_VERSION, Some(_)) => {
+                self.send_plain(id, BACKEND_VERSION, json!({"voice": "0.13.0", "rtc_worker": "0.5.0"}), now);
+            }
+            // Video, session update, media sink wants and no route: nothing to do for audio.
+            (12 | 14 | 15 | 32, Some(_)) => {}
+            (1 | 5 | 12 | 14..=16 | 23 | 31 | 32, None) => self.too_early(id, op, now),
+            _ => self.close(id, 4001, "Unknown opcode.", now),
+        }
+    }
+
+    /// Reads one binary frame of a client.
+    pub(crate) fn voice_binary(&mut self, id: u64, frame: &[u8], now: Instant) {
+        let Some((&op, payload)) = frame.split_first() else {
+            return self.close(id, 4020, "Bad request.", now);
+        };
+        if op == b'{' {
+            return self.violation(id, Rule::JsonInBinaryFrame, now);
+        }
+        self.note(id, now, Event::ReceivedBinary { op, payload: Bytes::copy_from_slice(payload) });
+        match (op, self.voice_session_of(id)) {
+            (KEY_PACKAGE | COMMIT_WELCOME, None) => self.too_early(id, op, now),
+            (KEY_PACKAGE | COMMIT_WELCOME, Some(ssrc)) => {
+                let Some(session) = self.voice_sessions.get(&ssrc) else { return };
+                let (channel, user) = (session.channel, session.user);
+                self.delivery_binary(channel, user, op, payload, now);
+            }
+            _ => self.close(id, 4001, "Unknown opcode.", now),
+        }
+    }
+
+    fn too_early(&mut self, id: u64, op: u8, now: Instant) {
+        self.violation(id, Rule::BeforeIdentify(op), now);
+        self.close(id, 4003, "Not authenticated.", now);
+    }
+
+    fn dave_text(&mut self, id: u64, ssrc: u32, op: u8, d: &Value, now: Instant) {
+        let Some(session) = self.voice_sessions.get(&ssrc) else { return };
+        let (channel, user) = (session.channel, session.user);
+        if !self.delivery_text(channel, user, op, d, now) {
+            self.close(id, 4002, "Failed to decode payload.", now);
+        }
+    }
+
+    fn voice_beat(&mut self, id: u64, d: &Value, now: Instant) {
+        let numbered = self.version_of(id) >= NUMBERED_SINCE;
+        let nonce = if numbered { d.get("t") } else { Some(d) };
+        let Some(nonce) = nonce.filter(|nonce| nonce.is_number()).cloned() else {
+            return self.close(id, 4002, "Failed to decode payload.", now);
+        };
+        self.expect_voice_beat(id, now);
+        let session = self.voice_session_of(id);
+        if let (true, Some(ssrc)) = (numbered, session) {
+            self.acknowledged(id, ssrc, SeqAck::of(d), now);
+        }
+        if session.is_some_and(|ssrc| self.ack_is_muted(ssrc)) {
+            return;
+        }
+        let d = if numbered { json!({"t": nonce}) } else { nonce };
+        self.send_plain(id, HEARTBEAT_ACK, d, now);
+    }
+
+    fn ack_is_muted(&mut self, ssrc: u32) -> bool {
+        let Some(session) = self.voice_sessions.get(&ssrc) else { return false };
+        let Some(left) = self.faults.muted_acks.get_mut(&session.user) else { return false };
+        let muted = *left > 0;
+        *left = left.saturating_sub(1);
+        muted
+    }
+
+    fn acknowledged(&mut self, id: u64, ssrc: u32, seq_ack: SeqAck, now: Instant) {
+        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        let sequence = match seq_ack {
+            SeqAck::Nothing => None,
+            SeqAck::Last(sequence) => Some(sequence),
+            SeqAck::Malformed => return self.close(id, 4002, "Failed to decode payload.", now),
+        };
+        match session.buffer.acknowledge(sequence) {
+            Ok(()) => {}
+            Err(AckError::Unsent) => self.violation(id, Rule::SeqAckUnsent(sequence), now),
+            Err(AckError::Backwards) => self.violation(id, Rule::SeqAckBackwards(sequence), now),
+        }
+    }
+
+    fn voice_identify(&mut self, id: u64, d: &Value, now: Instant) {
+        if self.struck(Stage::Identify, id, now) {
+            return;
+        }
+        let Some(claim) = Claim::parse(d, self.version_of(id)) else {
+            return self.close(id, 4002, "Failed to decode payload.", now);
+        };
+        match self.admit(id, &claim) {
+            Err((code, reason)) => self.close(id, code, reason, now),
+            Ok(()) => self.begin_voice_session(id, claim, now),
+        }
+    }
+
+    /// Judges an Identify; the codes are those of PROTOCOL 2.7.
+    fn admit(&self, id: u64, claim: &Claim) -> Result<(), (u16, &'static str)> {
+        let Some(guild) = self.guilds.get(&claim.guild) else { return Err((4011, "Server not found.")) };
+        let grant = self.grants.get(&claim.token);
+        let grant = grant.filter(|grant| grant.guild == claim.guild && Some(grant.user) == claim.user);
+        let Some(grant) = grant else { return Err((4004, "Authentication failed.")) };
+        if grant.standing == Standing::Spent {
+            return Err((4006, "Session is no longer valid."));
+        }
+        if self.connections.get(&id).map(|connection| connection.door) != Some(Door::Voice(guild.region)) {
+            return Err((4011, "Server not found."));
+        }
+        let state = self.voice_states.get(&(grant.guild, grant.user));
+        let Some(state) = state.filter(|state| state.session_id == claim.session_id) else {
+            return Err((4006, "Session is no longer valid."));
+        };
+        if claim.channel.is_some() && claim.channel != state.channel {
+            return Err((4006, "Session is no longer valid."));
+        }
+        if self.settings.dave == Dave::Required && claim.max_dave == 0 {
+            return Err((4017, "E2EE/DAVE protocol required."));
+        }
+        Ok(())
+    }
+
+    fn begin_voice_session(&mut self, id: u64, claim: Claim, now: Instant) {
+        let (guild, Some(user)) = (claim.guild, claim.user) else { return };
+        let state = self.voice_states.get(&(guild, user));
+        let Some(channel) = state.and_then(|state| state.channel) else { return };
+        self.close_voice_of(guild, user, 4014, "Disconnected.", now);
+        if let Some(grant) = self.grants.get_mut(&claim.token) {
+            grant.standing = Standing::Spent;
+        }
+        let ssrc = self.next_ssrc();
+        let session = VoiceSession {
+            user,
+            guild,
+            channel,
+            session_id: claim.session_id,
+            token: claim.token,
+            version: self.version_of(id),
+            max_dave: claim.max_dave,
+            outlet: Outlet::Connection(id),
+            buffer: NumberedBuffer::new(self.settings.first_sequence, self.settings.buffer_capacity),
+            described: false,
+            speaking: None,
+            discovered: None,
+            speaking_by: None,
+        };
+        self.voice_sessions.insert(ssrc, session);
+        self.bind(id, Bound::Voice(ssrc), user);
+        self.relay.open(Peer { ssrc, user, call: channel });
+        self.ready_voice(id, ssrc, now);
+    }
+
+    fn ready_voice(&mut self, id: u64, ssrc: u32, now: Instant) {
+        let address = self.relay.address();
+        let d = json!({
+            "ssrc": ssrc,
+            "ip": address.ip().to_string(),
+            "port": address.port(),
+            "modes": self.settings.modes,
+            "experiments": [],
+            "streams": [],
+        });
+        self.send_plain(id, READY, d, now);
+        self.late_hello(id, now);
+        self.struck(Stage::Ready, id, now);
+    }
+
+    fn select_protocol(&mut self, id: u64, ssrc: u32, d: &Value, now: Instant) {
+        if self.struck(Stage::SelectProtocol, id, now) {
+            return;
+        }
+        let Some(selection) = ProtocolSelection::parse(d) else {
+            return self.close(id, 4002, "Failed to decode payload.", now);
+        };
+        if selection.protocol != "udp" {
+            return self.close(id, 4012, "Unknown protocol.", now);
+        }
+        let offered = self.settings.modes.contains(&selection.mode);
+        let Some(mode) = Mode::from_name(&selection.mode).filter(|_| offered) else {
+            return self.close(id, 4016, "Unknown encryption mode.", now);
+        };
+        let discovered = self.voice_sessions.get(&ssrc).and_then(|session| session.discovered);
+        let told = (selection.address.as_str(), selection.port);
+        if discovered.is_some_and(|from| (from.ip().to_string().as_str(), from.port()) != told) {
+            self.violation(id, Rule::ForeignAddress, now);
+        }
+        self.describe_session(id, ssrc, mode, &selection.mode, now);
+    }
+
+    /// Lets a user into the call: introductions first, then the Session Description, then what DAVE has to say.
+    fn describe_session(&mut self, id: u64, ssrc: u32, mode: Mode, name: &str, now: Instant) {
+        let key: [u8; 32] = std::array::from_fn(|_| self.random.u8(..));
+        self.relay.describe(ssrc, mode, key);
+        let media_session = self.hex(16);
+        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        let (channel, user, max_dave) = (session.channel, session.user, session.max_dave);
+        let again = std::mem::replace(&mut session.described, true);
+        let version = if again {
+            self.delivery_version(channel)
+        } else {
+            self.introduce(ssrc, now);
+            self.join_delivery(channel, user, max_dave, now)
+        };
+        let d = json!({
+            "mode": name,
+            "secret_key": key,
+            "dave_protocol_version": version,
+            "audio_codec": "opus",
+            "video_codec": "H264",
+            "media_session_id": media_session,
+        });
+        self.send_plain(id, SESSION_DESCRIPTION, d, now);
+        self.pump_delivery(channel, now);
+        self.struck(Stage::Described, id, now);
+    }
+
+    fn client_speaks(&mut self, id: u64, ssrc: u32, d: &Value, now: Instant) {
+        let (Some(flags), Some(named)) = (payload::integer(d, "speaking"), payload::integer(d, "ssrc")) else {
+            return self.close(id, 4002, "Failed to decode payload.", now);
+        };
+        if named != ssrc {
+            return self.violation(id, Rule::ForeignSsrc(named), now);
+        }
+        if !self.voice_sessions.get(&ssrc).is_some_and(|session| session.described) {
+            return self.violation(id, Rule::SpeakingBeforeDescription, now);
+        }
+        self.speaks(ssrc, flags, now);
+        self.struck(Stage::Established, id, now);
+    }
+
+    fn voice_resume(&mut self, id: u64, d: &Value, now: Instant) {
+        if self.struck(Stage::Identify, id, now) {
+            return;
+        }
+        let Some(claim) = Claim::parse(d, self.version_of(id)) else {
+            return self.close(id, 4002, "Failed to decode payload.", now);
+        };
+        let session = self.voice_sessions.iter().find(|(_, session)| claim.fits(session));
+        let Some((ssrc, user)) = session.map(|(ssrc, session)| (*ssrc, session.user)) else {
+            return self.close(id, 4006, "Session is no longer valid.", now);
+        };
+        let refused = self.faults.refused_resumes.get_mut(&user).is_some_and(|left| {
+            let refused = *left > 0;
+            *left = left.saturating_sub(1);
+            refused
+        });
+        let after = match SeqAck::of(d) {
+            SeqAck::Nothing => None,
+            SeqAck::Last(sequence) => Some(sequence),
+            SeqAck::Malformed => return self.close(id, 4002, "Failed to decode payload.", now),
+        };
+        let missed = self.voice_sessions.get(&ssrc).and_then(|session| session.buffer.replay_after(after));
+        match missed.filter(|_| !refused) {
+            Some(missed) => self.resume_session(id, ssrc, missed, now),
+            None => {
+                self.let_go(ssrc);
+                self.end_voice_session(ssrc, now);
+                self.close(id, 4006, "Session is no longer valid.", now);
+            }
+        }
+    }
+
+    fn resume_session(&mut self, id: u64, ssrc: u32, missed: Vec<(u16, crate::buffer::Numbered)>, now: Instant) {
+        self.let_go(ssrc);
+        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        session.outlet = Outlet::Connection(id);
+        let user = session.user;
+        self.bind(id, Bound::Voice(ssrc), user);
+        self.late_hello(id, now);
+        self.send_plain(id, RESUMED, Value::Null, now);
+        let numbered = self.version_of(id) >= NUMBERED_SINCE;
+        for (sequence, message) in missed {
+            self.send_message(id, &message, numbered.then_some(sequence), now);
+        }
+        self.struck(Stage::Resumed, id, now);
+    }
+
+    /// Resets a websocket that another one takes over from.
+    fn let_go(&mut self, ssrc: u32) {
+        if let Some(Outlet::Connection(old)) = self.voice_sessions.get(&ssrc).map(|session| session.outlet) {
+            self.abandon(old);
+        }
+    }
+}
+
+/// What a client says of itself in Identify and Resume.
+struct Claim {
+    guild: u64,
+    /// Absent in Resume.
+    user: Option<u64>,
+    channel: Option<u64>,
+    session_id: String,
+    token: String,
+    max_dave: u16,
+}
+
+impl Claim {
+    fn parse(d: &Value, version: u8) -> Option<Self> {
+        let channel = payload::snowflake(d, "channel_id");
+        if version >= CHANNEL_REQUIRED_SINCE && channel.is_none() {
+            return None;
+        }
+        Some(Self {
+            guild: payload::snowflake(d, "server_id")?,
+            user: payload::snowflake(d, "user_id"),
+            channel: channel.filter(|_| version >= CHANNEL_REQUIRED_SINCE),
+            session_id: payload::string(d, "session_id")?.to_owned(),
+            token: payload::string(d, "token")?.to_owned(),
+            max_dave: payload::integer(d, "max_dave_protocol_version").unwrap_or(0),
+        })
+    }
+
+    fn fits(&self, session: &VoiceSession) -> bool {
+        session.outlet != Outlet::Member
+            && session.guild == self.guild
+            && session.session_id == self.session_id
+            && session.token == self.token
+    }
+}
+
+const IDENTIFY: u8 = 0;
+const SELECT_PROTOCOL: u8 = 1;
+const READY: u8 = 2;
+const HEARTBEAT: u8 = 3;
+const SESSION_DESCRIPTION: u8 = 4;
+const HEARTBEAT_ACK: u8 = 6;
+const RESUME: u8 = 7;
+const HELLO: u8 = 8;
+const RESUMED: u8 = 9;
+const BACKEND_VERSION: u8 = 16;
+/// Versions below 4 are refused since November 2024.
+const OLDEST: u8 = 4;
+const NEWEST: u8 = 9;
+const DAY: Duration = Duration::from_secs(86_400);
+const CHANNEL_REQUIRED_SINCE: u8 = 9;

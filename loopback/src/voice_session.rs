@@ -1,0 +1,214 @@
+//! A voice session: what outlives a voice websocket, and how members of a call learn of each other.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::buffer::{Numbered, NumberedBuffer};
+use crate::log::{Event, Rule, redacted};
+use crate::server::State;
+use crate::socket::Order;
+
+/// What survives a resume.
+#[derive(Debug)]
+pub(crate) struct VoiceSession {
+    pub(crate) user: u64,
+    pub(crate) guild: u64,
+    pub(crate) channel: u64,
+    pub(crate) session_id: String,
+    pub(crate) token: String,
+    pub(crate) version: u8,
+    pub(crate) max_dave: u16,
+    pub(crate) outlet: Outlet,
+    pub(crate) buffer: NumberedBuffer,
+    /// The Session Description was sent: the user is in the call.
+    pub(crate) described: bool,
+    /// The flags of the last Speaking; `None` before the first.
+    pub(crate) speaking: Option<u8>,
+    pub(crate) discovered: Option<SocketAddr>,
+    /// When it must have spoken to excuse the audio that came.
+    pub(crate) speaking_by: Option<Instant>,
+}
+
+/// Where its messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outlet {
+    Connection(u64),
+    /// Nowhere until a resume; given up at this time.
+    Detached(Instant),
+    /// To nobody: the member is simulated.
+    Member,
+}
+
+impl VoiceSession {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let expires = match self.outlet {
+            Outlet::Detached(until) => Some(until),
+            Outlet::Connection(_) | Outlet::Member => None,
+        };
+        expires.into_iter().chain(self.speaking_by).min()
+    }
+}
+
+impl State {
+    /// Numbers a message into the buffer and sends it, or leaves it there for the resume.
+    pub(crate) fn send_numbered(&mut self, ssrc: u32, message: Numbered, now: Instant) {
+        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        if session.outlet == Outlet::Member {
+            return;
+        }
+        let sequence = session.buffer.push(message.clone());
+        if let Outlet::Connection(id) = session.outlet {
+            let sequence = (session.version >= NUMBERED_SINCE).then_some(sequence);
+            self.send_message(id, &message, sequence, now);
+        }
+    }
+
+    /// Sends a message that has its number already.
+    pub(crate) fn send_message(&mut self, id: u64, message: &Numbered, seq: Option<u16>, now: Instant) {
+        self.order(id, message.encode(seq));
+        let event = match message.clone() {
+            Numbered::Json { op, d } => Event::Sent { op, name: None, seq: seq.map(u64::from), d: redacted(d) },
+            Numbered::Binary { op, payload } => Event::SentBinary { op, seq, payload },
+        };
+        self.note(id, now, event);
+    }
+
+    /// The others that are in a call.
+    pub(crate) fn others_in(&self, channel: u64, ssrc: u32) -> Vec<u32> {
+        let sessions = self.voice_sessions.iter();
+        let inside = sessions.filter(|(other, session)| {
+            **other != ssrc && session.channel == channel && session.described
+        });
+        inside.map(|(other, _)| *other).collect()
+    }
+
+    /// Tells a newcomer of the others, and the others of the newcomer.
+    pub(crate) fn introduce(&mut self, ssrc: u32, now: Instant) {
+        let Some(channel) = self.voice_sessions.get(&ssrc).map(|session| session.channel) else { return };
+        let others = self.others_in(channel, ssrc);
+        self.introduce_to(ssrc, &others, now);
+        for other in &others {
+            self.introduce_to(*other, &[ssrc], now);
+        }
+        self.send_json(ssrc, MEDIA_SINK_WANTS, json!({"any": 100}), now);
+    }
+
+    fn introduce_to(&mut self, listener: u32, ssrcs: &[u32], now: Instant) {
+        let known = ssrcs.iter().filter_map(|ssrc| Some((*ssrc, self.voice_sessions.get(ssrc)?)));
+        let known: Vec<_> = known.map(|(ssrc, session)| (ssrc, session.user, session.speaking)).collect();
+        if known.is_empty() {
+            return;
+        }
+        let users: Vec<_> = known.iter().map(|(_, user, _)| user.to_string()).collect();
+        self.send_json(listener, CLIENTS_CONNECT, json!({"user_ids": users}), now);
+        for (ssrc, user, speaking) in known {
+            let user = user.to_string();
+            self.send_json(listener, CLIENT_FLAGS, json!({"user_id": user, "flags": null}), now);
+            self.send_json(listener, CLIENT_PLATFORM, json!({"user_id": user, "platform": null}), now);
+            if let Some(speaking) = speaking {
+                let d = json!({"user_id": user, "ssrc": ssrc, "speaking": speaking});
+                self.send_json(listener, SPEAKING, d, now);
+            }
+        }
+    }
+
+    fn send_json(&mut self, ssrc: u32, op: u8, d: Value, now: Instant) {
+        self.send_numbered(ssrc, Numbered::Json { op, d }, now);
+    }
+
+    /// Takes new speaking flags and tells the others when they changed.
+    pub(crate) fn speaks(&mut self, ssrc: u32, flags: u8, now: Instant) {
+        self.relay.speaking(ssrc, flags);
+        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        if session.speaking.replace(flags) == Some(flags) {
+            return;
+        }
+        let d = json!({"user_id": session.user.to_string(), "ssrc": ssrc, "speaking": flags});
+        let channel = session.channel;
+        for other in self.others_in(channel, ssrc) {
+            self.send_json(other, SPEAKING, d.clone(), now);
+        }
+    }
+
+    /// Keeps a session for its resume after the websocket was lost.
+    pub(crate) fn detach_voice(&mut self, ssrc: u32, now: Instant) {
+        let until = now + self.settings.resume_window;
+        if let Some(session) = self.voice_sessions.get_mut(&ssrc) {
+            session.outlet = Outlet::Detached(until);
+        }
+    }
+
+    /// Ends a session for good: the others learn that the user is gone.
+    pub(crate) fn end_voice_session(&mut self, ssrc: u32, now: Instant) {
+        let Some(session) = self.voice_sessions.remove(&ssrc) else { return };
+        self.relay.close(ssrc);
+        if !session.described {
+            return;
+        }
+        let d = json!({"user_id": session.user.to_string()});
+        for other in self.others_in(session.channel, ssrc) {
+            self.send_json(other, CLIENT_DISCONNECT, d.clone(), now);
+        }
+        self.leave_delivery(session.channel, session.user, now);
+    }
+
+    /// Closes the voice connection of a user in a guild, if there is one; its session ends as the code says.
+    pub(crate) fn close_voice_of(&mut self, guild: u64, user: u64, code: u16, reason: &str, now: Instant) {
+        let sessions = self.voice_sessions.iter();
+        let owned = sessions.filter(|(_, session)| session.guild == guild && session.user == user);
+        for (ssrc, outlet) in owned.map(|(ssrc, session)| (*ssrc, session.outlet)).collect::<Vec<_>>() {
+            match outlet {
+                Outlet::Connection(id) => self.close(id, code, reason, now),
+                Outlet::Detached(_) | Outlet::Member => self.end_voice_session(ssrc, now),
+            }
+        }
+    }
+
+    /// Carries out what is due of one session.
+    pub(crate) fn voice_session_due(&mut self, ssrc: u32, now: Instant) {
+        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        if matches!(session.outlet, Outlet::Detached(until) if until <= now) {
+            return self.end_voice_session(ssrc, now);
+        }
+        if session.speaking_by.is_none_or(|by| by > now) {
+            return;
+        }
+        session.speaking_by = None;
+        if session.speaking.is_some_and(|flags| flags != 0) {
+            return;
+        }
+        let (user, outlet) = (session.user, session.outlet);
+        self.log.violation(now, Some(user), Rule::AudioWithoutSpeaking);
+        if let Outlet::Connection(id) = outlet {
+            self.close(id, 4020, "Invalid SSRC.", now);
+        }
+    }
+
+    /// Sends frames past the numbering, as a fault.
+    pub(crate) fn send_raw(&mut self, user: u64, order: &Order) {
+        for id in self.voice_connections(user) {
+            self.order(id, order.clone());
+        }
+    }
+
+    /// The voice websockets that serve a user's sessions.
+    pub(crate) fn voice_connections(&self, user: u64) -> Vec<u64> {
+        let owned = self.voice_sessions.values().filter(|session| session.user == user);
+        let connected = owned.filter_map(|session| match session.outlet {
+            Outlet::Connection(id) => Some(id),
+            Outlet::Detached(_) | Outlet::Member => None,
+        });
+        connected.collect()
+    }
+}
+
+pub(crate) const SPEAKING: u8 = 5;
+const CLIENTS_CONNECT: u8 = 11;
+const CLIENT_DISCONNECT: u8 = 13;
+const MEDIA_SINK_WANTS: u8 = 15;
+const CLIENT_FLAGS: u8 = 18;
+const CLIENT_PLATFORM: u8 = 20;
+/// The gateway version that brought sequence numbers.
+pub(crate) const NUMBERED_SINCE: u8 = 8;

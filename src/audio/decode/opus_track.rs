@@ -1,0 +1,158 @@
+//! OpusTrack: forwards Opus packets of 20 ms as they are, decodes the others.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use symphonia::core::codecs::audio::AudioCodecParameters;
+use symphonia::core::errors::Error;
+use symphonia::core::packet::Packet;
+
+use crate::audio::frame::{CHANNELS, FRAME_SAMPLES, Frame, SAMPLE_RATE};
+use crate::audio::opus::{self, Decoder, OpusError};
+use crate::audio::resample::Resampler;
+
+/// The Opus packets of one file on their way to frames.
+///
+/// ```text
+/// Forwarding ── a packet that does not last 20 ms ──▶ Decoding
+/// ```
+pub(super) struct OpusTrack {
+    head: Head,
+    state: State,
+}
+
+enum State {
+    /// Packets pass untouched; the last few are kept to start a decoder from.
+    Forwarding { recent: VecDeque<Bytes> },
+    /// From here on packets are decoded and cut into frames.
+    Decoding(Box<Decoding>),
+}
+
+struct Decoding {
+    decoder: Decoder,
+    reframer: Resampler,
+    /// What the encoder put before the first sample and has yet to be left out, in samples per channel.
+    skip: usize,
+    gain: f32,
+    decoded: Vec<f32>,
+}
+
+/// The identification header (RFC 7845 section 5.1).
+struct Head {
+    /// What to leave out at the start, in samples per channel at 48 kHz.
+    pre_skip: u16,
+    /// How much louder to play, in 1/256 dB.
+    gain: i16,
+}
+
+impl OpusTrack {
+    pub(super) fn new(parameters: &AudioCodecParameters) -> Result<Self, Error> {
+        let head = Head::parse(parameters.extra_data.as_deref().unwrap_or_default())?;
+        let state = match head.gain {
+            0 => State::Forwarding { recent: VecDeque::with_capacity(PREROLL) },
+            _ => State::Decoding(Box::new(Decoding::new(&head)?)),
+        };
+        Ok(Self { head, state })
+    }
+
+    pub(super) fn pre_skip(&self) -> Duration {
+        Duration::from_secs(u64::from(self.head.pre_skip)) / SAMPLE_RATE
+    }
+
+    /// Takes one packet; a malformed one is an error and leaves everything as it was.
+    pub(super) fn packet(&mut self, packet: Packet, ready: &mut VecDeque<Frame>) -> Result<(), Error> {
+        let samples = opus::samples(&packet.data).map_err(malformed)? as usize;
+        let trim = usize::try_from(packet.trim_end.get()).unwrap_or(usize::MAX);
+        let data = Bytes::from(packet.data);
+        if let State::Forwarding { recent } = &mut self.state {
+            if samples == FRAME_SAMPLES {
+                recent.truncate(PREROLL - 1);
+                recent.push_front(data.clone());
+                ready.push_back(Frame::Opus(data));
+                return Ok(());
+            }
+            self.state = State::Decoding(Box::new(Decoding::after(&self.head, recent)?));
+        }
+        match &mut self.state {
+            State::Decoding(decoding) => decoding.packet(&data, trim, ready),
+            State::Forwarding { .. } => Ok(()),
+        }
+    }
+
+    pub(super) fn finish(&mut self, ready: &mut VecDeque<Frame>) {
+        if let State::Decoding(decoding) = &mut self.state {
+            decoding.reframer.finish();
+            decoding.hand_out(ready);
+        }
+    }
+}
+
+impl Decoding {
+    fn new(head: &Head) -> Result<Self, Error> {
+        Ok(Self {
+            decoder: Decoder::new().map_err(malformed)?,
+            reframer: Resampler::new(SAMPLE_RATE, CHANNELS)
+                .map_err(|_| Error::Unsupported("it cannot be cut into frames"))?,
+            skip: usize::from(head.pre_skip),
+            gain: 10_f32.powf(f32::from(head.gain) / 256.0 / 20.0),
+            decoded: Vec::new(),
+        })
+    }
+
+    /// Starts where packets have been forwarded already: the decoder hears the last of them first, so that it
+    /// goes on smoothly (RFC 7845 section 4.6 asks for 80 ms).
+    fn after(head: &Head, recent: &VecDeque<Bytes>) -> Result<Self, Error> {
+        let mut decoding = Self::new(head)?;
+        for packet in recent.iter().rev() {
+            decoding.decoder.decode(Some(packet), &mut decoding.decoded).map_err(malformed)?;
+            decoding.skip = 0;
+        }
+        Ok(decoding)
+    }
+
+    fn packet(&mut self, packet: &[u8], trim: usize, ready: &mut VecDeque<Frame>) -> Result<(), Error> {
+        self.decoded.clear();
+        let samples = self.decoder.decode(Some(packet), &mut self.decoded).map_err(malformed)?;
+        let from = self.skip.min(samples);
+        self.skip -= from;
+        let to = samples.saturating_sub(trim).max(from);
+        for sample in &mut self.decoded {
+            *sample *= self.gain;
+        }
+        self.reframer.push(&self.decoded[from * CHANNELS..to * CHANNELS]);
+        self.hand_out(ready);
+        Ok(())
+    }
+
+    fn hand_out(&mut self, ready: &mut VecDeque<Frame>) {
+        ready.extend(std::iter::from_fn(|| self.reframer.next_frame()).map(Frame::Pcm));
+    }
+}
+
+impl Head {
+    fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let [b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', _, _, rest @ ..] = bytes else {
+            return Err(Error::DecodeError("its Opus header is missing"));
+        };
+        let [skip_low, skip_high, _, _, _, _, gain_low, gain_high, family, map @ ..] = rest else {
+            return Err(Error::DecodeError("its Opus header is cut short"));
+        };
+        let streams = if *family == 0 { 1 } else { map.first().copied().unwrap_or(1) };
+        if streams != 1 {
+            return Err(Error::Unsupported("it is surround Opus, of more than one stream"));
+        }
+        let pre_skip = u16::from_le_bytes([*skip_low, *skip_high]);
+        Ok(Self { pre_skip, gain: i16::from_le_bytes([*gain_low, *gain_high]) })
+    }
+}
+
+fn malformed(error: OpusError) -> Error {
+    match error {
+        OpusError::Malformed(cause) => Error::DecodeError(cause),
+        _ => Error::DecodeError("libopus refuses it"),
+    }
+}
+
+/// How many packets a decoder needs to hear to sound right: 80 ms.
+const PREROLL: usize = 4;
