@@ -20,7 +20,9 @@ impl Numbered {
     /// Renders the message as it goes on the wire; without a number for gateway versions below 8.
     pub(crate) fn encode(&self, sequence: Option<u16>) -> Order {
         match (self, sequence) {
-            (Self::Json { op, d }, Some(seq)) => Order::Text(json!({"op": op, "d": d, "seq": seq}).to_string()),
+            (Self::Json { op, d }, Some(seq)) => {
+                Order::Text(json!({"op": op, "d": d, "seq": seq}).to_string())
+            }
             (Self::Json { op, d }, None) => Order::Text(json!({"op": op, "d": d}).to_string()),
             (Self::Binary { op, payload }, sequence) => {
                 let mut frame = Vec::with_capacity(payload.len() + 3);

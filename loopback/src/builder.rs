@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::dave::DaveSettings;
 use crate::{Discord, StartError};
 
 /// Whether end-to-end encryption is spoken.
@@ -46,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) secure: bool,
     pub(crate) seed: u64,
     pub(crate) dave: Dave,
+    pub(crate) dave_settings: DaveSettings,
     pub(crate) heartbeat_interval: f64,
     pub(crate) main_heartbeat_interval: Duration,
     pub(crate) first_sequence: u16,
@@ -73,6 +75,7 @@ impl Default for Builder {
                 secure: false,
                 seed: 0,
                 dave: Dave::default(),
+                dave_settings: DaveSettings::default(),
                 heartbeat_interval: 13_750.0,
                 main_heartbeat_interval: Duration::from_millis(41_250),
                 first_sequence: 0,
@@ -109,6 +112,12 @@ impl Builder {
     /// Chooses whether end-to-end encryption is spoken.
     pub fn dave(mut self, dave: Dave) -> Self {
         self.settings.dave = dave;
+        self
+    }
+
+    /// Sets the switches of every call's delivery service; [`DaveSettings::required`] follows [`Self::dave`].
+    pub fn dave_settings(mut self, settings: DaveSettings) -> Self {
+        self.settings.dave_settings = settings;
         self
     }
 

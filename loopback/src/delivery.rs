@@ -1,29 +1,69 @@
 //! The DAVE hook: where a call's delivery service is fed, and where its messages come out.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::audit::Audit;
 use crate::buffer::Numbered;
 use crate::builder::Dave;
-use crate::dave::{DaveSettings, DeliveryService, ServerMessage};
+use crate::dave::{ClientMessage, DaveSettings, DeliveryError, DeliveryService, Participant, ServerMessage};
+use crate::log::{Rule, Violation};
 use crate::payload;
-use crate::server::State;
+use crate::server::{ChannelKind, State};
+use crate::voice_session::Outlet;
 
 /// The delivery service of one call.
 pub(crate) struct Delivery {
-    service: DeliveryService,
+    pub(crate) service: DeliveryService,
+    audit: Audit,
 }
 
 impl Delivery {
-    fn new(channel: u64, settings: DaveSettings) -> Self {
-        Self { service: DeliveryService::new(channel, settings) }
-    }
-
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.service.deadline()
     }
+
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        self.audit.violations()
+    }
+
+    fn text(&mut self, user: u64, op: u8, d: &Value) -> Result<(), Refused> {
+        let transition = payload::integer(d, "transition_id").ok_or(Refused::Undecodable)?;
+        match op {
+            TRANSITION_READY => self.service.transition_ready(user, transition)?,
+            _ => self.service.invalid_commit_welcome(user, transition)?,
+        }
+        Ok(())
+    }
+
+    fn binary(&mut self, user: u64, op: u8, payload: &[u8]) -> Result<(), Refused> {
+        match op {
+            KEY_PACKAGE => self.service.key_package(user, payload)?,
+            _ => {
+                self.service.commit_welcome(user, payload)?;
+            }
+        }
+        Ok(())
+    }
 }
+
+/// Why a message did not reach the service, or was not acted on by it.
+enum Refused {
+    Undecodable,
+    ByService(DeliveryError),
+}
+
+impl From<DeliveryError> for Refused {
+    fn from(error: DeliveryError) -> Self {
+        Self::ByService(error)
+    }
+}
+
+/// A simulated member's side of the encryption; its ear and its mouth share it.
+pub(crate) type SharedParticipant = Arc<Mutex<Participant>>;
 
 impl State {
     /// Lets a user into the call's group; says the DAVE version for its Session Description.
@@ -33,11 +73,33 @@ impl State {
         if self.settings.dave == Dave::Off {
             return 0;
         }
-        let settings = &self.dave_settings;
-        let delivery =
-            self.deliveries.entry(channel).or_insert_with(|| Delivery::new(channel, settings.clone()));
-        delivery.service.join(user, max_version, now);
+        if !self.deliveries.contains_key(&channel) {
+            let service = DeliveryService::new(channel, self.dave_settings_of(channel));
+            let audit = Audit::new(&self.relay, channel);
+            self.deliveries.insert(channel, Delivery { service, audit });
+        }
+        if let Some(delivery) = self.deliveries.get_mut(&channel) {
+            delivery.service.join(user, max_version, now);
+        }
         self.delivery_version(channel)
+    }
+
+    fn dave_settings_of(&self, channel: u64) -> DaveSettings {
+        let mut settings = self.settings.dave_settings.clone();
+        settings.required = self.dave_required(channel);
+        if self.is_stage(channel) {
+            settings.max_version = 0;
+        }
+        settings
+    }
+
+    /// Whether clients without DAVE are closed with 4017; stage channels are never encrypted.
+    pub(crate) fn dave_required(&self, channel: u64) -> bool {
+        self.settings.dave == Dave::Required && !self.is_stage(channel)
+    }
+
+    fn is_stage(&self, channel: u64) -> bool {
+        self.channels.get(&channel).is_some_and(|record| record.kind == ChannelKind::Stage)
     }
 
     /// The DAVE version the call speaks now.
@@ -51,57 +113,140 @@ impl State {
         delivery.service.leave(user);
         self.pump_delivery(channel, now);
         if !self.voice_sessions.values().any(|session| session.channel == channel && session.described) {
-            self.deliveries.remove(&channel);
+            let gone = self.deliveries.remove(&channel);
+            self.log.violations.extend(gone.iter().flat_map(Delivery::violations));
         }
     }
 
-    /// Routes a client's DAVE text message; says whether it could be read.
-    pub(crate) fn delivery_text(&mut self, channel: u64, user: u64, op: u8, d: &Value, now: Instant) -> bool {
-        let Some(transition) = payload::integer(d, "transition_id") else { return false };
-        if let Some(delivery) = self.deliveries.get_mut(&channel) {
-            match op {
-                TRANSITION_READY => delivery.service.transition_ready(user, transition),
-                _ => delivery.service.invalid_commit_welcome(user, transition),
-            }
-            self.pump_delivery(channel, now);
-        }
-        true
+    /// Routes a client's DAVE text message.
+    pub(crate) fn delivery_text(&mut self, id: u64, ssrc: u32, op: u8, d: &Value, now: Instant) {
+        self.route(id, ssrc, now, |delivery, user| delivery.text(user, op, d));
     }
 
     /// Routes a client's DAVE binary message.
-    pub(crate) fn delivery_binary(&mut self, channel: u64, user: u64, op: u8, payload: &[u8], now: Instant) {
+    pub(crate) fn delivery_binary(&mut self, id: u64, ssrc: u32, op: u8, payload: &[u8], now: Instant) {
+        self.route(id, ssrc, now, |delivery, user| delivery.binary(user, op, payload));
+    }
+
+    fn route(
+        &mut self,
+        id: u64,
+        ssrc: u32,
+        now: Instant,
+        feed: impl FnOnce(&mut Delivery, u64) -> Result<(), Refused>,
+    ) {
+        let Some(session) = self.voice_sessions.get(&ssrc) else { return };
+        let (channel, user) = (session.channel, session.user);
         let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
-        match op {
-            KEY_PACKAGE => delivery.service.key_package(user, payload),
-            _ => delivery.service.commit_welcome(user, payload),
+        match feed(delivery, user) {
+            Ok(()) => {}
+            Err(Refused::Undecodable) => self.close(id, 4002, "Failed to decode payload.", now),
+            Err(Refused::ByService(error)) => {
+                if error.is_violation() {
+                    self.violation(id, Rule::Dave(error.to_string()), now);
+                }
+                if let Some(code) = error.close_code() {
+                    self.close(id, code, "Bad request.", now);
+                }
+            }
         }
         self.pump_delivery(channel, now);
     }
 
-    /// Numbers what the service has to say into each member's buffer.
+    /// Numbers what the service has to say into each member's buffer, and lets simulated members answer.
     pub(crate) fn pump_delivery(&mut self, channel: u64, now: Instant) {
         loop {
             let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
             let said = delivery.service.poll(now);
             if said.is_empty() {
-                return;
+                break;
             }
             for (user, message) in said {
                 self.deliver(channel, user, message, now);
             }
         }
+        let Some(delivery) = self.deliveries.get(&channel) else { return };
+        let inside = self.voice_sessions.values().filter(|session| session.channel == channel);
+        let users = inside.map(|session| session.user).filter(|user| delivery.service.is_encrypted(*user));
+        delivery.audit.encrypted(users, now);
     }
 
     fn deliver(&mut self, channel: u64, user: u64, message: ServerMessage, now: Instant) {
+        let session = self
+            .voice_sessions
+            .iter()
+            .find(|(_, session)| session.channel == channel && session.user == user && session.described);
+        let Some((ssrc, outlet)) = session.map(|(ssrc, session)| (*ssrc, session.outlet)) else { return };
+        if outlet == Outlet::Member {
+            let answers = self.with_participant(ssrc, |member| member.receive(&message, now));
+            return self.answer(channel, user, answers.unwrap_or_default());
+        }
         let numbered = match message {
             ServerMessage::Json { op, d } => Numbered::Json { op, d },
             ServerMessage::Binary { op, payload } => Numbered::Binary { op, payload: Bytes::from(payload) },
         };
-        let session = self.voice_sessions.iter().find(|(_, session)| {
-            session.channel == channel && session.user == user && session.described
-        });
-        if let Some(ssrc) = session.map(|(ssrc, _)| *ssrc) {
-            self.send_numbered(ssrc, numbered, now);
+        self.send_numbered(ssrc, numbered, now);
+    }
+
+    /// Gives a simulated member its side of the encryption and describes the call to it.
+    pub(crate) fn join_participant(&mut self, ssrc: u32, participant: SharedParticipant, now: Instant) {
+        self.participants.insert(ssrc, participant);
+        self.introduce(ssrc, now);
+        let Some(session) = self.voice_sessions.get(&ssrc) else { return };
+        let (channel, user, max_dave) = (session.channel, session.user, session.max_dave);
+        let version = self.join_delivery(channel, user, max_dave, now);
+        let answers = self.with_participant(ssrc, |member| member.described(version));
+        // The external sender comes before the key package is of use.
+        self.pump_delivery(channel, now);
+        self.answer(channel, user, answers.unwrap_or_default());
+        self.pump_delivery(channel, now);
+    }
+
+    /// Feeds what simulated members have to say of their own accord.
+    pub(crate) fn hear_participants(&mut self, now: Instant) {
+        for ssrc in self.participants.keys().copied().collect::<Vec<_>>() {
+            let Some(session) = self.voice_sessions.get(&ssrc) else { continue };
+            let (channel, user) = (session.channel, session.user);
+            let said = self.with_participant(ssrc, Participant::outgoing).unwrap_or_default();
+            if !said.is_empty() {
+                self.answer(channel, user, said);
+                self.pump_delivery(channel, now);
+            }
+        }
+    }
+
+    /// Shows ops 11 and 13 to a simulated member.
+    pub(crate) fn tell_participant(&mut self, ssrc: u32, message: &Numbered) {
+        let Numbered::Json { op, d } = message else { return };
+        let id = |value: &Value| value.as_str().and_then(|digits| digits.parse().ok());
+        match op {
+            11 => {
+                let users: Vec<u64> = d["user_ids"].as_array().into_iter().flatten().filter_map(id).collect();
+                self.with_participant(ssrc, |member| member.clients_connect(&users));
+            }
+            13 => {
+                let user = id(&d["user_id"]).unwrap_or_default();
+                self.with_participant(ssrc, |member| member.client_disconnect(user));
+            }
+            _ => {}
+        }
+    }
+
+    fn with_participant<R>(&self, ssrc: u32, act: impl FnOnce(&mut Participant) -> R) -> Option<R> {
+        let participant = self.participants.get(&ssrc)?;
+        Some(act(&mut participant.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn answer(&mut self, channel: u64, user: u64, messages: Vec<ClientMessage>) {
+        let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
+        for message in messages {
+            let fed = match message {
+                ClientMessage::Json { op, d } => delivery.text(user, op, &d),
+                ClientMessage::Binary { op, payload } => delivery.binary(user, op, &payload),
+            };
+            if let Err(Refused::ByService(error)) = fed {
+                tracing::debug!(user, %error, "the answer of a simulated member was refused");
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use crate::dave::{DaveSettings, Fault};
 use crate::netem::Netem;
 use crate::server::State;
 use crate::socket::Order;
@@ -90,6 +91,26 @@ impl Discord {
     /// Leaves the next discovery requests unanswered.
     pub fn drop_discovery(&self, requests: u32) {
         self.shared.relay.drop_discovery(requests);
+    }
+
+    /// Makes something of DAVE go wrong once in a channel's call.
+    pub fn dave_fault(&self, channel: &Channel, fault: Fault) {
+        self.shared.with(|state, now| {
+            if let Some(delivery) = state.deliveries.get_mut(&channel.id) {
+                delivery.service.fault(fault);
+            }
+            state.pump_delivery(channel.id, now);
+        });
+    }
+
+    /// Turns the switches of the delivery service of a channel's call, once somebody is in it.
+    pub fn turn_dave(&self, channel: &Channel, turn: impl FnOnce(&mut DaveSettings)) {
+        self.shared.with(|state, now| {
+            if let Some(delivery) = state.deliveries.get_mut(&channel.id) {
+                turn(delivery.service.settings_mut());
+            }
+            state.pump_delivery(channel.id, now);
+        });
     }
 
     /// Makes the path between the relay and every client lossy, slow or disorderly.

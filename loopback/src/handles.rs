@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::member::Member;
 use crate::payload;
-use crate::server::{ChannelKind, ChannelRecord, GuildRecord, Shared, State, UserRecord};
+use crate::server::{ChannelKind, ChannelRecord, GuildRecord, State, UserRecord};
+use crate::shared::Shared;
 
 /// A bot account, made by [`Discord::bot`](crate::Discord::bot).
 #[derive(Clone, PartialEq, Eq)]
@@ -137,9 +138,10 @@ impl State {
     }
 
     fn channel(&mut self, guild: u64, kind: ChannelKind, name: &str, now: Instant) -> u64 {
-        let known = self.channels.iter().find(|(_, channel)| {
-            channel.guild == guild && channel.kind == kind && channel.name == name
-        });
+        let known = self
+            .channels
+            .iter()
+            .find(|(_, channel)| channel.guild == guild && channel.kind == kind && channel.name == name);
         if let Some((id, _)) = known {
             return *id;
         }

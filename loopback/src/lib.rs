@@ -30,6 +30,7 @@
 //! * `faults`: what can be made to go wrong
 //! * `socket`, `tls`, `paced`: sockets, certificates, and paused clocks
 
+mod audit;
 mod buffer;
 mod builder;
 pub mod cipher;
@@ -44,10 +45,16 @@ mod member;
 pub mod netem;
 mod paced;
 mod payload;
+pub mod recorder;
+pub mod opus;
+pub mod rtp;
+pub mod score;
 pub mod relay;
 mod server;
+mod shared;
 mod socket;
 mod tls;
+mod voice_claim;
 mod voice_gateway;
 mod voice_session;
 mod voice_states;
@@ -62,7 +69,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 pub use crate::builder::{Builder, Dave, EventOrder, HelloOrder};
 pub use crate::faults::{Invalid, Stage};
@@ -70,11 +77,12 @@ pub use crate::handles::{Bot, Channel, Guild};
 pub use crate::log::{Closer, Entry, Event, Refusal, Rule, Side, Violation};
 pub use crate::member::Member;
 pub use crate::netem::Netem;
-pub use crate::relay::Hearing;
+pub use crate::recorder::Hearing;
 
 use crate::builder::Settings;
-use crate::relay::{Relay, RelayEvent};
-use crate::server::{Shared, State};
+use crate::relay::{Breach, Relay, RelayEvent};
+use crate::server::State;
+use crate::shared::Shared;
 use crate::socket::Door;
 use crate::tls::Authority;
 
@@ -110,13 +118,13 @@ impl Discord {
         let gateway_url = format!("{scheme}://{}", address(&main)?);
         let endpoints = regions.iter().map(|listener| Ok(address(listener)?.to_string()));
         let endpoints = endpoints.collect::<Result<Vec<_>, StartError>>()?;
-        let relay = Relay::start(settings.ip, settings.seed).await.map_err(StartError::Bind)?;
+        let relay = Relay::start(settings.ip, settings.seed).map_err(StartError::Bind)?;
         let state = State::new(settings, relay.clone(), gateway_url.clone(), endpoints);
         let acceptor = authority.as_ref().map(|authority| authority.acceptor.clone());
         let shared = Arc::new(Shared::new(state, relay, acceptor));
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(paced::hold_back_paused_clock(paced::clock_is_paused().await));
+        tasks.spawn(paced::hold_back_paused_clock(paced::clock_is_paused().await, Arc::clone(&shared)));
         tasks.spawn(socket::accept(main, Door::Main, Arc::clone(&shared)));
         for (region, listener) in regions.into_iter().enumerate() {
             tasks.spawn(socket::accept(listener, Door::Voice(region), Arc::clone(&shared)));
@@ -149,8 +157,8 @@ impl Discord {
         Guild::of(&self.shared, name)
     }
 
-    /// What the relay got from a user so far.
-    pub fn recording(&self, user: u64) -> Hearing {
+    /// What the relay got from a user so far; `None` if nothing came. In an encrypted call it is ciphertext.
+    pub fn recording(&self, user: u64) -> Option<Hearing> {
         self.shared.relay.recording(user)
     }
 
@@ -169,9 +177,35 @@ impl Discord {
         payloads.collect()
     }
 
-    /// The rules that clients broke so far.
+    /// The rules that clients broke so far, oldest first.
     pub fn violations(&self) -> Vec<Violation> {
-        self.shared.peek(|state| state.log.violations.clone())
+        let mut violations = self.shared.peek(|state| {
+            let calls = state.deliveries.values().flat_map(|delivery| delivery.violations());
+            state.log.violations.iter().cloned().chain(calls).collect::<Vec<_>>()
+        });
+        violations.extend(self.shared.relay.violations().into_iter().map(|violation| Violation {
+            at: violation.at,
+            user: Some(violation.peer.user),
+            rule: Rule::Media(violation.breach),
+        }));
+        violations.sort_by_key(|violation| violation.at);
+        violations
+    }
+
+    /// The media relay, for what only it can do.
+    pub fn relay(&self) -> &Relay {
+        &self.shared.relay
+    }
+
+    /// The epoch of the group in a channel's call; 0 while there is none.
+    pub fn dave_epoch(&self, channel: &Channel) -> u64 {
+        self.shared.peek(|state| state.deliveries.get(&channel.id).map_or(0, |call| call.service.epoch()))
+    }
+
+    /// The users in the group of a channel's call, by id.
+    pub fn dave_members(&self, channel: &Channel) -> Vec<u64> {
+        let members = |state: &State| Some(state.deliveries.get(&channel.id)?.service.established());
+        self.shared.peek(members).unwrap_or_default()
     }
 
     /// The users that are in a channel, as voice states say.
@@ -193,7 +227,7 @@ impl Discord {
 
     /// Waits until a condition holds.
     ///
-    /// It is looked at after every change, and each 20 ms for what packets bring about.
+    /// It is looked at after everything that happens at a gateway or the relay.
     ///
     /// # Errors
     ///
@@ -204,18 +238,20 @@ impl Discord {
         limit: Duration,
     ) -> Result<(), TimedOut> {
         let deadline = Instant::now() + limit;
+        let mut activity = self.shared.relay.activity();
         loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
+            activity.mark_unchanged();
             if condition(self) {
                 return Ok(());
             }
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(TimedOut { limit, log: self.log() });
+            tokio::select! {
+                () = changed => {}
+                Ok(()) = activity.changed() => {}
+                () = sleep_until(deadline) => return Err(TimedOut { limit, log: self.log() }),
             }
-            let _look_again = timeout_at(deadline.min(now + LOOK_AGAIN), changed).await;
         }
     }
 }
@@ -280,8 +316,14 @@ async fn keep_time(shared: Arc<Shared>) {
 fn hear_relay(shared: Arc<Shared>) -> impl Future<Output = ()> {
     let mut events = shared.relay.events();
     async move {
-        while let Some(event) = events.recv().await {
-            shared.with(|state, now| state.relay_event(event, now));
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => shared.with(|state, now| state.relay_event(event, now)),
+                    None => return,
+                },
+                () = shared.undecrypted.notified() => shared.with(State::hear_participants),
+            }
         }
     }
 }
@@ -289,23 +331,21 @@ fn hear_relay(shared: Arc<Shared>) -> impl Future<Output = ()> {
 impl State {
     fn relay_event(&mut self, event: RelayEvent, now: Instant) {
         match event {
-            RelayEvent::Discovered { ssrc, from } => {
-                let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+            RelayEvent::Discovered { peer, from } => {
+                let Some(session) = self.voice_sessions.get_mut(&peer.ssrc) else { return };
                 session.discovered = Some(from);
-                let user = Some(session.user);
-                let entry = Entry { at: now, side: Side::Media, connection: 0, user, event: Event::Discovered };
+                let user = Some(peer.user);
+                let entry =
+                    Entry { at: now, side: Side::Media, connection: 0, user, event: Event::Discovered };
                 self.log.push(entry);
             }
-            RelayEvent::AudioWithoutSpeaking { ssrc } => {
-                let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
-                // Speaking and the first packet race on two sockets.
-                session.speaking_by.get_or_insert(now + SPEAKING_GRACE);
+            RelayEvent::Violated(violation) if violation.breach == Breach::AudioWithoutSpeaking => {
+                self.punish_unannounced_audio(violation.peer.ssrc, now);
             }
+            _ => {}
         }
     }
 }
 
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-const SPEAKING_GRACE: Duration = Duration::from_millis(100);
 /// Entries shown by [`TimedOut`].
 const SHOWN: usize = 30;

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::relay::Breach;
+
 /// Which of Discord's faces an entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -99,8 +101,6 @@ pub enum Event {
     Refused(Refusal),
     /// The relay answered a discovery request.
     Discovered,
-    /// The first audio of a session reached the relay.
-    AudioBegan,
 }
 
 /// Why an op 4 was not answered.
@@ -136,8 +136,6 @@ pub enum Rule {
     SpeakingBeforeDescription,
     /// Speaking named an SSRC that is not the client's.
     ForeignSsrc(u32),
-    /// Audio came although Speaking was not sent, or only with flags 0.
-    AudioWithoutSpeaking,
     /// A heartbeat or resume acknowledged a number that was never sent.
     SeqAckUnsent(Option<u16>),
     /// A heartbeat or resume acknowledged less than an earlier one.
@@ -146,8 +144,12 @@ pub enum Rule {
     JsonInBinaryFrame,
     /// Select Protocol gave another address than the one discovery told.
     ForeignAddress,
+    /// Audio was not encrypted end to end although the call is.
+    PlainAudio,
+    /// The delivery service noticed something about a DAVE message.
+    Dave(String),
     /// The relay noticed something about the packets.
-    Media(String),
+    Media(Breach),
 }
 
 /// The bounded log.
@@ -183,7 +185,9 @@ impl fmt::Display for Event {
         match self {
             Self::Opened { version } => write!(f, "opened with v={version}"),
             Self::Received { op, d } => write!(f, "received op {op} {d}"),
-            Self::ReceivedBinary { op, payload } => write!(f, "received binary op {op}, {} bytes", payload.len()),
+            Self::ReceivedBinary { op, payload } => {
+                write!(f, "received binary op {op}, {} bytes", payload.len())
+            }
             Self::Sent { op, name, seq, d } => {
                 write!(f, "sent op {op}")?;
                 if let Some(name) = name {
@@ -200,7 +204,6 @@ impl fmt::Display for Event {
             Self::Closed { by, code } => write!(f, "closed by {by:?} with {code:?}"),
             Self::Refused(refusal) => write!(f, "refused: {refusal:?}"),
             Self::Discovered => f.write_str("discovered"),
-            Self::AudioBegan => f.write_str("audio began"),
         }
     }
 }

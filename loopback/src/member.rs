@@ -1,14 +1,18 @@
 //! Simulated members: they need no client, hear everyone in their channel and can speak.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use crate::buffer::NumberedBuffer;
-use crate::relay::{Hearing, Tap};
-use crate::server::{ChannelKind, Shared, State, VoiceState};
+use crate::dave::Participant;
+use crate::delivery::SharedParticipant;
+use crate::recorder::Hearing;
+use crate::relay::Tap;
+use crate::server::{ChannelKind, State, VoiceState};
+use crate::shared::Shared;
 use crate::voice_session::{Outlet, VoiceSession};
 
 /// A simulated member of a voice channel, made by [`Channel::listener`](crate::Channel::listener).
@@ -17,23 +21,49 @@ use crate::voice_session::{Outlet, VoiceSession};
 pub struct Member {
     shared: Arc<Shared>,
     tap: Tap,
+    participant: SharedParticipant,
     /// The id bots see it under.
     pub user_id: u64,
-    ssrc: u32,
-    call: u64,
+    /// The SSRC of its audio.
+    pub ssrc: u32,
+    /// Its call at the [relay](crate::Discord::relay).
+    pub call: u64,
     guild: u64,
 }
 
 impl Member {
     pub(crate) fn join(shared: &Arc<Shared>, channel: u64, name: &str) -> Self {
-        let tap_of = |user| shared.relay.tap(channel, user);
         let (user_id, ssrc, guild) = shared.with(|state, now| state.simulate(channel, name, now));
-        Self { shared: Arc::clone(shared), tap: tap_of(user_id), user_id, ssrc, call: channel, guild }
+        let tap = shared.relay.tap(channel, user_id);
+        let participant = Arc::new(Mutex::new(Participant::new(user_id, channel)));
+        let (ear, mouth) = (Arc::clone(&participant), Arc::clone(&participant));
+        let undecrypted = Arc::clone(&shared.undecrypted);
+        tap.decrypt_with(Box::new(move |user, frame| {
+            let mut member = ear.lock().unwrap_or_else(PoisonError::into_inner);
+            let decrypted = member.decrypt(user, frame, Instant::now());
+            decrypted.inspect_err(|_| undecrypted.notify_one()).ok()
+        }));
+        shared.relay.encrypt_with(
+            ssrc,
+            Box::new(move |frame| mouth.lock().unwrap_or_else(PoisonError::into_inner).encrypt(frame)),
+        );
+        shared.with(|state, now| state.join_participant(ssrc, Arc::clone(&participant), now));
+        Self { shared: Arc::clone(shared), tap, participant, user_id, ssrc, call: channel, guild }
     }
 
-    /// What it has heard of a user so far.
-    pub fn heard(&self, user: u64) -> Hearing {
+    /// What it has heard of a user so far; `None` if nothing was.
+    pub fn heard(&self, user: u64) -> Option<Hearing> {
         self.tap.heard(user)
+    }
+
+    /// Packets it has heard of a user so far.
+    pub fn packets_heard(&self, user: u64) -> u64 {
+        self.heard(user).map_or(0, |hearing| hearing.packets)
+    }
+
+    /// The 30 digits that everyone in an encrypted call sees; `None` outside a group.
+    pub fn privacy_code(&self) -> Option<String> {
+        self.participant.lock().unwrap_or_else(PoisonError::into_inner).privacy_code()
     }
 
     /// Speaks: says so, sends one packet each 20 ms, then five frames of silence, then says that it is over.
@@ -45,12 +75,18 @@ impl Member {
         for packet in packets.into_iter().chain(std::iter::repeat_n(Bytes::from_static(&SILENCE), 5)) {
             sleep_until(due).await;
             due += FRAME;
-            self.shared.relay.say(self.call, self.user_id, self.ssrc, packet);
+            self.say(packet);
         }
         self.announce(0);
     }
 
-    fn announce(&self, flags: u8) {
+    /// Sends one Opus packet now; see [`Self::announce`].
+    pub fn say(&self, opus: Bytes) {
+        self.shared.relay.say(self.call, self.user_id, self.ssrc, opus);
+    }
+
+    /// Sends Speaking with these flags: 1 microphone, 2 soundshare, 4 priority, 0 for none.
+    pub fn announce(&self, flags: u8) {
         self.shared.with(|state, now| state.speaks(self.ssrc, flags, now));
     }
 
@@ -93,12 +129,8 @@ impl State {
             described: true,
             speaking: Some(0),
             discovered: None,
-            speaking_by: None,
         };
         self.voice_sessions.insert(ssrc, session);
-        self.introduce(ssrc, now);
-        self.join_delivery(channel, user, 1, now);
-        self.pump_delivery(channel, now);
         (user, ssrc, guild)
     }
 }

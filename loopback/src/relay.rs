@@ -1,101 +1,329 @@
-//! The media relay: one UDP socket that answers discovery.
+//! The media relay: one UDP socket that answers discovery and passes every member's audio on to the others of its call.
+//!
+//! ```text
+//!  member ── datagram ──▶ Socket ──▶ Conduct ──▶ Netem up ──▶ Recorder of the sender
+//!                                    (audits)                    │
+//!                                                                ├──▶ seal for each other member ──▶ Netem down ──▶
+//!  simulated member ── say ──────────────────────────────────────┘──▶ Tap of each simulated member
+//! ```
+//!
+//! Payloads are opaque, end-to-end encrypted or not. The relay keeps sequence, timestamp and SSRC, and seals with each
+//! receiver's own key and its own packet counter. Arrival times are tokio's, so paused time works.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::cipher::Mode;
 use crate::netem::Netem;
+use crate::recorder::Hearing;
 
-/// What one listener heard of one user.
-#[derive(Debug, Clone, Default)]
-pub struct Hearing {
-    /// Packets received.
-    pub packets: u64,
+pub use conduct::Breach;
+pub use dress::{Dress, Oddity};
+pub use tap::{Decryptor, Tap};
+
+mod agenda;
+mod conduct;
+mod dress;
+mod member;
+mod pump;
+mod state;
+mod tap;
+#[cfg(test)]
+mod tests;
+
+/// One voice connection at the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The SSRC that its Ready named.
+    pub ssrc: u32,
+    /// Whose connection it is.
+    pub user: u64,
+    /// Which call it is in; audio stays in the call.
+    pub call: u64,
 }
 
-/// A member's place at the relay.
-#[derive(Debug, Clone)]
-pub(crate) struct Peer {
-    pub(crate) ssrc: u32,
-    pub(crate) user: u64,
-    pub(crate) call: u64,
+/// What the relay reports as it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RelayEvent {
+    /// A discovery request was answered.
+    Discovered {
+        /// Whose.
+        peer: Peer,
+        /// Where it came from.
+        from: SocketAddr,
+    },
+    /// A member broke a rule; after [`Breach::AudioWithoutSpeaking`] Discord closes the connection.
+    Violated(Violation),
 }
 
-/// What the relay tells the gateways.
-#[derive(Debug)]
-pub(crate) enum RelayEvent {
-    Discovered { ssrc: u32, from: SocketAddr },
-    AudioWithoutSpeaking { ssrc: u32 },
+/// A rule broken, by whom and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When it was noticed.
+    pub at: Instant,
+    /// By which connection.
+    pub peer: Peer,
+    /// Which rule.
+    pub breach: Breach,
 }
 
-/// A simulated member's ear.
-#[derive(Debug)]
-pub(crate) struct Tap;
+/// What the relay counts over all members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Datagrams that came.
+    pub received: u64,
+    /// Datagrams that were sent.
+    pub sent: u64,
+    /// Discovery requests that were answered.
+    pub discoveries: u64,
+    /// Discovery requests that were dropped on order.
+    pub discoveries_dropped: u64,
+    /// Keepalives and pings that were echoed.
+    pub keepalives: u64,
+    /// RTCP packets.
+    pub rtcp: u64,
+    /// Datagrams of SSRCs that no member has.
+    pub unknown_ssrc: u64,
+    /// Datagrams that were nothing known, malformed discovery requests among them.
+    pub unknown: u64,
+    /// Packets that the emulated network lost.
+    pub lost: u64,
+    /// Packets dropped because 65 536 were under way in the emulated network, or the socket refused them.
+    pub overflow: u64,
+    /// Packets of simulated members that their encryptor refused.
+    pub withheld: u64,
+    /// Events dropped because nobody took them, and violations beyond the 4096 that are kept.
+    pub unreported: u64,
+}
 
-impl Tap {
-    pub(crate) fn heard(&self, _user: u64) -> Hearing {
-        Hearing::default()
+/// What of a member's audio is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Keep {
+    /// Counts, histograms and the packets, up to the recorder's cap.
+    #[default]
+    Audio,
+    /// Counts and histograms only; for load tests.
+    Counts,
+}
+
+/// Encrypts a simulated member's packet end to end; `None` while it has no key.
+pub type Encryptor = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send>;
+
+/// A handle on a relay; the relay ends with its last handle.
+#[derive(Clone)]
+pub struct Relay {
+    running: Arc<Running>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    pump: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.pump.abort();
     }
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Relay {
+struct Shared {
+    socket: UdpSocket,
     address: SocketAddr,
-    events: Arc<Mutex<Option<mpsc::Receiver<RelayEvent>>>>,
+    state: Mutex<state::State>,
+    /// Something waits to be sent or is due earlier than before.
+    wake: Notify,
+    activity: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, state::State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("address", &self.address()).finish_non_exhaustive()
+    }
 }
 
 impl Relay {
-    pub(crate) async fn start(ip: IpAddr, _seed: u64) -> io::Result<Self> {
-        let socket = UdpSocket::bind((ip, 0)).await?;
+    /// Starts a relay on a free port of this address; everything random in it follows from the seed.
+    ///
+    /// # Errors
+    /// What binding a UDP socket there returns.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(ip: IpAddr, seed: u64) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::bind((ip, 0))?;
+        socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        let (sender, receiver) = mpsc::channel(64);
-        tokio::spawn(answer(socket, sender));
-        Ok(Self { address, events: Arc::new(Mutex::new(Some(receiver))) })
+        let shared = Arc::new(Shared {
+            socket: UdpSocket::from_std(socket)?,
+            address,
+            state: Mutex::new(state::State::new(seed)),
+            wake: Notify::new(),
+            activity: watch::Sender::new(0),
+        });
+        let pump = tokio::spawn(pump::run(shared.clone())).abort_handle();
+        Ok(Self { running: Arc::new(Running { shared, pump }) })
     }
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+
+    /// Where it listens; what Ready names.
+    pub fn address(&self) -> SocketAddr {
+        self.running.shared.address
     }
-    pub(crate) fn open(&self, peer: Peer) {
-        tracing::trace!(?peer, user = peer.user, ssrc = peer.ssrc, call = peer.call);
+
+    /// Lets a connection in; its discovery requests are answered from now on.
+    pub fn open(&self, peer: Peer) {
+        self.shared().state().open(peer);
     }
-    pub(crate) fn describe(&self, _ssrc: u32, _mode: Mode, _key: [u8; 32]) {}
-    pub(crate) fn speaking(&self, _ssrc: u32, _flags: u8) {}
-    pub(crate) fn close(&self, _ssrc: u32) {}
-    pub(crate) fn tap(&self, _call: u64, _user: u64) -> Tap {
-        Tap
+
+    /// Gives a connection its mode and key, as its Session Description did; media flows from now on.
+    ///
+    /// The same mode and key again change nothing; others restart the audit of its packet counter.
+    pub fn describe(&self, ssrc: u32, mode: Mode, key: [u8; 32]) {
+        self.shared().state().describe(ssrc, mode, key);
     }
-    pub(crate) fn say(&self, _call: u64, _user: u64, _ssrc: u32, _opus: Bytes) {}
-    pub(crate) fn recording(&self, _user: u64) -> Hearing {
-        Hearing::default()
+
+    /// Takes note of the flags of a connection's op 5.
+    pub fn speaking(&self, ssrc: u32, flags: u8) {
+        self.shared().state().speaking(ssrc, flags, Instant::now());
+        self.shared().wake.notify_one();
     }
-    pub(crate) fn drop_discovery(&self, _requests: u32) {}
-    pub(crate) fn netem(&self, _netem: Netem) {}
-    pub(crate) fn send_raw(&self, _user: u64, _datagram: Vec<u8>) {}
-    pub(crate) fn events(&self) -> mpsc::Receiver<RelayEvent> {
-        let taken = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.unwrap_or_else(|| mpsc::channel(1).1)
+
+    /// Lets go of a connection. What was recorded of its user stays.
+    pub fn close(&self, ssrc: u32) {
+        self.shared().state().close(ssrc);
+    }
+
+    /// Puts a simulated member's ear into a call; it hears everyone else there until it is dropped.
+    pub fn tap(&self, call: u64, user: u64) -> Tap {
+        self.shared().state().tap(call, user)
+    }
+
+    /// Sends one Opus packet from a simulated member to everyone else in the call.
+    ///
+    /// The first packet of an SSRC begins its stream at a random place. Timestamps advance by the packet's length, and
+    /// over a pause by the time passed. Pacing is the caller's.
+    pub fn say(&self, call: u64, user: u64, ssrc: u32, opus: Bytes) {
+        let encryptor = self.shared().state().take_encryptor(ssrc);
+        // Called outside the lock: it may well ask this relay something.
+        let (payload, encryptor) = match encryptor {
+            None => (Some(opus.clone()), None),
+            Some(mut encryptor) => (encryptor(&opus).map(Bytes::from), Some(encryptor)),
+        };
+        let mut state = self.shared().state();
+        if let Some(encryptor) = encryptor {
+            state.return_encryptor(ssrc, encryptor);
+        }
+        state.say(Peer { ssrc, user, call }, &opus, payload, Instant::now());
+        drop(state);
+        self.shared().wake.notify_one();
+    }
+
+    /// Encrypts what this simulated member says from now on, end to end.
+    pub fn encrypt_with(&self, ssrc: u32, encryptor: Encryptor) {
+        self.shared().state().set_encryptor(ssrc, encryptor);
+    }
+
+    /// Sends something odd from a simulated member, in its place in the member's stream.
+    pub fn say_oddly(&self, call: u64, user: u64, ssrc: u32, oddity: Oddity) {
+        self.shared().state().say_oddly(Peer { ssrc, user, call }, oddity, Instant::now());
+        self.shared().wake.notify_one();
+    }
+
+    /// Forgets a simulated member's stream.
+    pub fn hush(&self, ssrc: u32) {
+        self.shared().state().hush(ssrc);
+    }
+
+    /// Leaves the next `requests` discovery requests unanswered.
+    pub fn drop_discovery(&self, requests: u32) {
+        self.shared().state().drop_discovery(requests);
+    }
+
+    /// Makes the network of every connection like this, for what is sent from now on.
+    pub fn netem(&self, netem: Netem) {
+        self.shared().state().netem(netem);
+    }
+
+    /// Makes the network of one user's present connections like this.
+    pub fn netem_of(&self, user: u64, netem: Netem) {
+        self.shared().state().netem_of(user, netem);
+    }
+
+    /// Chooses what packets look like on their way to the members.
+    pub fn dress(&self, dress: Dress) {
+        self.shared().state().set_dress(dress);
+    }
+
+    /// Chooses what is kept of members that have not sent anything yet.
+    pub fn keep(&self, keep: Keep) {
+        self.shared().state().keep(keep);
+    }
+
+    /// Sends a datagram as it is to every connection of a user whose address is known.
+    pub fn send_raw(&self, user: u64, datagram: Vec<u8>) {
+        self.shared().state().send_raw(user, &datagram);
+        self.shared().wake.notify_one();
+    }
+
+    /// Takes the reports from now on; the last taker gets them. At most 1024 wait, further ones are counted.
+    pub fn events(&self) -> mpsc::Receiver<RelayEvent> {
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        self.shared().state().report_to(sender);
+        receiver
+    }
+
+    /// Changes whenever the relay did something with a datagram or reported something; for waiting on a condition.
+    pub fn activity(&self) -> watch::Receiver<u64> {
+        self.shared().activity.subscribe()
+    }
+
+    /// What came from a user so far in the call it spoke in last; `None` if nothing did.
+    ///
+    /// Reconnections are one recording. Under end-to-end encryption its packets are ciphertext: listen through a
+    /// [`Tap`] then.
+    pub fn recording(&self, user: u64) -> Option<Hearing> {
+        let state = self.shared().state();
+        state.recording(state.latest_call(user)?, user)
+    }
+
+    /// What came from a user so far in one call; `None` if nothing did.
+    pub fn recording_in(&self, call: u64, user: u64) -> Option<Hearing> {
+        self.shared().state().recording(call, user)
+    }
+
+    /// The rules broken so far, at most the first 4096.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.shared().state().violations()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.shared().state().counters
+    }
+
+    /// Where a connection sends from, once it is known.
+    pub fn address_of(&self, ssrc: u32) -> Option<SocketAddr> {
+        self.shared().state().address_of(ssrc)
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.running.shared
     }
 }
 
-async fn answer(socket: UdpSocket, events: mpsc::Sender<RelayEvent>) {
-    let mut datagram = [0; 128];
-    while let Ok((length, from)) = socket.recv_from(&mut datagram).await {
-        if length != 74 || datagram[..4] != [0, 1, 0, 70] {
-            continue;
-        }
-        let ssrc = u32::from_be_bytes([datagram[4], datagram[5], datagram[6], datagram[7]]);
-        let mut reply = [0; 74];
-        reply[..8].copy_from_slice(&datagram[..8]);
-        reply[1] = 2;
-        let text = from.ip().to_string();
-        reply[8..8 + text.len()].copy_from_slice(text.as_bytes());
-        reply[72..].copy_from_slice(&from.port().to_be_bytes());
-        let _ = socket.send_to(&reply, from).await;
-        let _ = events.try_send(RelayEvent::Discovered { ssrc, from });
-    }
-}
+const EVENTS: usize = 1024;

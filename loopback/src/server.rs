@@ -3,17 +3,14 @@
 //! Everything that decides is a method of [`State`] and takes the time; sockets only carry frames in and orders out.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 
 use crate::builder::Settings;
-use crate::dave::DaveSettings;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, SharedParticipant};
 use crate::faults::Stage;
 use crate::log::{Closer, Entry, Event, Log, Rule, Side, redacted};
 use crate::main_session::MainSession;
@@ -21,59 +18,9 @@ use crate::relay::Relay;
 use crate::socket::{Door, Ended, Opening, Order};
 use crate::voice_session::VoiceSession;
 
-/// What every task shares.
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    /// Something may have changed: conditions are looked at again.
-    pub(crate) changed: Notify,
-    /// A deadline may have moved.
-    timers: Notify,
-    pub(crate) relay: Relay,
-    pub(crate) acceptor: Option<TlsAcceptor>,
-}
-
-impl Shared {
-    pub(crate) fn new(state: State, relay: Relay, acceptor: Option<TlsAcceptor>) -> Self {
-        Self { state: Mutex::new(state), changed: Notify::new(), timers: Notify::new(), relay, acceptor }
-    }
-
-    /// Looks at the state without changing it.
-    pub(crate) fn peek<R>(&self, look: impl FnOnce(&State) -> R) -> R {
-        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Changes the state, then wakes everyone who waits for a change.
-    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State, Instant) -> R) -> R {
-        let result = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-        self.changed.notify_waiters();
-        self.timers.notify_one();
-        result
-    }
-
-    /// Carries out what is due, for ever.
-    pub(crate) async fn keep_time(&self) {
-        loop {
-            let due = match self.peek(State::deadline) {
-                Some(deadline) => tokio::select! {
-                    () = tokio::time::sleep_until(deadline) => true,
-                    () = self.timers.notified() => false,
-                },
-                None => {
-                    self.timers.notified().await;
-                    false
-                }
-            };
-            if due {
-                self.with(State::elapse);
-            }
-        }
-    }
-}
-
 /// The whole of Discord.
 pub(crate) struct State {
     pub(crate) settings: Settings,
-    pub(crate) dave_settings: DaveSettings,
     pub(crate) random: fastrand::Rng,
     pub(crate) log: Log,
     pub(crate) relay: Relay,
@@ -93,6 +40,8 @@ pub(crate) struct State {
     pub(crate) voice_sessions: BTreeMap<u32, VoiceSession>,
     /// By channel.
     pub(crate) deliveries: BTreeMap<u64, Delivery>,
+    /// Of simulated members, by SSRC.
+    pub(crate) participants: BTreeMap<u32, SharedParticipant>,
     pub(crate) faults: Faults,
     next_id: u64,
     next_connection: u64,
@@ -203,7 +152,6 @@ impl State {
         Self {
             random: fastrand::Rng::with_seed(settings.seed),
             settings,
-            dave_settings: DaveSettings::default(),
             log: Log::default(),
             relay,
             endpoints,
@@ -217,6 +165,7 @@ impl State {
             main_sessions: BTreeMap::new(),
             voice_sessions: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            participants: BTreeMap::new(),
             faults: Faults::default(),
             next_id: FIRST_ID,
             next_connection: 1,
@@ -229,7 +178,8 @@ impl State {
         let Opening { door, version, orders } = opening;
         let id = self.next_connection;
         self.next_connection += 1;
-        let connection = Connection { orders, door, version, bound: Bound::Nobody, beat_by: None, user: None };
+        let connection =
+            Connection { orders, door, version, bound: Bound::Nobody, beat_by: None, user: None };
         self.connections.insert(id, connection);
         self.note(id, now, Event::Opened { version });
         match door {
@@ -384,7 +334,7 @@ impl State {
         }
         let voices = self.voice_sessions.iter().filter(|(_, session)| due(session.deadline()));
         for ssrc in voices.map(|(ssrc, _)| *ssrc).collect::<Vec<_>>() {
-            self.voice_session_due(ssrc, now);
+            self.end_voice_session(ssrc, now);
         }
         let calls = self.deliveries.iter().filter(|(_, delivery)| due(delivery.deadline()));
         for channel in calls.map(|(channel, _)| *channel).collect::<Vec<_>>() {

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// What the state wants done with one websocket.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,6 +125,7 @@ async fn converse(
 ) -> Ended {
     let mut code = None;
     loop {
+        websocket.get_ref().acknowledge_at_once();
         tokio::select! {
             biased;
             order = orders.recv() => match order {
@@ -185,6 +186,17 @@ enum Wire {
 }
 
 impl Wire {
+    /// Asks the kernel not to delay TCP acknowledgements.
+    ///
+    /// A client with Nagle's algorithm on holds its second message back until the first is acknowledged. Those 40 ms
+    /// are real ones: on a paused clock they would be minutes.
+    fn acknowledge_at_once(&self) {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = self.tcp().set_quickack(true) {
+            tracing::trace!(%error, "acknowledgements stay delayed");
+        }
+    }
+
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::buffer::{AckError, NumberedBuffer};
-use crate::builder::{Dave, HelloOrder};
+use crate::builder::HelloOrder;
 use crate::cipher::Mode;
 use crate::delivery::{COMMIT_WELCOME, INVALID_COMMIT_WELCOME, KEY_PACKAGE, TRANSITION_READY};
 use crate::faults::Stage;
@@ -17,7 +17,7 @@ use crate::log::{Event, Rule, redacted};
 use crate::payload::{self, Frame, ProtocolSelection, SeqAck};
 use crate::relay::Peer;
 use crate::server::{Bound, Standing, State};
-use crate::socket::Door;
+use crate::voice_claim::Claim;
 use crate::voice_session::{NUMBERED_SINCE, Outlet, SPEAKING, VoiceSession};
 
 impl State {
@@ -76,7 +76,9 @@ impl State {
             (IDENTIFY | RESUME, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
             (SELECT_PROTOCOL, Some(ssrc)) => self.select_protocol(id, ssrc, &d, now),
             (SPEAKING, Some(ssrc)) => self.client_speaks(id, ssrc, &d, now),
-            (TRANSITION_READY | INVALID_COMMIT_WELCOME, Some(ssrc)) => self.dave_text(id, ssrc, op, &d, now),
+            (TRANSITION_READY | INVALID_COMMIT_WELCOME, Some(ssrc)) => {
+                self.delivery_text(id, ssrc, op, &d, now);
+            }
             (BACKEND_VERSION, Some(_)) => {
                 self.send_plain(id, BACKEND_VERSION, json!({"voice": "0.13.0", "rtc_worker": "0.5.0"}), now);
             }
@@ -99,9 +101,7 @@ impl State {
         match (op, self.voice_session_of(id)) {
             (KEY_PACKAGE | COMMIT_WELCOME, None) => self.too_early(id, op, now),
             (KEY_PACKAGE | COMMIT_WELCOME, Some(ssrc)) => {
-                let Some(session) = self.voice_sessions.get(&ssrc) else { return };
-                let (channel, user) = (session.channel, session.user);
-                self.delivery_binary(channel, user, op, payload, now);
+                self.delivery_binary(id, ssrc, op, payload, now);
             }
             _ => self.close(id, 4001, "Unknown opcode.", now),
         }
@@ -110,14 +110,6 @@ impl State {
     fn too_early(&mut self, id: u64, op: u8, now: Instant) {
         self.violation(id, Rule::BeforeIdentify(op), now);
         self.close(id, 4003, "Not authenticated.", now);
-    }
-
-    fn dave_text(&mut self, id: u64, ssrc: u32, op: u8, d: &Value, now: Instant) {
-        let Some(session) = self.voice_sessions.get(&ssrc) else { return };
-        let (channel, user) = (session.channel, session.user);
-        if !self.delivery_text(channel, user, op, d, now) {
-            self.close(id, 4002, "Failed to decode payload.", now);
-        }
     }
 
     fn voice_beat(&mut self, id: u64, d: &Value, now: Instant) {
@@ -173,31 +165,6 @@ impl State {
         }
     }
 
-    /// Judges an Identify; the codes are those of PROTOCOL 2.7.
-    fn admit(&self, id: u64, claim: &Claim) -> Result<(), (u16, &'static str)> {
-        let Some(guild) = self.guilds.get(&claim.guild) else { return Err((4011, "Server not found.")) };
-        let grant = self.grants.get(&claim.token);
-        let grant = grant.filter(|grant| grant.guild == claim.guild && Some(grant.user) == claim.user);
-        let Some(grant) = grant else { return Err((4004, "Authentication failed.")) };
-        if grant.standing == Standing::Spent {
-            return Err((4006, "Session is no longer valid."));
-        }
-        if self.connections.get(&id).map(|connection| connection.door) != Some(Door::Voice(guild.region)) {
-            return Err((4011, "Server not found."));
-        }
-        let state = self.voice_states.get(&(grant.guild, grant.user));
-        let Some(state) = state.filter(|state| state.session_id == claim.session_id) else {
-            return Err((4006, "Session is no longer valid."));
-        };
-        if claim.channel.is_some() && claim.channel != state.channel {
-            return Err((4006, "Session is no longer valid."));
-        }
-        if self.settings.dave == Dave::Required && claim.max_dave == 0 {
-            return Err((4017, "E2EE/DAVE protocol required."));
-        }
-        Ok(())
-    }
-
     fn begin_voice_session(&mut self, id: u64, claim: Claim, now: Instant) {
         let (guild, Some(user)) = (claim.guild, claim.user) else { return };
         let state = self.voice_states.get(&(guild, user));
@@ -220,7 +187,6 @@ impl State {
             described: false,
             speaking: None,
             discovered: None,
-            speaking_by: None,
         };
         self.voice_sessions.insert(ssrc, session);
         self.bind(id, Bound::Voice(ssrc), user);
@@ -293,7 +259,8 @@ impl State {
     }
 
     fn client_speaks(&mut self, id: u64, ssrc: u32, d: &Value, now: Instant) {
-        let (Some(flags), Some(named)) = (payload::integer(d, "speaking"), payload::integer(d, "ssrc")) else {
+        let (Some(flags), Some(named)) = (payload::integer(d, "speaking"), payload::integer(d, "ssrc"))
+        else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
         if named != ssrc {
@@ -338,7 +305,13 @@ impl State {
         }
     }
 
-    fn resume_session(&mut self, id: u64, ssrc: u32, missed: Vec<(u16, crate::buffer::Numbered)>, now: Instant) {
+    fn resume_session(
+        &mut self,
+        id: u64,
+        ssrc: u32,
+        missed: Vec<(u16, crate::buffer::Numbered)>,
+        now: Instant,
+    ) {
         self.let_go(ssrc);
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         session.outlet = Outlet::Connection(id);
@@ -361,41 +334,6 @@ impl State {
     }
 }
 
-/// What a client says of itself in Identify and Resume.
-struct Claim {
-    guild: u64,
-    /// Absent in Resume.
-    user: Option<u64>,
-    channel: Option<u64>,
-    session_id: String,
-    token: String,
-    max_dave: u16,
-}
-
-impl Claim {
-    fn parse(d: &Value, version: u8) -> Option<Self> {
-        let channel = payload::snowflake(d, "channel_id");
-        if version >= CHANNEL_REQUIRED_SINCE && channel.is_none() {
-            return None;
-        }
-        Some(Self {
-            guild: payload::snowflake(d, "server_id")?,
-            user: payload::snowflake(d, "user_id"),
-            channel: channel.filter(|_| version >= CHANNEL_REQUIRED_SINCE),
-            session_id: payload::string(d, "session_id")?.to_owned(),
-            token: payload::string(d, "token")?.to_owned(),
-            max_dave: payload::integer(d, "max_dave_protocol_version").unwrap_or(0),
-        })
-    }
-
-    fn fits(&self, session: &VoiceSession) -> bool {
-        session.outlet != Outlet::Member
-            && session.guild == self.guild
-            && session.session_id == self.session_id
-            && session.token == self.token
-    }
-}
-
 const IDENTIFY: u8 = 0;
 const SELECT_PROTOCOL: u8 = 1;
 const READY: u8 = 2;
@@ -410,4 +348,3 @@ const BACKEND_VERSION: u8 = 16;
 const OLDEST: u8 = 4;
 const NEWEST: u8 = 9;
 const DAY: Duration = Duration::from_secs(86_400);
-const CHANNEL_REQUIRED_SINCE: u8 = 9;

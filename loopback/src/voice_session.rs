@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::buffer::{Numbered, NumberedBuffer};
-use crate::log::{Event, Rule, redacted};
+use crate::log::{Event, redacted};
 use crate::server::State;
 use crate::socket::Order;
 
@@ -27,8 +27,6 @@ pub(crate) struct VoiceSession {
     /// The flags of the last Speaking; `None` before the first.
     pub(crate) speaking: Option<u8>,
     pub(crate) discovered: Option<SocketAddr>,
-    /// When it must have spoken to excuse the audio that came.
-    pub(crate) speaking_by: Option<Instant>,
 }
 
 /// Where its messages go.
@@ -43,11 +41,10 @@ pub(crate) enum Outlet {
 
 impl VoiceSession {
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let expires = match self.outlet {
+        match self.outlet {
             Outlet::Detached(until) => Some(until),
             Outlet::Connection(_) | Outlet::Member => None,
-        };
-        expires.into_iter().chain(self.speaking_by).min()
+        }
     }
 }
 
@@ -56,7 +53,7 @@ impl State {
     pub(crate) fn send_numbered(&mut self, ssrc: u32, message: Numbered, now: Instant) {
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         if session.outlet == Outlet::Member {
-            return;
+            return self.tell_participant(ssrc, &message);
         }
         let sequence = session.buffer.push(message.clone());
         if let Outlet::Connection(id) = session.outlet {
@@ -69,7 +66,9 @@ impl State {
     pub(crate) fn send_message(&mut self, id: u64, message: &Numbered, seq: Option<u16>, now: Instant) {
         self.order(id, message.encode(seq));
         let event = match message.clone() {
-            Numbered::Json { op, d } => Event::Sent { op, name: None, seq: seq.map(u64::from), d: redacted(d) },
+            Numbered::Json { op, d } => {
+                Event::Sent { op, name: None, seq: seq.map(u64::from), d: redacted(d) }
+            }
             Numbered::Binary { op, payload } => Event::SentBinary { op, seq, payload },
         };
         self.note(id, now, event);
@@ -78,9 +77,8 @@ impl State {
     /// The others that are in a call.
     pub(crate) fn others_in(&self, channel: u64, ssrc: u32) -> Vec<u32> {
         let sessions = self.voice_sessions.iter();
-        let inside = sessions.filter(|(other, session)| {
-            **other != ssrc && session.channel == channel && session.described
-        });
+        let inside = sessions
+            .filter(|(other, session)| **other != ssrc && session.channel == channel && session.described);
         inside.map(|(other, _)| *other).collect()
     }
 
@@ -143,6 +141,9 @@ impl State {
     /// Ends a session for good: the others learn that the user is gone.
     pub(crate) fn end_voice_session(&mut self, ssrc: u32, now: Instant) {
         let Some(session) = self.voice_sessions.remove(&ssrc) else { return };
+        if self.participants.remove(&ssrc).is_some() {
+            self.relay.hush(ssrc);
+        }
         self.relay.close(ssrc);
         if !session.described {
             return;
@@ -166,22 +167,10 @@ impl State {
         }
     }
 
-    /// Carries out what is due of one session.
-    pub(crate) fn voice_session_due(&mut self, ssrc: u32, now: Instant) {
-        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
-        if matches!(session.outlet, Outlet::Detached(until) if until <= now) {
-            return self.end_voice_session(ssrc, now);
-        }
-        if session.speaking_by.is_none_or(|by| by > now) {
-            return;
-        }
-        session.speaking_by = None;
-        if session.speaking.is_some_and(|flags| flags != 0) {
-            return;
-        }
-        let (user, outlet) = (session.user, session.outlet);
-        self.log.violation(now, Some(user), Rule::AudioWithoutSpeaking);
-        if let Outlet::Connection(id) = outlet {
+    /// Closes a connection whose audio came without Speaking.
+    pub(crate) fn punish_unannounced_audio(&mut self, ssrc: u32, now: Instant) {
+        let outlet = self.voice_sessions.get(&ssrc).map(|session| session.outlet);
+        if let Some(Outlet::Connection(id)) = outlet {
             self.close(id, 4020, "Invalid SSRC.", now);
         }
     }

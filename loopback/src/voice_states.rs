@@ -53,9 +53,10 @@ impl State {
         if record.forbidden {
             return Some(Refusal::Forbidden);
         }
-        let others = self.voice_states.iter().filter(|((_, other), state)| {
-            *other != user && state.channel == Some(channel)
-        });
+        let others = self
+            .voice_states
+            .iter()
+            .filter(|((_, other), state)| *other != user && state.channel == Some(channel));
         let limit = usize::try_from(record.user_limit).unwrap_or(usize::MAX);
         (limit > 0 && others.count() >= limit).then_some(Refusal::Full)
     }
@@ -98,7 +99,8 @@ impl State {
         let Some(state) = self.voice_states.get(&(guild, user)) else { return };
         let (session, token) = (state.session_id.clone(), self.hex(8));
         let Some(record) = self.guilds.get(&guild) else { return };
-        let endpoint = if record.endpoint_withheld { None } else { self.endpoints.get(record.region).cloned() };
+        let endpoint =
+            if record.endpoint_withheld { None } else { self.endpoints.get(record.region).cloned() };
         let standing = if endpoint.is_some() { Standing::Fresh } else { Standing::Spent };
         for grant in self.grants.values_mut().filter(|grant| grant.guild == guild && grant.user == user) {
             grant.standing = Standing::Spent;
@@ -134,7 +136,8 @@ impl State {
 
     fn is_alone(&self, guild: u64, user: u64) -> bool {
         let channel = self.voice_states.get(&(guild, user)).and_then(|state| state.channel);
-        let others = self.voice_states.iter().filter(|((_, other), state)| *other != user && state.channel == channel);
+        let others =
+            self.voice_states.iter().filter(|((_, other), state)| *other != user && state.channel == channel);
         others.count() == 0
     }
 

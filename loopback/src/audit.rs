@@ -1,0 +1,67 @@
+//! Watches every packet of an encrypted call for audio that was not encrypted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::log::{Rule, Violation};
+use crate::relay::{Relay, Tap};
+
+/// An ear in a call that understands nothing and only looks at how frames end.
+pub(crate) struct Audit {
+    _tap: Tap,
+    watched: Arc<Mutex<Watched>>,
+}
+
+#[derive(Default)]
+struct Watched {
+    /// Since when a user has to encrypt.
+    encrypted: BTreeMap<u64, Instant>,
+    plain: Vec<Violation>,
+}
+
+impl Audit {
+    pub(crate) fn new(relay: &Relay, call: u64) -> Self {
+        let watched = Arc::new(Mutex::new(Watched::default()));
+        let tap = relay.tap(call, NOBODY);
+        let ear = Arc::clone(&watched);
+        tap.decrypt_with(Box::new(move |user, frame| {
+            ear.lock().unwrap_or_else(PoisonError::into_inner).frame(user, frame, Instant::now());
+            None
+        }));
+        Self { _tap: tap, watched }
+    }
+
+    /// Takes note of who has to encrypt now.
+    pub(crate) fn encrypted(&self, users: impl IntoIterator<Item = u64>, now: Instant) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = std::mem::take(&mut watched.encrypted);
+        watched.encrypted =
+            users.into_iter().map(|user| (user, earlier.get(&user).copied().unwrap_or(now))).collect();
+    }
+
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).plain.clone()
+    }
+}
+
+impl Watched {
+    fn frame(&mut self, user: u64, frame: &[u8], now: Instant) {
+        let Some(since) = self.encrypted.get(&user) else { return };
+        let excused = now < *since + UNDER_WAY || frame == SILENCE || frame.ends_with(&MAGIC);
+        if !excused && self.plain.len() < KEPT {
+            self.plain.push(Violation { at: now, user: Some(user), rule: Rule::PlainAudio });
+        }
+    }
+}
+
+const NOBODY: u64 = 0;
+/// Clear silence is allowed: receivers take it for what it is.
+const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
+/// What every encrypted frame ends with (PROTOCOL 5.10).
+const MAGIC: [u8; 2] = [0xFA, 0xFA];
+/// Packets that left before op 22 was read may still arrive.
+const UNDER_WAY: Duration = Duration::from_millis(200);
+const KEPT: usize = 256;

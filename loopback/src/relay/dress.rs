@@ -1,0 +1,132 @@
+//! What packets look like on their way to the members: header extensions, padding, and plain oddities.
+
+use crate::rtp::Header;
+
+/// What the relay puts around the payloads it passes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dress {
+    /// As Discord does: always a header extension, and now and then padding.
+    #[default]
+    Discord,
+    /// The bare twelve-byte header.
+    Plain,
+    /// Extension, padding and two contributing sources on every packet.
+    Full,
+}
+
+/// Something a server may send that is no ordinary audio packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Oddity {
+    /// A packet that is nothing but padding, in its place in the stream.
+    AllPadding,
+    /// A packet whose padding count exceeds it.
+    BadPadding,
+    /// A packet of another payload type, 101.
+    OtherPayloadType,
+    /// A packet that does not open; to the receiver it is lost.
+    Forged,
+    /// An RTP header with nothing behind it.
+    Short,
+    /// A sender report.
+    Rtcp,
+}
+
+impl Dress {
+    /// Builds a clear packet, ready to be sealed.
+    pub(super) fn packet(self, header: Header, payload: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+        let (extension, padding, csrc) = match self {
+            Self::Plain => (false, 0, &[][..]),
+            Self::Discord if random.u8(..) < PADDED_OF_256 => (true, random.u8(1..=32), &[][..]),
+            Self::Discord => (true, 0, &[][..]),
+            Self::Full => (true, 4, &[0, 0, 0, 5, 0, 0, 0, 6][..]),
+        };
+        let csrc_count = u8::try_from(csrc.len() / 4).unwrap_or(0);
+        let header = Header { extension, padding: padding > 0, csrc_count, ..header };
+        let mut packet = Vec::with_capacity(64 + payload.len());
+        packet.extend_from_slice(&header.bytes());
+        packet.extend_from_slice(csrc);
+        if extension {
+            packet.extend_from_slice(&EXTENSION);
+        }
+        packet.extend_from_slice(payload);
+        pad(&mut packet, padding);
+        packet
+    }
+}
+
+impl Oddity {
+    /// Builds a clear packet; [`Forged`](Self::Forged) and [`Short`](Self::Short) are spoiled once they are sealed.
+    pub(super) fn packet(self, header: Header) -> Vec<u8> {
+        let padded = Header { padding: true, ..header };
+        match self {
+            Self::AllPadding => {
+                let mut packet = padded.bytes().to_vec();
+                pad(&mut packet, 200);
+                packet
+            }
+            Self::BadPadding => [&padded.bytes()[..], &[0, 0, 0, 250]].concat(),
+            Self::OtherPayloadType => {
+                let video = Header { payload_type: 101, ..header };
+                [&video.bytes()[..], &[0x5A; 700]].concat()
+            }
+            Self::Forged | Self::Short => [&header.bytes()[..], &[0xFC, 1, 2, 3]].concat(),
+            Self::Rtcp => {
+                let report = [&[0x80, 200, 0, 6][..], &header.ssrc.to_be_bytes(), &[0; 20]];
+                report.concat()
+            }
+        }
+    }
+
+    /// Makes the sealed packet what it should be.
+    pub(super) fn spoil(self, sealed: &mut Vec<u8>) {
+        match self {
+            Self::Forged => sealed[12] ^= 0x55,
+            Self::Short => sealed.truncate(13),
+            _ => {}
+        }
+    }
+
+    /// Tells whether it takes a place in the stream's sequence.
+    pub(super) fn counts(self) -> bool {
+        matches!(self, Self::AllPadding | Self::BadPadding | Self::Forged)
+    }
+}
+
+fn pad(packet: &mut Vec<u8>, count: u8) {
+    if count > 0 {
+        packet.resize(packet.len() + usize::from(count) - 1, 0);
+        packet.push(count);
+    }
+}
+
+/// One-byte elements (RFC 8285 section 4.2), one word: id 9, Discord's speaker byte, with the voice bit.
+const EXTENSION: [u8; 8] = [0xBE, 0xDE, 0, 1, 0x90, 0x02, 0, 0];
+/// About one packet in twenty.
+const PADDED_OF_256: u8 = 13;
+
+#[cfg(test)]
+mod tests {
+    use super::Dress;
+    use crate::rtp::Header;
+
+    #[test]
+    fn a_full_dress_holds_extension_padding_and_sources() {
+        let packet = Dress::Full.packet(Header::opus(9, 1, 2), &[7, 7, 7], &mut fastrand::Rng::with_seed(1));
+        let header = Header::parse(&packet).unwrap();
+        assert!(header.extension && header.padding && header.csrc_count == 2);
+        assert_eq!(packet[12..20], [0, 0, 0, 5, 0, 0, 0, 6]);
+        assert_eq!(packet[20..28], [0xBE, 0xDE, 0, 1, 0x90, 2, 0, 0]);
+        assert_eq!(packet[28..], [7, 7, 7, 0, 0, 0, 4]);
+    }
+
+    #[test]
+    fn discords_dress_pads_a_few_per_cent() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let padded = (0..10_000)
+            .filter(|_| Dress::Discord.packet(Header::opus(9, 1, 2), &[7], &mut random)[0] & 0x20 != 0)
+            .count();
+        assert!((300..800).contains(&padded), "{padded}");
+    }
+}

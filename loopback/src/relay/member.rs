@@ -1,0 +1,100 @@
+//! One voice connection as the relay sees it: where it is, its key, its network, its conduct.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Peer;
+use super::conduct::{Breach, Conduct};
+use crate::cipher::{Cipher, Mode};
+use crate::netem::{Fate, Netem, Path};
+use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
+
+pub(super) struct Member {
+    pub peer: Peer,
+    pub address: Option<SocketAddr>,
+    pub conduct: Conduct,
+    /// When the agenda will have the conduct checked; its other entries are stale.
+    pub watched: Option<Instant>,
+    pub netem: Netem,
+    transport: Option<Transport>,
+    up: Path,
+    down: Path,
+}
+
+struct Transport {
+    cipher: Cipher,
+    key: [u8; 32],
+    counter: u32,
+}
+
+impl Member {
+    pub(super) fn new(peer: Peer, netem: Netem, random: &mut fastrand::Rng) -> Self {
+        let (up, down) = (Path::new(random.u64(..)), Path::new(random.u64(..)));
+        let conduct = Conduct::new();
+        Self { peer, address: None, conduct, watched: None, netem, transport: None, up, down }
+    }
+
+    /// Takes mode and key; those it has already change nothing.
+    pub(super) fn describe(&mut self, mode: Mode, key: [u8; 32], first_counter: u32) {
+        let same = self.transport.as_ref().is_some_and(|old| old.key == key && old.cipher.mode() == mode);
+        if !same {
+            self.conduct.rekeyed();
+            let cipher = Cipher::new(mode, &key);
+            self.transport = Some(Transport { cipher, key, counter: first_counter });
+        }
+    }
+
+    /// Opens and audits one RTP packet; `None` where there is nothing in it to pass on.
+    pub(super) fn receive(
+        &mut self,
+        header: &Header,
+        datagram: &[u8],
+        from: SocketAddr,
+        now: Instant,
+        found: &mut Vec<Breach>,
+    ) -> Option<Bytes> {
+        let Some(transport) = &self.transport else {
+            found.push(Breach::AudioBeforeDescription);
+            return None;
+        };
+        let Ok(opened) = transport.cipher.open(datagram) else {
+            found.push(Breach::Undecryptable);
+            return None;
+        };
+        let Ok(payload) = transport.cipher.payload(datagram, &opened) else {
+            found.push(Breach::Undecryptable);
+            return None;
+        };
+        // Only an authentic packet may move the address: NAT mappings change.
+        self.address = Some(from);
+        found.extend(opened.nonce.counter().and_then(|counter| self.conduct.counter(counter)));
+        self.conduct.packet(header, payload, now, found);
+        let is_audio = header.payload_type == OPUS_PAYLOAD_TYPE && !payload.is_empty();
+        is_audio.then(|| Bytes::copy_from_slice(payload))
+    }
+
+    /// Opens and audits one RTCP packet; `None` where nothing is wrong with it.
+    pub(super) fn receive_rtcp(&mut self, datagram: &[u8]) -> Option<Breach> {
+        match self.transport.as_ref()?.cipher.open(datagram) {
+            Ok(opened) => opened.nonce.counter().and_then(|counter| self.conduct.counter(counter)),
+            Err(_) => Some(Breach::Undecryptable),
+        }
+    }
+
+    /// Seals a clear packet for this member; `None` while it cannot be reached.
+    pub(super) fn seal(&mut self, clear: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
+        let (to, transport) = (self.address?, self.transport.as_mut()?);
+        transport.counter = transport.counter.wrapping_add(1);
+        Some((to, transport.cipher.seal(clear, transport.counter).ok()?))
+    }
+
+    pub(super) fn fate_up(&mut self) -> Fate {
+        self.up.fate(&self.netem.up())
+    }
+
+    pub(super) fn fate_down(&mut self) -> Fate {
+        self.down.fate(&self.netem.down())
+    }
+}

@@ -1,0 +1,67 @@
+//! The relay's only task: everything that comes in or goes out passes here, in order.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::Shared;
+
+/// Receives, does what is due and sends, until it is aborted.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut buffer = vec![0; DATAGRAM_MAX];
+    loop {
+        let due = shared.state().deadline();
+        tokio::select! {
+            received = shared.socket.recv_from(&mut buffer) => match received {
+                Ok((len, from)) => take(&shared, &buffer[..len], from),
+                Err(error) => tracing::debug!(%error, "relay socket"),
+            },
+            () = until(due) => {}
+            () = shared.wake.notified() => {}
+        }
+        for _ in 0..BATCH {
+            let Ok((len, from)) = shared.socket.try_recv_from(&mut buffer) else { break };
+            take(&shared, &buffer[..len], from);
+        }
+        shared.state().do_due(Instant::now());
+        flush(&shared).await;
+    }
+}
+
+fn take(shared: &Shared, datagram: &[u8], from: SocketAddr) {
+    shared.state().datagram(datagram, from, Instant::now());
+}
+
+/// Sends what waits, hands the simulated members what they hear, and says that something happened.
+async fn flush(shared: &Shared) {
+    let (out, heard) = {
+        let mut state = shared.state();
+        (state.take_out(), state.take_heard())
+    };
+    for (to, datagram) in out {
+        let sent = shared.socket.send_to(&datagram, to).await;
+        let mut state = shared.state();
+        match sent {
+            Ok(_) => state.counters.sent += 1,
+            Err(_) => state.counters.overflow += 1,
+        }
+    }
+    for (tap, packet) in heard {
+        tap.hear(&packet);
+    }
+    shared.activity.send_modify(|turns| *turns += 1);
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => pending().await,
+    }
+}
+
+/// More than an Ethernet frame; nobody sends longer media.
+const DATAGRAM_MAX: usize = 2048;
+/// How many datagrams are taken before looking at the clock and sending.
+const BATCH: usize = 64;

@@ -1,0 +1,422 @@
+//! What the relay knows and decides; it never touches the socket and never waits.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::agenda::{Agenda, Full, Task};
+use super::conduct::Breach;
+use super::member::Member;
+use super::tap::{Delivery, TapShared};
+use super::{Counters, Dress, Encryptor, Keep, Oddity, Peer, RelayEvent, Tap, Violation};
+use crate::cipher::Mode;
+use crate::netem::{Fate, Netem};
+use crate::opus;
+use crate::recorder::{Hearing, Recorder};
+use crate::rtp::{self, Datagram, Header};
+
+pub(super) struct State {
+    random: fastrand::Rng,
+    members: HashMap<u32, Member>,
+    calls: HashMap<u64, Vec<u32>>,
+    taps: HashMap<u64, Vec<Weak<TapShared>>>,
+    mouths: HashMap<u32, Mouth>,
+    /// By call and user: a bot may speak in many calls at once.
+    recordings: HashMap<(u64, u64), Recorder>,
+    /// The call each user spoke in last.
+    latest: HashMap<u64, u64>,
+    netem: Netem,
+    dress: Dress,
+    keep: Keep,
+    discovery_drops: u32,
+    agenda: Agenda,
+    out: Vec<(SocketAddr, Vec<u8>)>,
+    heard: Vec<(Arc<TapShared>, Delivery)>,
+    reports: Option<mpsc::Sender<RelayEvent>>,
+    violations: Vec<Violation>,
+    pub(super) counters: Counters,
+}
+
+/// The stream of a simulated member.
+struct Mouth {
+    sequence: u16,
+    timestamp: u32,
+    /// When its next packet is expected, once it has spoken.
+    next: Option<Instant>,
+    encryptor: Option<Encryptor>,
+}
+
+impl State {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            members: HashMap::new(),
+            calls: HashMap::new(),
+            taps: HashMap::new(),
+            mouths: HashMap::new(),
+            recordings: HashMap::new(),
+            latest: HashMap::new(),
+            netem: Netem::default(),
+            dress: Dress::default(),
+            keep: Keep::default(),
+            discovery_drops: 0,
+            agenda: Agenda::default(),
+            out: Vec::new(),
+            heard: Vec::new(),
+            reports: None,
+            violations: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    // Orders of the handle.
+
+    pub(super) fn open(&mut self, peer: Peer) {
+        self.close(peer.ssrc);
+        let member = Member::new(peer, self.netem, &mut self.random);
+        self.members.insert(peer.ssrc, member);
+        self.calls.entry(peer.call).or_default().push(peer.ssrc);
+    }
+
+    pub(super) fn describe(&mut self, ssrc: u32, mode: Mode, key: [u8; 32]) {
+        let first_counter = self.random.u32(..);
+        if let Some(member) = self.members.get_mut(&ssrc) {
+            member.describe(mode, key, first_counter);
+        }
+    }
+
+    pub(super) fn speaking(&mut self, ssrc: u32, flags: u8, now: Instant) {
+        if let Some(member) = self.members.get_mut(&ssrc) {
+            member.conduct.speaking(flags, now);
+            self.watch(ssrc);
+        }
+    }
+
+    pub(super) fn close(&mut self, ssrc: u32) {
+        let Some(member) = self.members.remove(&ssrc) else { return };
+        if let Some(call) = self.calls.get_mut(&member.peer.call) {
+            call.retain(|other| *other != ssrc);
+            if call.is_empty() {
+                self.calls.remove(&member.peer.call);
+            }
+        }
+    }
+
+    pub(super) fn tap(&mut self, call: u64, user: u64) -> Tap {
+        let shared = Arc::new(TapShared::new(user, self.keep));
+        let taps = self.taps.entry(call).or_default();
+        taps.retain(|tap| tap.strong_count() > 0);
+        taps.push(Arc::downgrade(&shared));
+        Tap { shared }
+    }
+
+    pub(super) fn hush(&mut self, ssrc: u32) {
+        self.mouths.remove(&ssrc);
+    }
+
+    pub(super) fn drop_discovery(&mut self, requests: u32) {
+        self.discovery_drops = requests;
+    }
+
+    pub(super) fn netem(&mut self, netem: Netem) {
+        self.netem = netem;
+        self.members.values_mut().for_each(|member| member.netem = netem);
+    }
+
+    pub(super) fn netem_of(&mut self, user: u64, netem: Netem) {
+        let members = self.members.values_mut().filter(|member| member.peer.user == user);
+        members.for_each(|member| member.netem = netem);
+    }
+
+    pub(super) fn set_dress(&mut self, dress: Dress) {
+        self.dress = dress;
+    }
+
+    pub(super) fn keep(&mut self, keep: Keep) {
+        self.keep = keep;
+    }
+
+    pub(super) fn send_raw(&mut self, user: u64, datagram: &[u8]) {
+        let members = self.members.values().filter(|member| member.peer.user == user);
+        self.out.extend(members.filter_map(|member| member.address).map(|to| (to, datagram.to_vec())));
+    }
+
+    pub(super) fn report_to(&mut self, reports: mpsc::Sender<RelayEvent>) {
+        self.reports = Some(reports);
+    }
+
+    // Questions of the handle.
+
+    pub(super) fn latest_call(&self, user: u64) -> Option<u64> {
+        self.latest.get(&user).copied()
+    }
+
+    pub(super) fn recording(&self, call: u64, user: u64) -> Option<Hearing> {
+        let mut hearing = self.recordings.get(&(call, user))?.hearing();
+        let own = |violation: &Violation| violation.peer.user == user && violation.peer.call == call;
+        hearing.violations = self.violations.iter().copied().filter(own).collect();
+        Some(hearing)
+    }
+
+    pub(super) fn violations(&self) -> Vec<Violation> {
+        self.violations.clone()
+    }
+
+    pub(super) fn address_of(&self, ssrc: u32) -> Option<SocketAddr> {
+        self.members.get(&ssrc)?.address
+    }
+
+    // Simulated members.
+
+    pub(super) fn take_encryptor(&mut self, ssrc: u32) -> Option<Encryptor> {
+        self.mouths.get_mut(&ssrc)?.encryptor.take()
+    }
+
+    pub(super) fn return_encryptor(&mut self, ssrc: u32, encryptor: Encryptor) {
+        if let Some(mouth) = self.mouths.get_mut(&ssrc) {
+            mouth.encryptor.get_or_insert(encryptor);
+        }
+    }
+
+    pub(super) fn set_encryptor(&mut self, ssrc: u32, encryptor: Encryptor) {
+        self.mouth(ssrc).encryptor = Some(encryptor);
+    }
+
+    fn mouth(&mut self, ssrc: u32) -> &mut Mouth {
+        let random = &mut self.random;
+        self.mouths.entry(ssrc).or_insert_with(|| Mouth {
+            sequence: random.u16(..),
+            timestamp: random.u32(..),
+            next: None,
+            encryptor: None,
+        })
+    }
+
+    /// `payload` is `opus` after end-to-end encryption, or `None` where that was refused.
+    pub(super) fn say(&mut self, peer: Peer, opus: &[u8], payload: Option<Bytes>, now: Instant) {
+        let samples = opus::samples(opus).unwrap_or(960);
+        let mouth = self.mouth(peer.ssrc);
+        let pause = mouth.next.map_or(Duration::ZERO, |next| now.saturating_duration_since(next));
+        let frames = pause.as_millis() / 20;
+        if frames >= PAUSE_FRAMES {
+            mouth.timestamp = mouth.timestamp.wrapping_add((frames * 960) as u32);
+        }
+        let header = Header::opus(peer.ssrc, mouth.sequence, mouth.timestamp);
+        mouth.next = Some(now + Duration::from_micros(u64::from(samples) * 1000 / 48));
+        mouth.timestamp = mouth.timestamp.wrapping_add(samples);
+        let Some(payload) = payload else {
+            self.counters.withheld += 1;
+            return;
+        };
+        mouth.sequence = mouth.sequence.wrapping_add(1);
+        self.deliver(delivery(peer, &header, payload, now));
+    }
+
+    pub(super) fn say_oddly(&mut self, peer: Peer, oddity: Oddity, now: Instant) {
+        let mouth = self.mouth(peer.ssrc);
+        let header = Header::opus(peer.ssrc, mouth.sequence, mouth.timestamp);
+        if oddity.counts() {
+            mouth.sequence = mouth.sequence.wrapping_add(1);
+        }
+        let clear = oddity.packet(header);
+        self.forward(peer, &clear, now, |sealed| oddity.spoil(sealed));
+    }
+
+    // What comes in.
+
+    pub(super) fn datagram(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
+        self.counters.received += 1;
+        match Datagram::parse(datagram) {
+            Datagram::Rtp(header) => self.rtp(&header, datagram, from, now),
+            Datagram::Rtcp(ssrc) => self.rtcp(ssrc, datagram, now),
+            Datagram::Discovery(ssrc) => self.discovery(ssrc, from),
+            Datagram::Ping(sequence) => self.echo(from, rtp::pong(sequence).to_vec()),
+            Datagram::Keepalive => self.echo(from, datagram.to_vec()),
+            Datagram::Unknown => self.counters.unknown += 1,
+        }
+    }
+
+    fn discovery(&mut self, ssrc: u32, from: SocketAddr) {
+        let Some(member) = self.members.get_mut(&ssrc) else {
+            self.counters.unknown_ssrc += 1;
+            return;
+        };
+        if self.discovery_drops > 0 {
+            self.discovery_drops -= 1;
+            self.counters.discoveries_dropped += 1;
+            return;
+        }
+        member.address = Some(from);
+        let peer = member.peer;
+        self.counters.discoveries += 1;
+        self.out.push((from, rtp::discovery_answer(ssrc, from).to_vec()));
+        self.report(RelayEvent::Discovered { peer, from });
+    }
+
+    fn echo(&mut self, from: SocketAddr, answer: Vec<u8>) {
+        self.counters.keepalives += 1;
+        self.out.push((from, answer));
+    }
+
+    fn rtcp(&mut self, ssrc: u32, datagram: &[u8], now: Instant) {
+        let Some(member) = self.members.get_mut(&ssrc) else {
+            self.counters.unknown_ssrc += 1;
+            return;
+        };
+        self.counters.rtcp += 1;
+        let (peer, breach) = (member.peer, member.receive_rtcp(datagram));
+        self.accuse(peer, breach, now);
+    }
+
+    fn rtp(&mut self, header: &Header, datagram: &[u8], from: SocketAddr, now: Instant) {
+        let Some(member) = self.members.get_mut(&header.ssrc) else {
+            self.counters.unknown_ssrc += 1;
+            return;
+        };
+        let peer = member.peer;
+        let mut found = Vec::new();
+        let payload = member.receive(header, datagram, from, now, &mut found);
+        let fate = member.fate_up();
+        self.accuse(peer, found, now);
+        self.watch(peer.ssrc);
+        let Some(payload) = payload else { return };
+        for delay in self.survivors(fate) {
+            let delivery = delivery(peer, header, payload.clone(), now + delay);
+            if delay.is_zero() {
+                self.deliver(delivery);
+            } else {
+                self.plan(now + delay, Task::Deliver(delivery));
+            }
+        }
+    }
+
+    /// Counts a packet as lost if no copy of it arrives.
+    fn survivors(&mut self, fate: Fate) -> impl Iterator<Item = Duration> + use<> {
+        let mut arrivals = fate.arrivals().peekable();
+        self.counters.lost += u64::from(arrivals.peek().is_none());
+        arrivals
+    }
+
+    // What goes on.
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let keep = self.keep;
+        let Delivery { user, call, ssrc, sequence, timestamp, ref payload, arrival } = delivery;
+        let recorder = self.recordings.entry((call, user)).or_insert_with(|| Recorder::new(keep));
+        recorder.packet(arrival, ssrc, sequence, timestamp, Some(payload.clone()));
+        self.latest.insert(user, call);
+        let clear = self.dress.packet(Header::opus(ssrc, sequence, timestamp), payload, &mut self.random);
+        self.forward(Peer { ssrc, user, call }, &clear, arrival, |_| ());
+        let taps = self.taps.get(&call).into_iter().flatten().filter_map(Weak::upgrade);
+        self.heard.extend(taps.filter(|tap| tap.user != user).map(|tap| (tap, delivery.clone())));
+    }
+
+    /// Seals a clear packet for everyone else in the call and sends it on its way.
+    fn forward(&mut self, from: Peer, clear: &[u8], now: Instant, spoil: impl Fn(&mut Vec<u8>)) {
+        for ssrc in self.calls.get(&from.call).cloned().unwrap_or_default() {
+            let Some(member) = self.members.get_mut(&ssrc).filter(|member| member.peer.user != from.user)
+            else {
+                continue;
+            };
+            let Some((to, mut sealed)) = member.seal(clear) else { continue };
+            spoil(&mut sealed);
+            let fate = member.fate_down();
+            for delay in self.survivors(fate) {
+                if delay.is_zero() {
+                    self.out.push((to, sealed.clone()));
+                } else {
+                    self.plan(now + delay, Task::Send(to, sealed.clone()));
+                }
+            }
+        }
+    }
+
+    fn accuse(&mut self, peer: Peer, breaches: impl IntoIterator<Item = Breach>, at: Instant) {
+        for breach in breaches {
+            let violation = Violation { at, peer, breach };
+            if self.violations.len() < VIOLATIONS_MAX {
+                self.violations.push(violation);
+            } else {
+                self.counters.unreported += 1;
+            }
+            self.report(RelayEvent::Violated(violation));
+        }
+    }
+
+    fn report(&mut self, event: RelayEvent) {
+        let Some(reports) = &self.reports else { return };
+        match reports.try_send(event) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => self.counters.unreported += 1,
+            Err(mpsc::error::TrySendError::Closed(_)) => self.reports = None,
+        }
+    }
+
+    // The clock.
+
+    fn plan(&mut self, at: Instant, task: Task) {
+        if let Err(Full) = self.agenda.plan(at, task) {
+            self.counters.overflow += 1;
+        }
+    }
+
+    /// Has the conduct checked in time, if it is not already going to be.
+    fn watch(&mut self, ssrc: u32) {
+        let Some(member) = self.members.get_mut(&ssrc) else { return };
+        let Some(at) = member.conduct.deadline() else { return };
+        if member.watched.is_none_or(|watched| at < watched) {
+            member.watched = Some(at);
+            self.plan(at, Task::Check(ssrc));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.agenda.deadline()
+    }
+
+    pub(super) fn do_due(&mut self, now: Instant) {
+        while let Some((planned, task)) = self.agenda.due(now) {
+            match task {
+                Task::Send(to, datagram) => self.out.push((to, datagram)),
+                // The recorder wants to know when it came, not when it was planned to.
+                Task::Deliver(delivery) => self.deliver(Delivery { arrival: now, ..delivery }),
+                Task::Check(ssrc) => self.check(ssrc, planned, now),
+            }
+        }
+    }
+
+    fn check(&mut self, ssrc: u32, planned: Instant, now: Instant) {
+        let Some(member) = self.members.get_mut(&ssrc) else { return };
+        if member.watched != Some(planned) {
+            return;
+        }
+        member.watched = None;
+        let mut found = Vec::new();
+        member.conduct.check(now, &mut found);
+        let peer = member.peer;
+        self.accuse(peer, found, now);
+        self.watch(ssrc);
+    }
+
+    pub(super) fn take_out(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        std::mem::take(&mut self.out)
+    }
+
+    pub(super) fn take_heard(&mut self) -> Vec<(Arc<TapShared>, Delivery)> {
+        std::mem::take(&mut self.heard)
+    }
+}
+
+fn delivery(peer: Peer, header: &Header, payload: Bytes, arrival: Instant) -> Delivery {
+    let Peer { ssrc, user, call } = peer;
+    Delivery { user, call, ssrc, sequence: header.sequence, timestamp: header.timestamp, payload, arrival }
+}
+
+/// A simulated member that comes later than this many frames has paused.
+const PAUSE_FRAMES: u128 = 3;
+const VIOLATIONS_MAX: usize = 4096;

@@ -1,0 +1,172 @@
+//! The main gateway: sessions, dispatches, resumes and close codes.
+
+use std::time::Duration;
+
+use actix_voice_loopback::{Discord, Invalid};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::client::{Incoming, Main, Scene, Socket, identify};
+
+#[tokio::test(start_paused = true)]
+async fn ready_names_the_guilds_and_each_comes_with_its_channels_and_voice_states() {
+    let discord = Discord::start().await;
+    let bot = discord.bot("parrot");
+    let guild = discord.guild("jungle");
+    let (general, stage) = (guild.channel("General"), guild.stage("Stage"));
+    general.bitrate(96_000).user_limit(5);
+    let ear = general.listener("ear");
+
+    let main = Main::identify(&discord, &bot).await;
+
+    assert_eq!(main.ready["user"]["id"], bot.user_id.to_string());
+    assert_eq!(main.ready["guilds"], json!([{"id": guild.id.to_string(), "unavailable": true}]));
+    assert_eq!(main.ready["resume_gateway_url"], discord.gateway_url());
+    let channels = main.guilds[0]["channels"].as_array().expect("channels");
+    assert_eq!(channels[0]["id"], general.id.to_string());
+    assert_eq!(channels[0]["bitrate"], 96_000);
+    assert_eq!(channels[0]["user_limit"], 5);
+    assert_eq!((&channels[0]["type"], &channels[1]["type"]), (&json!(2), &json!(13)));
+    assert_eq!(channels[1]["id"], stage.id.to_string());
+    let state = &main.guilds[0]["voice_states"][0];
+    assert_eq!(state["user_id"], ear.user_id.to_string());
+    assert_eq!(state["channel_id"], general.id.to_string());
+    assert_eq!(state.get("guild_id"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_acknowledged_and_a_silent_client_is_closed() {
+    let mut scene = Scene::new().await;
+    scene.main.socket.send(json!({"op": 1, "d": 2})).await;
+    scene.main.socket.op(11).await;
+    let began = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_millis(61_000)).await;
+    assert_eq!(scene.main.socket.close_code().await, 4000);
+    assert!(began.elapsed() < Duration::from_secs(63), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_session_gets_what_it_missed_under_the_old_numbers() {
+    let mut scene = Scene::new().await;
+    let session = scene.main.ready["session_id"].clone();
+    scene.discord.reset_main(scene.bot.user_id);
+    assert_eq!(scene.main.socket.next().await, Incoming::Lost);
+    let ear = scene.channel.listener("ear");
+
+    let mut socket = Socket::open(&scene.discord.gateway_url(), "?v=10&encoding=json").await;
+    socket.op(10).await;
+    socket.send(json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 2}})).await;
+
+    let missed = socket.text().await;
+    assert_eq!((&missed["t"], &missed["s"]), (&json!("VOICE_STATE_UPDATE"), &json!(3)));
+    assert_eq!(missed["d"]["user_id"], ear.user_id.to_string());
+    let resumed = socket.text().await;
+    assert_eq!((&resumed["t"], &resumed["s"]), (&json!("RESUMED"), &json!(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voice_connection_survives_a_main_session_that_is_resumed_in_time() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    let session = scene.main.ready["session_id"].clone();
+    scene.discord.reconnect(scene.bot.user_id);
+    scene.main.socket.op(7).await;
+    scene.main.socket.close(4000).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let mut socket = Socket::open(&scene.discord.gateway_url(), "?v=10&encoding=json").await;
+    socket.send(json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 4}})).await;
+    socket.dispatch("RESUMED").await;
+
+    voice.socket.stays_silent().await;
+    assert_eq!(scene.discord.members_of(&scene.channel), [scene.bot.user_id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_session_that_is_not_resumed_takes_the_bot_out_of_voice() {
+    let discord = Discord::builder().main_resume_window(Duration::from_secs(2)).start().await;
+    let mut scene = Scene::on(discord).await;
+    let mut voice = scene.connect().await;
+    scene.discord.reset_main(scene.bot.user_id);
+    assert_eq!(voice.socket.close_code().await, 4014);
+    assert!(scene.discord.members_of(&scene.channel).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_goodbye_leaves_voice_at_once() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    scene.main.socket.close(1000).await;
+    assert_eq!(voice.socket.close_code().await, 4014);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_session_cannot_be_resumed_but_the_connection_can_identify_anew() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    let session = scene.main.ready["session_id"].clone();
+    scene.discord.invalid_session(scene.bot.user_id, Invalid::Lost);
+    assert_eq!(scene.main.socket.op(9).await, Value::Bool(false));
+    assert_eq!(voice.socket.close_code().await, 4014);
+
+    let resume = json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 2}});
+    scene.main.socket.send(resume).await;
+    assert_eq!(scene.main.socket.op(9).await, Value::Bool(false));
+    scene.main.socket.send(identify(&scene.bot)).await;
+    let ready = scene.main.socket.dispatch("READY").await;
+    assert_ne!(ready["session_id"], session);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_mistake_at_the_main_gateway_has_its_close_code() {
+    let discord = Discord::start().await;
+    let bot = discord.bot("parrot");
+    discord.guild("jungle");
+    let properties = json!({});
+    let mistakes: [(&str, Vec<String>, u16); 9] = [
+        ("unknown op", vec![json!({"op": 77, "d": null}).to_string()], 4001),
+        ("no JSON", vec!["{".to_owned()], 4002),
+        ("too large", vec![json!({"op": 1, "d": "x".repeat(4_096)}).to_string()], 4002),
+        ("op 4 before identify", vec![json!({"op": 4, "d": {}}).to_string()], 4003),
+        (
+            "bad token",
+            vec![json!({"op": 2, "d": {"token": "x", "properties": properties}}).to_string()],
+            4004,
+        ),
+        (
+            "no intents",
+            vec![json!({"op": 2, "d": {"token": bot.token, "properties": properties}}).to_string()],
+            4013,
+        ),
+        ("twice", vec![identify(&bot).to_string(), identify(&bot).to_string()], 4005),
+        (
+            "op 4 without flags",
+            vec![identify(&bot).to_string(), r#"{"op":4,"d":{"guild_id":"1"}}"#.to_owned()],
+            4002,
+        ),
+        (
+            "resume of another's",
+            vec![json!({"op": 6, "d": {"token": "x", "session_id": "x", "seq": 1}}).to_string()],
+            4004,
+        ),
+    ];
+    for (mistake, messages, code) in mistakes {
+        let mut socket = Socket::open(&discord.gateway_url(), "?v=10&encoding=json").await;
+        for message in messages {
+            socket.send_raw(Message::text(message)).await;
+        }
+        assert_eq!(socket.close_code().await, code, "{mistake}");
+    }
+    let mut old = Socket::open(&discord.gateway_url(), "?v=6").await;
+    assert_eq!(old.close_code().await, 4012);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_from_the_future_is_closed_with_4007() {
+    let mut scene = Scene::new().await;
+    let session = scene.main.ready["session_id"].clone();
+    scene.main.socket.close(4000).await;
+    let mut socket = Socket::open(&scene.discord.gateway_url(), "?v=10").await;
+    socket.send(json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 99}})).await;
+    assert_eq!(socket.close_code().await, 4007);
+}

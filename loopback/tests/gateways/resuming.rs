@@ -1,0 +1,147 @@
+//! Buffered resume of the voice gateway.
+
+use std::time::Duration;
+
+use actix_voice_loopback::{Discord, EventOrder};
+use serde_json::{Value, json};
+
+use crate::client::{Incoming, Scene, Socket, Voice};
+
+/// Loses a voice websocket the hard way.
+async fn lose(scene: &Scene, voice: &mut Voice) {
+    scene.discord.reset_voice(scene.bot.user_id);
+    while voice.socket.next().await != Incoming::Lost {}
+}
+
+async fn resume(voice: &Voice, seq_ack: Option<u16>) -> Socket {
+    let mut socket = voice.credentials.open().await;
+    socket.send(voice.credentials.resume(seq_ack)).await;
+    socket
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_missed_is_replayed_across_the_wrap_with_its_numbers() {
+    let mut scene = Scene::on(Discord::builder().first_sequence(65_534).start().await).await;
+    let mut voice = scene.connect().await;
+    assert_eq!(voice.introductions[0]["seq"], 65_534);
+    lose(&scene, &mut voice).await;
+    let ear = scene.channel.listener("ear");
+    ear.announce(1);
+
+    let mut socket = resume(&voice, Some(65_534)).await;
+    assert_eq!(socket.text().await["op"], 8);
+    assert_eq!(socket.text().await, json!({"op": 9, "d": null}));
+    let replay: Vec<Value> = [
+        socket.text().await,
+        socket.text().await,
+        socket.text().await,
+        socket.text().await,
+        socket.text().await,
+    ]
+    .into();
+    let numbers: Vec<_> = replay.iter().map(|text| (text["op"].as_u64(), text["seq"].as_u64())).collect();
+    let expected = [(11, 65_535), (18, 0), (20, 1), (5, 2), (5, 3)];
+    assert_eq!(numbers, expected.map(|(op, seq)| (Some(op), Some(seq))));
+    assert_eq!(replay[4]["d"]["speaking"], 1);
+
+    ear.leave();
+    assert_eq!(socket.text().await["seq"], 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_session_keeps_its_ssrc_and_nobody_saw_it_leave() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    lose(&scene, &mut voice).await;
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    let mut socket = resume(&voice, Some(0)).await;
+    socket.op(9).await;
+    assert_eq!(scene.discord.connected_to(&scene.channel), [scene.bot.user_id]);
+    socket.send(json!({"op": 5, "d": {"speaking": 1, "delay": 0, "ssrc": voice.ssrc}})).await;
+    socket.send(json!({"op": 3, "d": {"t": 1, "seq_ack": 0}})).await;
+    socket.op(6).await;
+    assert_eq!(scene.discord.violations(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_when_it_is_not_resumed_within_its_window() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    lose(&scene, &mut voice).await;
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert!(scene.discord.connected_to(&scene.channel).is_empty());
+    assert_eq!(resume(&voice, Some(0)).await.close_code().await, 4006);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_acknowledged_or_never_sent_cannot_be_resumed_from() {
+    for seq_ack in [None, Some(0), Some(9)] {
+        let mut scene = Scene::new().await;
+        let _ear = scene.channel.listener("ear");
+        let mut voice = scene.connect().await;
+        voice.beat(1, 3).await;
+        voice.socket.op(6).await;
+        lose(&scene, &mut voice).await;
+        assert_eq!(resume(&voice, seq_ack).await.close_code().await, 4006, "{seq_ack:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_resume_is_closed_with_4006_and_the_session_is_gone() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    scene.discord.refuse_resume(scene.bot.user_id);
+    lose(&scene, &mut voice).await;
+    assert_eq!(resume(&voice, Some(0)).await.close_code().await, 4006);
+    assert_eq!(resume(&voice, Some(0)).await.close_code().await, 4006);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_code_of_the_close_decides_whether_a_session_can_be_resumed() {
+    for (code, resumable) in
+        [(1000, true), (1001, true), (4015, true), (4009, false), (4014, false), (4022, false)]
+    {
+        let mut scene = Scene::new().await;
+        let mut voice = scene.connect().await;
+        scene.discord.close_voice(scene.bot.user_id, code, "");
+        assert_eq!(voice.socket.close_code().await, code);
+        let mut socket = resume(&voice, Some(0)).await;
+        if resumable {
+            socket.op(9).await;
+        } else {
+            assert_eq!(socket.close_code().await, 4006, "{code}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_with_1000_gives_its_session_up() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    voice.socket.close(1000).await;
+    assert_eq!(resume(&voice, Some(0)).await.close_code().await, 4006);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_takes_over_from_a_websocket_that_is_still_open() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    let mut socket = resume(&voice, Some(0)).await;
+    socket.op(9).await;
+    assert_eq!(voice.socket.next().await, Incoming::Lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_server_credentials_end_the_old_session() {
+    let discord = Discord::builder().event_order(EventOrder::Random).seed(7).start().await;
+    let mut scene = Scene::on(discord).await;
+    let mut voice = scene.connect().await;
+    scene.discord.change_region(&scene.discord.guild("jungle"));
+    let update = scene.main.socket.dispatch("VOICE_SERVER_UPDATE").await;
+    let mut credentials = voice.credentials.clone();
+    credentials.token = update["token"].as_str().expect("a token").to_owned();
+    credentials.endpoint = update["endpoint"].as_str().expect("an endpoint").to_owned();
+    let _new = Voice::connect(credentials).await;
+    assert_eq!(voice.socket.close_code().await, 4014);
+    assert_eq!(resume(&voice, Some(0)).await.close_code().await, 4006);
+}
