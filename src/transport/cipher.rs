@@ -6,132 +6,27 @@
 //!                     |<-------------- clear ---------------->|
 //! ```
 //!
-//! The older modes leave only the first twelve bytes clear. The nonce on the wire is copied as it is to the front
-//! of the cipher's nonce, so its byte order is the sender's business.
+//! The older modes leave only the first twelve bytes clear. The nonce on the wire is copied as it is to the
+//! front of the cipher's nonce, so its byte order is the sender's business.
 //!
 //! <https://docs.discord.com/developers/topics/voice-connections#transport-encryption-modes>
 
 use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use chacha20::cipher::consts::U10;
 #[cfg(feature = "retired-modes")]
-use crypto_secretbox::{AeadInPlace, KeyInit, Tag, XSalsa20Poly1305};
+use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
-use super::rtp::{FIXED_HEADER, Header};
+use super::rtp::FIXED_HEADER;
 use crate::id::SecretKey;
 
-/// A way to encrypt packets, as Ready offers and SessionDescription names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Mode {
-    /// `aead_aes256_gcm_rtpsize`, the fastest; missing where the server's hardware has no AES.
-    Aes256GcmRtpsize,
-    /// `aead_xchacha20_poly1305_rtpsize`, which every server offers.
-    XChaCha20Poly1305Rtpsize,
-    /// `xsalsa20_poly1305_lite_rtpsize`, retired.
-    #[cfg(feature = "retired-modes")]
-    XSalsa20Poly1305LiteRtpsize,
-    /// `aead_aes256_gcm`, retired.
-    #[cfg(feature = "retired-modes")]
-    Aes256Gcm,
-    /// `xsalsa20_poly1305_lite`, retired.
-    #[cfg(feature = "retired-modes")]
-    XSalsa20Poly1305Lite,
-    /// `xsalsa20_poly1305_suffix`, retired.
-    #[cfg(feature = "retired-modes")]
-    XSalsa20Poly1305Suffix,
-    /// `xsalsa20_poly1305`, retired. Its nonce is the RTP header, so a key lasts for one turn of the timestamp,
-    /// which is a day.
-    #[cfg(feature = "retired-modes")]
-    XSalsa20Poly1305,
-}
+mod mode;
+#[cfg(feature = "retired-modes")]
+mod retired;
 
-impl Mode {
-    /// Every mode of this build, the best first.
-    pub const ALL: &'static [Self] = &[
-        Self::Aes256GcmRtpsize,
-        Self::XChaCha20Poly1305Rtpsize,
-        #[cfg(feature = "retired-modes")]
-        Self::XSalsa20Poly1305LiteRtpsize,
-        #[cfg(feature = "retired-modes")]
-        Self::Aes256Gcm,
-        #[cfg(feature = "retired-modes")]
-        Self::XSalsa20Poly1305Lite,
-        #[cfg(feature = "retired-modes")]
-        Self::XSalsa20Poly1305Suffix,
-        #[cfg(feature = "retired-modes")]
-        Self::XSalsa20Poly1305,
-    ];
-
-    /// Returns Discord's name of the mode.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Aes256GcmRtpsize => "aead_aes256_gcm_rtpsize",
-            Self::XChaCha20Poly1305Rtpsize => "aead_xchacha20_poly1305_rtpsize",
-            #[cfg(feature = "retired-modes")]
-            Self::XSalsa20Poly1305LiteRtpsize => "xsalsa20_poly1305_lite_rtpsize",
-            #[cfg(feature = "retired-modes")]
-            Self::Aes256Gcm => "aead_aes256_gcm",
-            #[cfg(feature = "retired-modes")]
-            Self::XSalsa20Poly1305Lite => "xsalsa20_poly1305_lite",
-            #[cfg(feature = "retired-modes")]
-            Self::XSalsa20Poly1305Suffix => "xsalsa20_poly1305_suffix",
-            #[cfg(feature = "retired-modes")]
-            Self::XSalsa20Poly1305 => "xsalsa20_poly1305",
-        }
-    }
-
-    /// Returns how many bytes the mode leaves clear at the front of a packet with this header.
-    pub fn clear(self, header: &Header) -> usize {
-        match self {
-            Self::Aes256GcmRtpsize | Self::XChaCha20Poly1305Rtpsize => header.rtpsize(),
-            #[cfg(feature = "retired-modes")]
-            Self::XSalsa20Poly1305LiteRtpsize => header.rtpsize(),
-            #[cfg(feature = "retired-modes")]
-            _ => FIXED_HEADER,
-        }
-    }
-
-    /// Returns by how many bytes sealing lengthens a packet.
-    pub const fn overhead(self) -> usize {
-        TAG + self.nonce_on_wire()
-    }
-
-    const fn nonce_on_wire(self) -> usize {
-        match self {
-            #[cfg(feature = "retired-modes")]
-            Self::XSalsa20Poly1305 => 0,
-            #[cfg(feature = "retired-modes")]
-            Self::XSalsa20Poly1305Suffix => NONCE,
-            _ => 4,
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Mode {
-    type Err = UnknownMode;
-
-    fn from_str(name: &str) -> Result<Self, UnknownMode> {
-        let known = Self::ALL.iter().find(|mode| mode.name() == name);
-        known.copied().ok_or_else(|| UnknownMode(name.to_owned()))
-    }
-}
-
-/// A mode that this build cannot speak.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "transport mode {0:?} is unknown; if it is one that Discord retired, build with the feature `retired-modes`"
-)]
-pub struct UnknownMode(pub String);
+pub use mode::{Mode, UnknownMode};
 
 /// One key in one mode, and the nonces that were not used with it yet.
 pub struct Cipher {
@@ -142,15 +37,15 @@ pub struct Cipher {
 }
 
 impl Cipher {
-    /// Takes a session's key. The first sealed packet gets the nonce `first_counter`, each later one the next;
-    /// `u32::MAX` is never used and stands for a key whose nonces are spent.
+    /// Takes a session's key. The first sealed packet gets the nonce `first_counter`, each later one the
+    /// next; `u32::MAX` is never used and stands for a key whose nonces are spent.
     pub fn new(mode: Mode, key: &SecretKey, first_counter: u32) -> Self {
         let suite = Suite::new(mode, key);
         Self { mode, key: key.clone(), suite, nonces: Nonces::from(first_counter) }
     }
 
-    /// Takes a later session's key. The counter goes on, so that nothing repeats should the key be the same; under
-    /// another key, spent nonces are all new again.
+    /// Takes a later session's key. The counter goes on, so that nothing repeats should the key be the same;
+    /// under another key, spent nonces are all new again.
     pub fn rekey(&mut self, mode: Mode, key: &SecretKey) {
         if self.key != *key {
             self.nonces = self.nonces.under_another_key();
@@ -170,8 +65,8 @@ impl Cipher {
         self.nonces.counter
     }
 
-    /// Turns `packet`, a header of `clear` bytes and the plaintext after it, into what goes on the wire. Allocates
-    /// nothing when the capacity has room for [`Mode::overhead`] more bytes.
+    /// Turns `packet`, a header of `clear` bytes and the plaintext after it, into what goes on the wire.
+    /// Allocates nothing when the capacity has room for [`Mode::overhead`] more bytes.
     ///
     /// # Errors
     ///
@@ -189,19 +84,20 @@ impl Cipher {
                 seal_aead(&key, nonce, packet, clear)?;
             }
             #[cfg(feature = "retired-modes")]
-            Suite::SecretBox(key) => seal_secretbox(key, &nonce, packet, clear)?,
+            Suite::SecretBox(key) => retired::seal(key, &nonce, packet, clear)?,
         }
         packet.extend_from_slice(&nonce[..self.mode.nonce_on_wire()]);
         Ok(())
     }
 
-    /// Decrypts a packet in place and returns where in it the plaintext lies, which starts with what is left of the
-    /// header: see [`Header::payload`].
+    /// Decrypts a packet in place and returns where in it the plaintext lies, which starts with what is left
+    /// of the header: see [`Header::payload`](super::rtp::Header::payload).
     ///
     /// # Errors
     ///
-    /// [`CipherError::TooShort`] when there is no room for tag and nonce, [`CipherError::WrongKey`] when the packet
-    /// was sealed under another key or changed on its way. The bytes after the clear part are then worthless.
+    /// [`CipherError::TooShort`] when there is no room for tag and nonce, [`CipherError::WrongKey`] when the
+    /// packet was sealed under another key or changed on its way. The bytes after the clear part are then
+    /// worthless.
     pub fn open(&self, packet: &mut [u8], clear: usize) -> Result<Range<usize>, CipherError> {
         let end = packet.len().checked_sub(self.mode.nonce_on_wire()).ok_or(CipherError::TooShort)?;
         if end < clear.max(FIXED_HEADER) + TAG {
@@ -217,20 +113,23 @@ impl Cipher {
             }
             #[cfg(feature = "retired-modes")]
             Suite::SecretBox(key) => {
-                open_secretbox(key, &nonce, sealed)?;
+                retired::open(key, &nonce, sealed)?;
                 return Ok(clear + TAG..end);
             }
         }
         Ok(clear..end - TAG)
     }
 
+    #[cfg_attr(
+        not(feature = "retired-modes"),
+        expect(unused_variables, reason = "only a retired mode looks at it")
+    )]
     fn next_nonce(&mut self, packet: &[u8]) -> Result<[u8; NONCE], CipherError> {
-        #[cfg(feature = "retired-modes")]
-        if self.mode == Mode::XSalsa20Poly1305 {
-            return self.nonces.of_header(packet);
+        match self.mode {
+            #[cfg(feature = "retired-modes")]
+            Mode::XSalsa20Poly1305 => self.nonces.turn.nonce(packet),
+            _ => self.nonces.next(),
         }
-        let _ = packet;
-        self.nonces.next()
     }
 
     fn nonce_of(&self, packet: &[u8], end: usize) -> [u8; NONCE] {
@@ -299,7 +198,7 @@ impl Suite {
 struct Nonces {
     counter: u32,
     #[cfg(feature = "retired-modes")]
-    turn: Turn,
+    turn: retired::Turn,
 }
 
 impl Nonces {
@@ -307,7 +206,7 @@ impl Nonces {
         Self {
             counter,
             #[cfg(feature = "retired-modes")]
-            turn: Turn::default(),
+            turn: retired::Turn::default(),
         }
     }
 
@@ -324,37 +223,6 @@ impl Nonces {
         self.counter += 1;
         Ok(nonce)
     }
-
-    #[cfg(feature = "retired-modes")]
-    fn of_header(&mut self, packet: &[u8]) -> Result<[u8; NONCE], CipherError> {
-        let header = packet.first_chunk::<FIXED_HEADER>().ok_or(CipherError::TooShort)?;
-        let mut nonce = [0; NONCE];
-        nonce[..FIXED_HEADER].copy_from_slice(header);
-        self.turn.reach(u32::from_be_bytes([header[4], header[5], header[6], header[7]]))?;
-        Ok(nonce)
-    }
-}
-
-/// How far the RTP timestamp has come since the key was new. While it only moves on, and by less than one turn of 2³²
-/// samples, no two headers are the same.
-#[cfg(feature = "retired-modes")]
-#[derive(Clone, Copy, Default)]
-struct Turn {
-    last: Option<u32>,
-    passed: u32,
-}
-
-#[cfg(feature = "retired-modes")]
-impl Turn {
-    fn reach(&mut self, timestamp: u32) -> Result<(), CipherError> {
-        if let Some(last) = self.last {
-            let step = timestamp.wrapping_sub(last);
-            let passed = self.passed.checked_add(step).filter(|_| step > 0);
-            self.passed = passed.ok_or(CipherError::Exhausted)?;
-        }
-        self.last = Some(timestamp);
-        Ok(())
-    }
 }
 
 fn aead_key(algorithm: &'static ring::aead::Algorithm, key: &[u8; 32]) -> LessSafeKey {
@@ -366,8 +234,9 @@ fn gcm_nonce(nonce: &[u8; NONCE]) -> Nonce {
     Nonce::assume_unique_for_key([n0, n1, n2, n3, 0, 0, 0, 0, 0, 0, 0, 0])
 }
 
-/// XChaCha20-Poly1305 is ChaCha20-Poly1305 under a key derived from the first 16 bytes of the nonce, with four zeros
-/// and the other 8 as nonce (draft-irtf-cfrg-xchacha section 2.3). The nonce is never longer than 4 bytes here.
+/// XChaCha20-Poly1305 is ChaCha20-Poly1305 under a key derived from the first 16 bytes of the nonce, with
+/// four zeros and the other 8 as nonce (draft-irtf-cfrg-xchacha section 2.3). The nonce is never longer than
+/// 4 bytes here.
 fn xchacha(SecretKey(key): &SecretKey, nonce: &[u8; NONCE]) -> (LessSafeKey, Nonce) {
     let [n0, n1, n2, n3, ..] = *nonce;
     let input = [n0, n1, n2, n3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -385,29 +254,6 @@ fn seal_aead(key: &LessSafeKey, nonce: Nonce, packet: &mut Vec<u8>, clear: usize
 
 fn open_aead(key: &LessSafeKey, nonce: Nonce, clear: &[u8], sealed: &mut [u8]) -> Result<(), CipherError> {
     key.open_in_place(nonce, Aad::from(clear), sealed).map(|_| ()).map_err(|_| CipherError::WrongKey)
-}
-
-#[cfg(feature = "retired-modes")]
-fn seal_secretbox(
-    key: &XSalsa20Poly1305,
-    nonce: &[u8; NONCE],
-    packet: &mut Vec<u8>,
-    clear: usize,
-) -> Result<(), CipherError> {
-    let end = packet.len();
-    packet.extend_from_slice(&[0; TAG]);
-    packet.copy_within(clear..end, clear + TAG);
-    let (tag, plain) = packet[clear..].split_at_mut(TAG);
-    let sealed = key.encrypt_in_place_detached(nonce.into(), &[], plain).map_err(|_| CipherError::TooLong)?;
-    tag.copy_from_slice(&sealed);
-    Ok(())
-}
-
-#[cfg(feature = "retired-modes")]
-fn open_secretbox(key: &XSalsa20Poly1305, nonce: &[u8; NONCE], sealed: &mut [u8]) -> Result<(), CipherError> {
-    let (tag, sealed) = sealed.split_at_mut(TAG);
-    let tag = Tag::from_slice(tag);
-    key.decrypt_in_place_detached(nonce.into(), &[], sealed, tag).map_err(|_| CipherError::WrongKey)
 }
 
 /// Poly1305's and GCM's.

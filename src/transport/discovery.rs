@@ -1,4 +1,5 @@
-//! IP discovery: asks the voice server under which address it sees us, because behind a NAT nobody else can tell.
+//! IP discovery: asks the voice server under which address it sees us, because behind a NAT nobody else can
+//! tell.
 //!
 //! ```text
 //! AwaitAnswer ── answer ──▶ Ended        six requests, one a second

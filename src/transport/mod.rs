@@ -19,15 +19,18 @@ use rtp::{FIXED_HEADER, Header, RtpError, Sequence, Timestamp};
 use crate::id::{SecretKey, Ssrc};
 
 pub mod cipher;
+mod counts;
 #[cfg(feature = "dave")]
 pub mod dave;
 pub mod discovery;
 mod keepalive;
 pub mod rtp;
 
+pub use counts::{Counts, Ignored};
 pub use keepalive::INTERVAL as KEEPALIVE_INTERVAL;
 
-/// The longest datagram that is sent, in bytes: an Ethernet frame less the headers of IP and UDP, and some for tunnels.
+/// The longest datagram that is sent, in bytes: an Ethernet frame less the headers of IP and UDP, and some
+/// for tunnels.
 pub const MAX_DATAGRAM: usize = 1460;
 
 /// One UDP path to the voice server.
@@ -63,8 +66,9 @@ impl Link {
         }
     }
 
-    /// Takes mode and key of SessionDescription; from now on frames can be sealed. A later call is a new session on
-    /// the same path: RTP goes on counting, and so does the nonce, so that no key ever sees one twice.
+    /// Takes mode and key of SessionDescription; from now on frames can be sealed. A later call is a new
+    /// session on the same path: RTP goes on counting, and so does the nonce, so that no key ever sees one
+    /// twice.
     ///
     /// # Errors
     ///
@@ -78,8 +82,9 @@ impl Link {
         Ok(())
     }
 
-    /// Writes the packet of one Opus or DAVE frame into `out`, replacing what it held. `elapsed` is the time since the
-    /// packet before, in samples at 48 kHz: 960 for a frame of 20 ms. Allocates nothing when `out` has room.
+    /// Writes the packet of one Opus or DAVE frame into `out`, replacing what it held. `elapsed` is the time
+    /// since the packet before, in samples at 48 kHz: 960 for a frame of 20 ms. Allocates nothing when `out`
+    /// has room.
     ///
     /// # Errors
     ///
@@ -164,8 +169,8 @@ impl Link {
         self.cipher.as_ref().map(Cipher::mode)
     }
 
-    /// Returns where the counters stand, for the link that comes after this one. That link will have a new key, and may
-    /// then count its nonces from 0 again.
+    /// Returns where the counters stand, for the link that comes after this one. That link will have a new
+    /// key, and may then count its nonces from 0 again.
     pub fn rtp_state(&self) -> RtpStart {
         RtpStart {
             sequence: self.sequence.0,
@@ -179,7 +184,8 @@ impl Link {
         &self.counts
     }
 
-    /// Decrypts first and strips afterwards: the body of a header extension and the padding are encrypted too.
+    /// Decrypts first and strips afterwards: the body of a header extension and the padding are encrypted
+    /// too.
     fn voice<'a>(&mut self, header: Header, datagram: &'a mut [u8]) -> Result<Received<'a>, Ignored> {
         if header.payload_type() != rtp::OPUS {
             return Err(Ignored::ForeignPayloadType);
@@ -218,7 +224,8 @@ pub struct RtpStart {
     pub sequence: u16,
     /// The timestamp of the packet before, in samples at 48 kHz.
     pub timestamp: u32,
-    /// The transport nonce of the next packet; it counts up to `u32::MAX`, which is never used, and never wraps.
+    /// The transport nonce of the next packet; it counts up to `u32::MAX`, which is never used, and never
+    /// wraps.
     pub counter: u32,
 }
 
@@ -275,17 +282,14 @@ pub enum Received<'a> {
     Ignored(Ignored),
 }
 
-mod counts;
-pub use counts::{Counts, Ignored};
-
 /// Why a path cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// No answer to discovery came.
     #[error(
-        "the voice server answered none of {tries} discovery packets in {tries} s: allow outgoing UDP and its answers \
-         in the firewall, or try another network",
+        "the voice server answered none of {tries} discovery packets in {tries} s: allow outgoing UDP and its \
+         answers in the firewall, or try another network",
         tries = discovery::TRIES
     )]
     NoDiscovery,
