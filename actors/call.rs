@@ -163,6 +163,7 @@ pub struct Call {
     gateway: Option<Addr<Gateway>>,
     transport: Option<Addr<Transport>>,
     speaker: Option<Addr<Speaker>>,
+    transports_alive: usize,
     born: u64,
     gateway_generation: u64,
     transport_generation: u64,
@@ -189,6 +190,7 @@ impl Call {
             gateway: None,
             transport: None,
             speaker: None,
+            transports_alive: 0,
             born: 0,
             gateway_generation: 0,
             transport_generation: 0,
@@ -268,6 +270,7 @@ impl Call {
         self.transport_generation = generation;
         let owner = ctx.address().downgrade().recipient();
         let transport = self.terms.place.start(move || Transport::new(generation, ssrc, server, owner));
+        self.transports_alive += 1;
         if let Some(old) = self.transport.replace(transport) {
             old.do_send(transport::Stop);
         }
@@ -369,7 +372,13 @@ impl Call {
         ctx.run_later(LAST_WORDS, |call, ctx| call.conclude(ctx));
     }
 
-    /// Stops, once the last counts of the children are in.
+    /// Concludes as soon as the last counts of the children are in.
+    fn conclude_early(&mut self, ctx: &mut Context<Self>) {
+        if self.speaker.is_none() && self.transports_alive == 0 {
+            self.conclude(ctx);
+        }
+    }
+
     fn conclude(&mut self, ctx: &mut Context<Self>) {
         let Some(reason) = self.ended.take() else { return };
         for parted in self.parting.drain(..) {
@@ -387,6 +396,7 @@ impl Driven for Call {
             self.carry_out(action, ctx);
         }
         self.alarm.set(self.recovery.deadline(), ctx);
+        self.conclude_early(ctx);
     }
 }
 
@@ -496,6 +506,7 @@ impl Handler<FromTransport> for Call {
             Report::Opened if current => self.recovery.established(),
             Report::Exited { cause, stats } => {
                 self.stats.add(&stats);
+                self.transports_alive -= 1;
                 if let (true, Some(cause)) = (current, cause) {
                     self.transport = None;
                     self.recovery.transport_lost(cause, now());
@@ -527,13 +538,9 @@ impl Handler<FromSpeaker> for Call {
                     self.tell(What::TrackEnded(track, end.clone()));
                 }
                 self.speaker = None;
-                match asked {
-                    // The transport was asked before the speaker, and on the same arbiter.
-                    Asked::Yes => return self.conclude(ctx),
-                    Asked::No => {
-                        self.say_speaking(SpeakingFlags::NONE);
-                        self.recovery.speaker_lost(now());
-                    }
+                if asked == Asked::No {
+                    self.say_speaking(SpeakingFlags::NONE);
+                    self.recovery.speaker_lost(now());
                 }
             }
         }

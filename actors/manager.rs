@@ -403,7 +403,7 @@ impl Handler<Speak> for VoiceManager {
 /// Opens a file off the arbiter.
 async fn open(path: PathBuf) -> Result<Starter, SourceError> {
     let name = path.display().to_string();
-    let opening = actix_rt::task::spawn_blocking(move || open_source(path)).await;
+    let opening = actix_rt::task::spawn_blocking(move || crate::source::open(path)).await;
     let source = opening.map_err(|error| SourceError::Unreadable { name, cause: error.to_string() })??;
     Ok(Box::new(move |arbiter| match arbiter {
         Some(arbiter) => Player::start_in_arbiter(arbiter, |_| Player::new(source)).recipient(),
@@ -521,8 +521,4 @@ impl Handler<super::fault::Panic> for VoiceManager {
             known.call.do_send(fault);
         }
     }
-}
-
-fn open_source(path: PathBuf) -> Result<Box<dyn Source>, SourceError> {
-    Err(SourceError::NotFound { name: path.display().to_string() })
 }

@@ -65,7 +65,7 @@ pub(super) struct Transport {
     generation: u64,
     server: SocketAddr,
     link: Link,
-    socket: Option<Rc<UdpSocket>>,
+    socket: Option<Socket>,
     owner: WeakRecipient<FromTransport>,
     packet: Vec<u8>,
     datagram: Box<[u8; LARGEST_DATAGRAM]>,
@@ -116,14 +116,14 @@ impl Transport {
 
     /// Sends without waiting: what the system does not take at once would be late anyway.
     fn send(&mut self, datagram: &[u8]) {
-        let sent = self.socket.as_ref().map(|socket| socket.try_send(datagram));
+        let sent = self.socket.as_ref().map(|socket| socket.out.send(datagram));
         if !matches!(sent, Some(Ok(_))) {
             self.stats.unsent += 1;
         }
     }
 
     fn receive(&mut self) {
-        let Some(socket) = self.socket.clone() else { return };
+        let Some(socket) = self.socket.as_ref().map(|socket| Rc::clone(&socket.input)) else { return };
         for _ in 0..BATCH {
             match socket.try_recv(&mut self.datagram[..]) {
                 Ok(length) => self.take(length),
@@ -169,9 +169,8 @@ impl Actor for Transport {
     fn started(&mut self, ctx: &mut Context<Self>) {
         match bind(self.server) {
             Ok(socket) => {
-                let socket = Rc::new(socket);
-                self.socket = Some(Rc::clone(&socket));
-                ctx.add_stream(Arrivals(socket));
+                ctx.add_stream(Arrivals(Rc::clone(&socket.input)));
+                self.socket = Some(socket);
                 self.drive(ctx);
             }
             Err(error) => self.fail(format!("no UDP socket to {}: {error}", self.server), ctx),
@@ -242,6 +241,13 @@ impl Handler<Stop> for Transport {
     }
 }
 
+/// Two handles on one socket: tokio tells when there is something to read, and the system itself whether it takes
+/// what is written, which needs no round through the reactor.
+struct Socket {
+    out: std::net::UdpSocket,
+    input: Rc<UdpSocket>,
+}
+
 /// Says whenever datagrams have arrived.
 struct Arrivals(Rc<UdpSocket>);
 
@@ -254,13 +260,13 @@ impl Stream for Arrivals {
 }
 
 /// A socket that sends to and hears only the voice server.
-fn bind(server: SocketAddr) -> io::Result<UdpSocket> {
+fn bind(server: SocketAddr) -> io::Result<Socket> {
     let any: IpAddr =
         if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = std::net::UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
+    Ok(Socket { out: socket.try_clone()?, input: Rc::new(UdpSocket::from_std(socket)?) })
 }
 
 /// Longer than any datagram that the voice server sends.

@@ -8,7 +8,12 @@ use std::{
 };
 
 use actix_codec::Framed;
-use actix_http::ws::{CloseCode, CloseReason, Codec, Frame, Item, Message, ProtocolError};
+use actix_http::{
+    Uri,
+    ws::{CloseCode, CloseReason, Codec, Frame, Item, Message, ProtocolError},
+};
+use actix_service::{Service, fn_service};
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
 use awc::{BoxedSocket, Client, Connector};
 use bytes::{Bytes, BytesMut};
 use futures_util::{
@@ -16,7 +21,10 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use rustls::ClientConfig;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc::{self, error::TrySendError},
+};
 
 use crate::gateway::payload::Outgoing;
 
@@ -60,7 +68,8 @@ enum Kind {
 ///
 /// What went wrong, for a person: DNS, TCP, TLS or the upgrade, or no answer in ten seconds.
 pub(super) async fn open(url: String, tls: Arc<ClientConfig>) -> Result<(Writer, Reader), String> {
-    let connector = Connector::new().rustls_0_23(tls).timeout(PATIENCE).handshake_timeout(PATIENCE);
+    let connector = Connector::new().connector(fn_service(connect_tcp)).rustls_0_23(tls);
+    let connector = connector.timeout(PATIENCE).handshake_timeout(PATIENCE);
     let client = Client::builder().connector(connector).finish();
     let request = client.ws(url).max_frame_size(LARGEST_MESSAGE);
     let framed = match actix::clock::timeout(PATIENCE, request.connect()).await {
@@ -73,6 +82,14 @@ pub(super) async fn open(url: String, tls: Arc<ClientConfig>) -> Result<(Writer,
     let pongs = sender.downgrade();
     actix_rt::spawn(write(sink, queue));
     Ok((Writer(sender), Reader { frames, fragments: None, pongs, ended: false }))
+}
+
+/// Connects without Nagle's algorithm, which would hold a small message back until the one before is acknowledged:
+/// up to 40 ms between Speaking and the audio it announces.
+async fn connect_tcp(to: ConnectInfo<Uri>) -> Result<Connection<Uri, TcpStream>, ConnectError> {
+    let connection = TcpConnector::default().service().call(to).await?;
+    connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
+    Ok(connection)
 }
 
 impl Writer {
