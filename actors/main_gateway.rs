@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient,
-    SpawnHandle, StreamHandler, WrapFuture,
+    ResponseFuture, SpawnHandle, StreamHandler, WrapFuture,
 };
 use rustls::ClientConfig;
 
@@ -37,7 +37,7 @@ pub enum MainGatewayEvent {
     Refused(MainGatewayError),
 }
 
-/// **Your bot → MainGateway.** End the session; the bot leaves all voice channels.
+/// **Your bot → MainGateway.** End the session; the bot leaves all voice channels. Answered once Discord has been told.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Logout;
@@ -218,11 +218,17 @@ impl Handler<UpdateVoiceState> for MainGateway {
 }
 
 impl Handler<Logout> for MainGateway {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Logout, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Logout, ctx: &mut Context<Self>) -> Self::Result {
+        let written = self.writer.as_ref().map(Writer::written);
         self.shard.stop();
         self.drive(ctx);
         ctx.stop();
+        Box::pin(async move {
+            if let Some(written) = written {
+                written.await;
+            }
+        })
     }
 }
