@@ -24,6 +24,7 @@ use crate::{
     exit::Failure,
     interrupt::interrupted,
     loopback::Invitation,
+    news::Standing,
     report::{self, End, Report, Tally},
     screen::Screen,
     sources::Repeated,
@@ -76,6 +77,8 @@ struct Costs {
 struct Measured {
     calls: Vec<CallHandle>,
     until_all_speak: Option<Duration>,
+    /// When all spoke, and what had been used by then.
+    since: Option<(Instant, Usage)>,
     played: Duration,
     cpu: Option<Duration>,
     usage: Option<Usage>,
@@ -86,16 +89,10 @@ impl Bench {
     ///
     /// When not all calls played to the end.
     pub async fn run(self) -> Result<(), Failure> {
-        // A file that cannot be played is known before anything is started.
-        source::open(&self.file)?;
         allow_many_files();
-        let mut stop = interrupted()?;
         let mut tally = Tally::default();
         let mut measured = Measured::default();
-        let result = tokio::select! {
-            result = self.perform(&mut measured, &mut tally) => result,
-            () = &mut stop => Ok(End::Interrupted),
-        };
+        let result = self.perform(&mut measured, &mut tally).await;
         let costs = measured.costs(tally.report(measured.played, report::end(&result)));
         if self.json {
             report::print_json(&costs);
@@ -106,6 +103,9 @@ impl Bench {
     }
 
     async fn perform(&self, measured: &mut Measured, tally: &mut Tally) -> Result<End, Failure> {
+        let mut stop = interrupted()?;
+        // A file that cannot be played is known before anything is started.
+        source::open(&self.file)?;
         let (door, token, _loopback) = match (&self.gateway, &self.token) {
             (Some(door), Some(token)) => (door.clone(), token.clone(), None),
             (Some(_), None) => {
@@ -117,14 +117,21 @@ impl Bench {
                 (door, Token(invitation.token), Some(process))
             }
         };
-        let bot = Bot::log_in(&door, token, &Screen::silent()).await?;
-        let result = self.measure(&bot, measured, tally).await;
+        let screen = Screen::silent();
+        let bot = tokio::select! {
+            bot = Bot::log_in(&door, token, &screen) => bot?,
+            () = &mut stop => return Ok(End::Interrupted),
+        };
+        let result = tokio::select! {
+            result = self.measure(&bot, measured) => result,
+            () = &mut stop => Ok(End::Interrupted),
+        };
+        measured.leave(tally).await;
         bot.log_out().await;
         result
     }
 
-    async fn measure(&self, bot: &Bot, measured: &mut Measured, tally: &mut Tally) -> Result<End, Failure> {
-        let wanted = self.calls as usize;
+    async fn measure(&self, bot: &Bot, measured: &mut Measured) -> Result<End, Failure> {
         let guilds = self.guilds(bot).await?;
         let began = now();
         for (number, guilds) in guilds.chunks(JOINS_A_MINUTE).enumerate() {
@@ -132,25 +139,14 @@ impl Bench {
             sleep_until(at.into()).await;
             self.enter(bot, guilds, measured).await?;
         }
-        bot.until(|standing| standing.speaking.len() == wanted, |_| ()).await;
+        let all_or_over =
+            |standing: &Standing| standing.speaking.len() >= guilds.len() || !standing.calls.is_empty();
+        bot.until(all_or_over, |_| ()).await;
         measured.until_all_speak = Some(now() - began);
-        let (since, before) = (now(), Usage::now());
+        measured.since = Some((now(), Usage::now()));
         let over = bot
             .until(|standing| !standing.calls.is_empty(), |standing| standing.calls.values().next().cloned());
-        let over = timeout(Duration::from_secs(self.seconds.into()), over).await;
-        measured.take(since, before);
-        let mut leaving: Vec<_> = measured
-            .calls
-            .iter()
-            .cloned()
-            .map(|call| actix_rt::spawn(async move { call.disconnect().await }))
-            .collect();
-        for left in leaving.drain(..) {
-            if let Ok(Some(stats)) = left.await {
-                tally.add(&stats);
-            }
-        }
-        match over {
+        match timeout(Duration::from_secs(self.seconds.into()), over).await {
             Ok(Some(reason)) => Err(Failure::Ended(reason)),
             _ => Ok(End::Finished),
         }
@@ -212,11 +208,24 @@ impl Bench {
 }
 
 impl Measured {
-    fn take(&mut self, since: Instant, before: Usage) {
-        let usage = Usage::now();
-        self.played = now() - since;
-        self.cpu = usage.cpu.zip(before.cpu).map(|(after, before)| after.saturating_sub(before));
-        self.usage = Some(usage);
+    /// Takes the measures, and leaves all calls.
+    async fn leave(&mut self, tally: &mut Tally) {
+        if let Some((since, before)) = self.since {
+            let usage = Usage::now();
+            self.played = now() - since;
+            self.cpu = usage.cpu.zip(before.cpu).map(|(after, before)| after.saturating_sub(before));
+            self.usage = Some(usage);
+        }
+        let leave = |call: &CallHandle| {
+            let call = call.clone();
+            actix_rt::spawn(async move { call.disconnect().await })
+        };
+        let leaving: Vec<_> = self.calls.iter().map(leave).collect();
+        for left in leaving {
+            if let Ok(Some(stats)) = left.await {
+                tally.add(&stats);
+            }
+        }
     }
 
     fn costs(&self, report: Report) -> Costs {

@@ -10,7 +10,7 @@ use crate::{
     exit::Failure,
     interrupt::interrupted,
     performance::Performance,
-    report::End,
+    report::{End, times},
     screen::Screen,
     sources::Repeated,
     stage::{self, Cut, Hearing, Keep, Plan, Score, Stage},
@@ -132,9 +132,9 @@ impl fmt::Display for Account {
         writeln!(f, "lost       {lost} ({out_of_order} out of order, {duplicates} twice)")?;
         match gap {
             Some(gap) => {
-                let (resumes, rejoins) = (stats.resumes, stats.reconnects);
+                let (resumes, rejoins) = (times(stats.resumes), times(stats.reconnects));
                 write!(f, "cut        after {:.1} s, TCP reset; ", cut_after.as_secs_f64())?;
-                writeln!(f, "resumed {resumes} times, joined anew {rejoins} times")?;
+                writeln!(f, "resumed {resumes}, joined anew {rejoins}")?;
                 writeln!(
                     f,
                     "gap        {:.1} ms from packet to packet at the cut, of 20.0 ms",

@@ -74,7 +74,8 @@ impl Handler<MainGatewayEvent> for News {
             MainGatewayEvent::Dispatch(dispatch) => {
                 self.standing.send_modify(|standing| Self::dispatched(standing, dispatch));
             }
-            MainGatewayEvent::Reconnecting(why) => {
+            // Before the bot is let in, the failure itself is told.
+            MainGatewayEvent::Reconnecting(why) if self.standing.borrow().user.is_some() => {
                 self.screen.say(format_args!("main gateway: {why}; connecting again"));
             }
             MainGatewayEvent::Unreachable(why) => {

@@ -105,6 +105,15 @@ pub fn end(result: &Result<End, Failure>) -> String {
     }
 }
 
+/// Says how often.
+pub fn times(count: u64) -> String {
+    match count {
+        0 => "never".into(),
+        1 => "once".into(),
+        count => format!("{count} times"),
+    }
+}
+
 /// Prints the one line of stdout.
 pub fn print_json(report: &impl Serialize) {
     match serde_json::to_string(report) {
@@ -117,7 +126,8 @@ pub fn print_json(report: &impl Serialize) {
 pub fn print_lines(report: &Report) {
     let Report { packets, seconds, resumes, reconnects, underruns, lateness_us, mode, end, .. } = report;
     eprintln!("{end}: {packets} packets in {seconds:.1} s, {}", mode.as_deref().unwrap_or("never connected"));
-    eprintln!("resumed {resumes} times, reconnected {reconnects} times, {underruns} under-runs");
+    let (resumes, reconnects) = (times(*resumes), times(*reconnects));
+    eprintln!("resumed {resumes}, reconnected {reconnects}, {underruns} under-runs");
     let Quantiles { p50, p95, p99, max } = lateness_us;
     eprintln!("late by {p50} µs (median), {p95} µs (95 %), {p99} µs (99 %), {max} µs (most)");
 }
