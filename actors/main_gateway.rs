@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient,
-    SpawnHandle, StreamHandler, WrapFuture,
+    ResponseFuture, SpawnHandle, StreamHandler, WrapFuture,
 };
 use rustls::ClientConfig;
+use tokio::sync::oneshot;
 
 use super::{
     Alarm, Config, Driven, UpdateVoiceState,
@@ -18,7 +19,7 @@ use super::{
 pub use crate::main_gateway::{Dispatch, Loss, MainGatewayError};
 use crate::{
     gateway::payload::Outgoing,
-    id::Token,
+    id::{Token, UserId},
     main_gateway::{Action, DISCORD, Shard},
 };
 
@@ -37,7 +38,25 @@ pub enum MainGatewayEvent {
     Refused(MainGatewayError),
 }
 
-/// **Your bot → MainGateway.** End the session; the bot leaves all voice channels.
+/// **Your bot → MainGateway.** Wait for Discord. Answered once it has let the bot in, so that channels can be joined, or
+/// refuses it; while it cannot be reached, there is no answer.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<UserId, LoginError>")]
+pub struct Login;
+
+/// Why a bot was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// Discord refuses the bot.
+    #[error(transparent)]
+    Refused(#[from] MainGatewayError),
+    /// It logged out before it was let in.
+    #[error("logged out before Discord let the bot in")]
+    LoggedOut,
+}
+
+/// **Your bot → MainGateway.** End the session; the bot leaves all voice channels. Answered once Discord has been told.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Logout;
@@ -50,7 +69,9 @@ pub struct MainGateway {
     listener: Option<Recipient<MainGatewayEvent>>,
     writer: Option<Writer>,
     input: Option<SpawnHandle>,
+    user: Option<UserId>,
     sessions: u64,
+    waiting: Vec<oneshot::Sender<Result<UserId, LoginError>>>,
     alarm: Alarm,
 }
 
@@ -71,7 +92,9 @@ impl MainGateway {
             listener: None,
             writer: None,
             input: None,
+            user: None,
             sessions: 0,
+            waiting: Vec::new(),
             alarm: Alarm::default(),
         }
     }
@@ -80,6 +103,13 @@ impl MainGateway {
     #[must_use]
     pub fn listener(self, listener: Recipient<MainGatewayEvent>) -> Self {
         Self { listener: Some(listener), ..self }
+    }
+
+    fn answer(&mut self, answer: Result<UserId, LoginError>) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever asked no longer waits.
+            let _ = waiting.send(answer);
+        }
     }
 
     fn tell(&self, event: MainGatewayEvent) {
@@ -108,6 +138,7 @@ impl MainGateway {
             Action::Dispatch(dispatch) => self.dispatch(dispatch, ctx),
             Action::Reconnecting { why, .. } => self.tell(MainGatewayEvent::Reconnecting(why)),
             Action::Fail(error) => {
+                self.answer(Err(error.into()));
                 self.tell(MainGatewayEvent::Refused(error));
                 ctx.stop();
             }
@@ -152,6 +183,8 @@ impl MainGateway {
                     self.manager.do_send(SessionReplaced);
                 }
                 self.sessions += 1;
+                self.user = Some(user);
+                self.answer(Ok(user));
             }
             Dispatch::VoiceStateUpdate(state) => self.manager.do_send(VoiceStateUpdate(state)),
             Dispatch::VoiceServerUpdate(server) => self.manager.do_send(VoiceServerUpdate(server)),
@@ -217,12 +250,31 @@ impl Handler<UpdateVoiceState> for MainGateway {
     }
 }
 
-impl Handler<Logout> for MainGateway {
-    type Result = ();
+impl Handler<Login> for MainGateway {
+    type Result = ResponseFuture<Result<UserId, LoginError>>;
 
-    fn handle(&mut self, _: Logout, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Login, _: &mut Context<Self>) -> Self::Result {
+        let (waiting, answer) = oneshot::channel();
+        self.waiting.push(waiting);
+        if let Some(user) = self.user {
+            self.answer(Ok(user));
+        }
+        Box::pin(async move { answer.await.unwrap_or(Err(LoginError::LoggedOut)) })
+    }
+}
+
+impl Handler<Logout> for MainGateway {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Logout, ctx: &mut Context<Self>) -> Self::Result {
+        let written = self.writer.as_ref().map(Writer::written);
         self.shard.stop();
         self.drive(ctx);
         ctx.stop();
+        Box::pin(async move {
+            if let Some(written) = written {
+                written.await;
+            }
+        })
     }
 }

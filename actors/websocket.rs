@@ -115,13 +115,23 @@ impl Writer {
         // A full queue means that the other side reads nothing, a Close included.
         let _ = self.0.try_send(Message::Close(Some(reason)));
     }
+
+    /// Waits until a Close and all before it is written, or the connection takes nothing any more.
+    pub(super) fn written(&self) -> impl Future<Output = ()> + use<> {
+        let queue = self.0.clone();
+        async move { queue.closed().await }
+    }
 }
 
-/// Writes until the queue is closed or the connection takes nothing for ten seconds; a loss is reported by the reader.
+/// Writes until a Close is written, the queue is closed or the connection takes nothing for ten seconds; a loss is reported by the reader.
 async fn write(mut sink: SplitSink<Framed<BoxedSocket, Codec>, Message>, mut queue: mpsc::Receiver<Message>) {
     while let Some(message) = queue.recv().await {
+        let last = matches!(message, Message::Close(_));
         if !matches!(actix::clock::timeout(PATIENCE, sink.send(message)).await, Ok(Ok(()))) {
             return;
+        }
+        if last {
+            break;
         }
     }
     let _ = actix::clock::timeout(PATIENCE, sink.close()).await;

@@ -1,2 +1,68 @@
-//! The actix-voice command.
-fn main() {}
+//! `actix-voice`: plays into Discord voice channels, shows that it works, and measures it.
+//!
+//! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
+//! `news` (what it is told), `performance` (a source
+//! played from joining to leaving), `sources` (files one after another, or again and again), `stage` (the loopback),
+//! `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their exit codes).
+
+mod bench;
+mod bot;
+mod demo;
+mod exit;
+mod interrupt;
+mod loopback;
+mod news;
+mod performance;
+mod play;
+mod report;
+mod screen;
+mod sources;
+mod stage;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Failure;
+
+/// Discord voice from the command line.
+///
+/// RUST_LOG=actix_voice=debug shows what goes on, on stderr; secrets are never shown.
+#[derive(Debug, Parser)]
+#[command(name = "actix-voice", version, after_help = exit::HELP, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Play(play::Play),
+    Loopback(loopback::Loopback),
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match actix::System::new().block_on(run(arguments.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("actix-voice: {failure}");
+            failure.code().into()
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(demo) => Box::pin(demo.run()).await,
+        Command::Play(play) => Box::pin(play.run()).await,
+        Command::Loopback(loopback) => loopback.run().await,
+        Command::Bench(bench) => Box::pin(bench.run()).await,
+    }
+}

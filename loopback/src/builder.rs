@@ -44,6 +44,7 @@ pub enum HelloOrder {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) ip: IpAddr,
+    pub(crate) port: u16,
     pub(crate) secure: bool,
     pub(crate) seed: u64,
     pub(crate) dave: Dave,
@@ -72,6 +73,7 @@ impl Default for Builder {
         Self {
             settings: Settings {
                 ip: Ipv4Addr::LOCALHOST.into(),
+                port: 0,
                 secure: false,
                 seed: 0,
                 dave: Dave::default(),
@@ -100,6 +102,12 @@ impl Builder {
     /// Binds to this address instead of 127.0.0.1.
     pub fn ip(mut self, ip: IpAddr) -> Self {
         self.settings.ip = ip;
+        self
+    }
+
+    /// Binds the main gateway to this port instead of a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.settings.port = port;
         self
     }
 

@@ -108,12 +108,12 @@ impl fmt::Debug for Channel {
 
 impl State {
     /// The bot of this name.
-    pub(crate) fn bot(&mut self, name: &str) -> Bot {
+    pub(crate) fn bot(&mut self, name: &str, token: Option<&str>) -> Bot {
         let known = self.users.iter().find(|(_, user)| user.name == name && user.token.is_some());
         if let Some((user_id, UserRecord { token: Some(token), .. })) = known {
             return Bot { user_id: *user_id, token: token.clone() };
         }
-        let token = self.hex(24);
+        let token = token.map_or_else(|| self.hex(24), str::to_owned);
         let user_id = self.user(name, Some(token.clone()));
         Bot { user_id, token }
     }

@@ -43,6 +43,7 @@ mod main_gateway;
 mod main_session;
 mod member;
 pub mod netem;
+pub mod opus;
 mod paced;
 mod payload;
 pub mod recorder;
@@ -50,6 +51,8 @@ pub mod opus;
 pub mod rtp;
 pub mod score;
 pub mod relay;
+pub mod rtp;
+pub mod score;
 mod server;
 mod shared;
 mod socket;
@@ -112,8 +115,8 @@ impl Discord {
 
     pub(crate) async fn launch(settings: Settings) -> Result<Self, StartError> {
         let authority = if settings.secure { Some(Authority::new()?) } else { None };
-        let main = bind(settings.ip).await?;
-        let regions = [bind(settings.ip).await?, bind(settings.ip).await?];
+        let main = bind(settings.ip, settings.port).await?;
+        let regions = [bind(settings.ip, 0).await?, bind(settings.ip, 0).await?];
         let scheme = if settings.secure { "wss" } else { "ws" };
         let gateway_url = format!("{scheme}://{}", address(&main)?);
         let endpoints = regions.iter().map(|listener| Ok(address(listener)?.to_string()));
@@ -149,7 +152,12 @@ impl Discord {
 
     /// The bot of this name; it is created when there is none.
     pub fn bot(&self, name: &str) -> Bot {
-        self.shared.with(|state, _| state.bot(name))
+        self.shared.with(|state, _| state.bot(name, None))
+    }
+
+    /// The bot of this name, with this token if it is created now.
+    pub fn bot_with_token(&self, name: &str, token: &str) -> Bot {
+        self.shared.with(|state, _| state.bot(name, Some(token)))
     }
 
     /// The guild of this name; it is created when there is none.
@@ -301,8 +309,8 @@ impl fmt::Debug for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
-async fn bind(ip: IpAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind((ip, 0)).await.map_err(StartError::Bind)
+async fn bind(ip: IpAddr, port: u16) -> Result<TcpListener, StartError> {
+    TcpListener::bind((ip, port)).await.map_err(StartError::Bind)
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {

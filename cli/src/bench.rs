@@ -1,0 +1,264 @@
+//! `actix-voice bench`: many calls of one bot, and what they cost.
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use actix_voice::{
+    actors::{CallHandle, Speak, now},
+    id::{ChannelId, GuildId, Token},
+    source,
+};
+use clap::Args;
+use serde::Serialize;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::{sleep_until, timeout},
+};
+
+use crate::{
+    bot::{Bot, Door, parse_token},
+    exit::Failure,
+    interrupt::interrupted,
+    loopback::Invitation,
+    news::Standing,
+    report::{self, End, Report, Tally},
+    screen::Screen,
+    sources::Repeated,
+    usage::{Usage, allow_many_files},
+};
+
+/// Play a file in many guilds at once, and tell what it costs.
+///
+/// One bot joins the first voice channel of the first N guilds that it is told of, plays FILE in each (again and again
+/// if it is shorter than T seconds), leaves, and reports what `play --json` does, for all calls together, and what they
+/// cost. Discord lets a bot join some hundred channels a minute; more take accordingly longer.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// How many calls
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2500))]
+    calls: u32,
+    /// For how long all of them play
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// The main gateway, wss://host:port or ws://host:port; a loopback in a second process unless given
+    #[arg(long, value_name = "URL", value_parser = Door::parse)]
+    gateway: Option<Door>,
+    /// The bot's token, for --gateway
+    #[arg(long, value_name = "T", env = "DISCORD_TOKEN", hide_env_values = true, value_parser = parse_token)]
+    token: Option<Token>,
+    /// What to play; Opus passes through, anything else is encoded
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Print one JSON object on stdout at the end
+    #[arg(long)]
+    json: bool,
+}
+
+/// The object that `bench --json` prints.
+#[derive(Debug, Serialize)]
+struct Costs {
+    #[serde(flatten)]
+    report: Report,
+    calls: usize,
+    /// Processor time of this process for each second of each call, while all spoke.
+    cpu_seconds_per_call_second: Option<f64>,
+    resident_bytes: Option<u64>,
+    threads: Option<u64>,
+    /// From the first join to the first packet of the last call.
+    seconds_until_all_speak: Option<f64>,
+}
+
+/// What has been measured so far.
+#[derive(Default)]
+struct Measured {
+    calls: Vec<CallHandle>,
+    until_all_speak: Option<Duration>,
+    /// When all spoke, and what had been used by then.
+    since: Option<(Instant, Usage)>,
+    played: Duration,
+    cpu: Option<Duration>,
+    usage: Option<Usage>,
+}
+
+impl Bench {
+    /// # Errors
+    ///
+    /// When not all calls played to the end.
+    pub async fn run(self) -> Result<(), Failure> {
+        allow_many_files();
+        let mut tally = Tally::default();
+        let mut measured = Measured::default();
+        let result = self.perform(&mut measured, &mut tally).await;
+        let costs = measured.costs(tally.report(measured.played, report::end(&result)));
+        if self.json {
+            report::print_json(&costs);
+        } else {
+            costs.print();
+        }
+        result.map(|_| ())
+    }
+
+    async fn perform(&self, measured: &mut Measured, tally: &mut Tally) -> Result<End, Failure> {
+        let mut stop = interrupted()?;
+        // A file that cannot be played is known before anything is started.
+        source::open(&self.file)?;
+        let (door, token, _loopback) = match (&self.gateway, &self.token) {
+            (Some(door), Some(token)) => (door.clone(), token.clone(), None),
+            (Some(_), None) => {
+                return Err(Failure::Other("--gateway wants --token, or DISCORD_TOKEN".into()));
+            }
+            (None, _) => {
+                let (invitation, process) = self.invite().await?;
+                let door = Door::parse(&invitation.gateway).map_err(Failure::Other)?;
+                (door, Token(invitation.token), Some(process))
+            }
+        };
+        let screen = Screen::silent();
+        let bot = tokio::select! {
+            bot = Bot::log_in(&door, token, &screen) => bot?,
+            () = &mut stop => return Ok(End::Interrupted),
+        };
+        let result = tokio::select! {
+            result = self.measure(&bot, measured) => result,
+            () = &mut stop => Ok(End::Interrupted),
+        };
+        measured.leave(tally).await;
+        bot.log_out().await;
+        result
+    }
+
+    async fn measure(&self, bot: &Bot, measured: &mut Measured) -> Result<End, Failure> {
+        let guilds = self.guilds(bot).await?;
+        let began = now();
+        for (number, guilds) in guilds.chunks(JOINS_A_MINUTE).enumerate() {
+            let at = began + JOINS_WINDOW * u32::try_from(number).unwrap_or(u32::MAX);
+            sleep_until(at.into()).await;
+            self.enter(bot, guilds, measured).await?;
+        }
+        let all_or_over =
+            |standing: &Standing| standing.speaking.len() >= guilds.len() || !standing.calls.is_empty();
+        bot.until(all_or_over, |_| ()).await;
+        measured.until_all_speak = Some(now() - began);
+        measured.since = Some((now(), Usage::now()));
+        let over = bot
+            .until(|standing| !standing.calls.is_empty(), |standing| standing.calls.values().next().cloned());
+        match timeout(Duration::from_secs(self.seconds.into()), over).await {
+            Ok(Some(reason)) => Err(Failure::Ended(reason)),
+            _ => Ok(End::Finished),
+        }
+    }
+
+    /// The guilds to join, once the bot has been told of enough.
+    async fn guilds(&self, bot: &Bot) -> Result<Vec<(GuildId, ChannelId)>, Failure> {
+        let wanted = self.calls as usize;
+        let enough = bot
+            .until(|standing| standing.guilds.len() >= wanted, |standing| standing.guilds[..wanted].to_vec());
+        let told = timeout(TOLD, enough).await;
+        told.map_err(|_| Failure::TooFewGuilds { found: bot.know(|standing| standing.guilds.len()), wanted })
+    }
+
+    /// Joins these guilds all at once, and starts to play in each.
+    async fn enter(
+        &self,
+        bot: &Bot,
+        guilds: &[(GuildId, ChannelId)],
+        measured: &mut Measured,
+    ) -> Result<(), Failure> {
+        let entering: Vec<_> = guilds
+            .iter()
+            .map(|&(guild, channel)| {
+                let (joining, file) = (bot.join(guild, channel), self.file.clone());
+                actix_rt::spawn(async move {
+                    let call = joining.await?;
+                    let source = Repeated::new(move || source::open(&file))?;
+                    call.speak(Speak::source(guild, source)).await?;
+                    Ok::<_, Failure>(call)
+                })
+            })
+            .collect();
+        for entered in entering {
+            let call = entered.await.map_err(|error| Failure::Other(error.to_string()))?;
+            measured.calls.push(call?);
+        }
+        Ok(())
+    }
+
+    /// Starts a loopback in a second process; it ends with ours.
+    async fn invite(&self) -> Result<(Invitation, Child), Failure> {
+        let broken = |cause: String| Failure::Other(format!("the loopback did not start: {cause}"));
+        let program = std::env::current_exe().map_err(|error| broken(error.to_string()))?;
+        let mut command = Command::new(program);
+        command
+            .args(["loopback", "--count-only", "--until-end-of-input", "--guilds"])
+            .arg(self.calls.to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut process = command.spawn().map_err(|error| broken(error.to_string()))?;
+        let output = process.stdout.take().ok_or_else(|| broken("it has no output".into()))?;
+        let mut lines = BufReader::new(output).lines();
+        let line = timeout(TOLD, lines.next_line()).await;
+        let line =
+            line.ok().and_then(Result::ok).flatten().ok_or_else(|| broken("it says nothing".into()))?;
+        let invitation = serde_json::from_str(&line).map_err(|error| broken(error.to_string()))?;
+        Ok((invitation, process))
+    }
+}
+
+impl Measured {
+    /// Takes the measures, and leaves all calls.
+    async fn leave(&mut self, tally: &mut Tally) {
+        if let Some((since, before)) = self.since {
+            let usage = Usage::now();
+            self.played = now() - since;
+            self.cpu = usage.cpu.zip(before.cpu).map(|(after, before)| after.saturating_sub(before));
+            self.usage = Some(usage);
+        }
+        let leave = |call: &CallHandle| {
+            let call = call.clone();
+            actix_rt::spawn(async move { call.disconnect().await })
+        };
+        let leaving: Vec<_> = self.calls.iter().map(leave).collect();
+        for left in leaving {
+            if let Ok(Some(stats)) = left.await {
+                tally.add(&stats);
+            }
+        }
+    }
+
+    fn costs(&self, report: Report) -> Costs {
+        let call_seconds = self.played.as_secs_f64() * self.calls.len() as f64;
+        let a_call_second = |cpu: Duration| cpu.as_secs_f64() / call_seconds;
+        Costs {
+            report,
+            calls: self.calls.len(),
+            cpu_seconds_per_call_second: self.cpu.filter(|_| call_seconds > 0.0).map(a_call_second),
+            resident_bytes: self.usage.and_then(|usage| usage.resident),
+            threads: self.usage.and_then(|usage| usage.threads),
+            seconds_until_all_speak: self.until_all_speak.map(|until| until.as_secs_f64()),
+        }
+    }
+}
+
+impl Costs {
+    fn print(&self) {
+        report::print_lines(&self.report);
+        if let Some(until) = self.seconds_until_all_speak {
+            eprintln!("{} calls spoke after {until:.1} s", self.calls);
+        }
+        if let Some(share) = self.cpu_seconds_per_call_second {
+            eprintln!("{:.3} % of a core for each call", share * 100.0);
+        }
+        if let (Some(resident), Some(threads)) = (self.resident_bytes, self.threads) {
+            eprintln!("{:.1} MiB resident, {threads} threads", resident as f64 / f64::from(1 << 20));
+        }
+    }
+}
+
+/// Discord takes 120 messages a minute from a bot; some are left for heartbeats.
+const JOINS_A_MINUTE: usize = 100;
+const JOINS_WINDOW: Duration = Duration::from_secs(61);
+/// For how long guilds may still be told of, or a loopback may take to start.
+const TOLD: Duration = Duration::from_secs(30);

@@ -1,0 +1,137 @@
+//! Why a command failed, and the exit code that says so to a script.
+
+use std::process::ExitCode;
+
+use actix_voice::{
+    actors::{JoinError, SpeakError, main_gateway::MainGatewayError},
+    call::{Cause, EndReason},
+    source::SourceError,
+};
+
+/// Shown below the help of the command.
+pub const HELP: &str = "\
+Exit codes:
+  0  done; also after Ctrl-C
+  1  another failure
+  2  wrong arguments
+  3  the bot token was refused
+  4  the channel was not joined: it is full, a permission is missing, or there is no such channel
+  5  a file cannot be read or played, or is damaged
+  6  no network: the gateway or the voice server cannot be reached
+  7  the audio did not arrive whole, or the call ended before it did";
+
+/// What an exit code stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    Failed = 1,
+    BadToken = 3,
+    NotJoined = 4,
+    BadFile = 5,
+    NoNetwork = 6,
+    Incomplete = 7,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The main gateway refuses the bot.
+    #[error(transparent)]
+    Refused(#[from] MainGatewayError),
+    /// The main gateway cannot be reached.
+    #[error("the gateway {url} cannot be reached: {cause}")]
+    Unreachable { url: String, cause: String },
+    /// The bot is in fewer guilds with a voice channel than there are to be calls.
+    #[error("the bot is in {found} guilds with a voice channel, and {wanted} calls are wanted")]
+    TooFewGuilds { found: usize, wanted: usize },
+    /// The channel could not be joined.
+    #[error("the channel was not joined: {0}")]
+    Join(#[from] JoinError),
+    /// The call ended before the audio did.
+    #[error("the call ended early: {0}")]
+    Ended(EndReason),
+    /// A file cannot be played.
+    #[error(transparent)]
+    File(#[from] SourceError),
+    /// The source failed on the way.
+    #[error("{0}")]
+    Source(String),
+    /// Not all was heard.
+    #[error("not heard whole: {0}")]
+    NotWhole(String),
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    /// The exit code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused(MainGatewayError::BadToken) => Code::BadToken,
+            Self::Refused(_) | Self::Other(_) => Code::Failed,
+            Self::Unreachable { .. } => Code::NoNetwork,
+            Self::TooFewGuilds { .. } => Code::NotJoined,
+            Self::Join(JoinError::Ended(reason)) => match reason {
+                EndReason::NotJoined(_) | EndReason::Kicked | EndReason::GuildGone => Code::NotJoined,
+                EndReason::GaveUp { last, .. } => network_or(last, Code::Failed),
+                _ => Code::Failed,
+            },
+            Self::Join(_) => Code::Failed,
+            Self::Ended(EndReason::GaveUp { last, .. }) => network_or(last, Code::Incomplete),
+            Self::Ended(_) | Self::NotWhole(_) => Code::Incomplete,
+            Self::File(_) | Self::Source(_) => Code::BadFile,
+        }
+    }
+}
+
+/// A call that gave up over a broken connection has no network.
+fn network_or(last: &Cause, otherwise: Code) -> Code {
+    match last {
+        Cause::Lost(_) | Cause::Zombie | Cause::Transport(_) => Code::NoNetwork,
+        _ => otherwise,
+    }
+}
+
+impl From<SpeakError> for Failure {
+    fn from(error: SpeakError) -> Self {
+        match error {
+            SpeakError::Source(error) => Self::File(error),
+            error => Self::Other(error.to_string()),
+        }
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_voice::bridge::JoinFailure;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_failure_has_its_own_exit_code() {
+        let full = JoinError::Ended(EndReason::NotJoined(JoinFailure::NoAnswer));
+        let lost = Cause::Lost("reset".into());
+        let missing = SourceError::NotFound { name: "song.opus".into() };
+        let cases = [
+            (Failure::Refused(MainGatewayError::BadToken), Code::BadToken),
+            (Failure::Refused(MainGatewayError::ShardingRequired), Code::Failed),
+            (Failure::Join(full), Code::NotJoined),
+            (Failure::File(missing), Code::BadFile),
+            (Failure::Unreachable { url: "wss://gateway".into(), cause: "refused".into() }, Code::NoNetwork),
+            (Failure::Ended(EndReason::GaveUp { failures: 5, last: lost }), Code::NoNetwork),
+            (Failure::Ended(EndReason::Kicked), Code::Incomplete),
+            (Failure::NotWhole("3 packets lost".into()), Code::Incomplete),
+        ];
+        for (failure, code) in cases {
+            assert_eq!(failure.code(), code, "{failure}");
+            assert!(HELP.contains(&format!("\n  {}  ", code as u8)), "{code:?} is explained in the help");
+        }
+    }
+}

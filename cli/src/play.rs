@@ -1,0 +1,88 @@
+//! `actix-voice play`: plays files in a voice channel.
+
+use std::path::PathBuf;
+
+use actix_voice::{
+    id::{ChannelId, GuildId, Token},
+    source::Source,
+};
+use clap::Args;
+
+use crate::{
+    bot::{Bot, Door, parse_token},
+    exit::Failure,
+    interrupt::interrupted,
+    performance::Performance,
+    report::{self, End, Tally},
+    screen::Screen,
+    sources::Playlist,
+};
+
+/// Play files in a voice channel, one after another.
+///
+/// Ogg Opus passes through untouched; WAV, FLAC, MP3, Ogg Vorbis, MP4/AAC and WebM/Matroska are decoded and encoded.
+/// Ctrl-C stops politely: speech ends with silence, and the bot leaves. Platform roots are trusted, and those in the
+/// file that SSL_CERT_FILE names.
+#[derive(Debug, Args)]
+pub struct Play {
+    /// The guild
+    #[arg(long, value_name = "ID")]
+    guild: GuildId,
+    /// The voice or stage channel
+    #[arg(long, value_name = "ID")]
+    channel: ChannelId,
+    /// Another main gateway than Discord's: wss://host:port, or ws://host:port for one without TLS
+    #[arg(long, value_name = "URL", value_parser = Door::parse)]
+    gateway: Option<Door>,
+    /// The bot's token; better given in the environment, where other users of the machine do not see it
+    #[arg(long, env = "DISCORD_TOKEN", hide_env_values = true, value_parser = parse_token)]
+    token: Token,
+    /// Print one JSON object on stdout at the end
+    #[arg(long)]
+    json: bool,
+    /// What to play
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl Play {
+    /// # Errors
+    ///
+    /// When not all was played.
+    pub async fn run(self) -> Result<(), Failure> {
+        let (performance, result) = match Playlist::open(&self.files) {
+            Ok(playlist) => {
+                let screen = Screen::new(playlist.duration());
+                let mut performance = Performance::new(self.guild, self.channel, screen.clone());
+                let result = self.perform(&mut performance, playlist, &screen).await;
+                screen.clear();
+                (performance, result)
+            }
+            Err(error) => (Performance::new(self.guild, self.channel, Screen::new(None)), Err(error.into())),
+        };
+        let report = Tally::of(&performance.stats).report(performance.played, report::end(&result));
+        if self.json {
+            report::print_json(&report);
+        } else if performance.stats.packets > 0 {
+            report::print_lines(&report);
+        }
+        result.map(|_| ())
+    }
+
+    async fn perform(
+        &self,
+        performance: &mut Performance,
+        playlist: Playlist,
+        screen: &Screen,
+    ) -> Result<End, Failure> {
+        let mut stop = interrupted()?;
+        let door = self.gateway.clone().unwrap_or_default();
+        let bot = tokio::select! {
+            bot = Bot::log_in(&door, self.token.clone(), screen) => bot?,
+            () = &mut stop => return Ok(End::Interrupted),
+        };
+        let result = performance.run(&bot, playlist.on(screen.clone()), stop, |_| {}).await;
+        bot.log_out().await;
+        result
+    }
+}

@@ -1,0 +1,68 @@
+//! What a person sees while it plays: a progress bar where there is a terminal, and lines on stderr everywhere.
+
+use std::{fmt::Display, io::IsTerminal, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// The progress bar and the lines above it; the clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Screen {
+    bar: ProgressBar,
+    lines: Lines,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    Shown,
+    Hidden,
+}
+
+impl Screen {
+    /// A screen that shows how far it has got, in a whole of this length if that is known.
+    pub fn new(whole: Option<Duration>) -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let (length, template) = match whole {
+            Some(whole) => (Some(millis(whole)), "{bar:40.cyan/dim} {msg}"),
+            None => (None, "{spinner} {msg}"),
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(length, target).with_style(style);
+        bar.set_message("joining");
+        Self { bar, lines: Lines::Shown }
+    }
+
+    /// A screen that shows nothing.
+    pub fn silent() -> Self {
+        Self { bar: ProgressBar::hidden(), lines: Lines::Hidden }
+    }
+
+    /// Writes a line to stderr, above the bar.
+    pub fn say(&self, line: impl Display) {
+        if self.lines == Lines::Shown {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
+    }
+
+    /// Shows how much has been played.
+    pub fn played(&self, so_far: Duration) {
+        let whole = self.bar.length().map(Duration::from_millis);
+        self.bar.set_position(millis(so_far));
+        self.bar.set_message(match whole {
+            Some(whole) => format!("{:.1} s of {:.1} s", so_far.as_secs_f64(), whole.as_secs_f64()),
+            None => format!("{:.1} s", so_far.as_secs_f64()),
+        });
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

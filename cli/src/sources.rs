@@ -1,0 +1,188 @@
+//! Sources made of files: one after another, or the same again and again.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use actix_voice::{
+    audio::frame::Frame,
+    source::{self, Source, SourceError},
+};
+
+use crate::screen::Screen;
+
+/// Files played one after another; a damaged one is played up to the damage, which is reported at the end.
+pub struct Playlist {
+    playing: Box<dyn Source>,
+    waiting: VecDeque<PathBuf>,
+    damage: Option<SourceError>,
+    length: Option<Duration>,
+    screen: Option<Screen>,
+}
+
+impl Playlist {
+    /// Opens all files, so that one that cannot be played is known before a channel is joined.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be opened.
+    pub fn open(files: &[PathBuf]) -> Result<Self, SourceError> {
+        let mut opened = files.iter().map(source::open);
+        let playing = opened.next().unwrap_or_else(|| source::open(Path::new("")))?;
+        let mut length = playing.duration();
+        for next in opened {
+            let next = next?.duration();
+            length = length.zip(next).map(|(length, next)| length + next);
+        }
+        let waiting = files.iter().skip(1).cloned().collect();
+        Ok(Self { playing, waiting, damage: None, length, screen: None })
+    }
+
+    /// Says on this screen when a file is given up for the next.
+    pub fn on(self, screen: Screen) -> Self {
+        Self { screen: Some(screen), ..self }
+    }
+
+    fn give_up(&mut self, damage: SourceError) {
+        if let Some(screen) = self.screen.as_ref().filter(|_| !self.waiting.is_empty()) {
+            screen.say(format_args!("{damage}; going on with the next file"));
+        }
+        self.damage = Some(damage);
+    }
+}
+
+impl Source for Playlist {
+    fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
+        loop {
+            match self.playing.next_frame() {
+                Ok(Some(frame)) => return Ok(Some(frame)),
+                Ok(None) => {}
+                Err(damage) => self.give_up(damage),
+            }
+            let Some(file) = self.waiting.pop_front() else {
+                return self.damage.take().map_or(Ok(None), Err);
+            };
+            match source::open(file) {
+                Ok(next) => self.playing = next,
+                Err(gone) => self.give_up(gone),
+            }
+        }
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        self.length
+    }
+}
+
+/// Opens what is repeated.
+type Open = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
+
+/// The same played again and again.
+pub struct Repeated {
+    open: Open,
+    playing: Box<dyn Source>,
+    left: Option<u64>,
+}
+
+impl Repeated {
+    /// Opens it for the first time.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn new(
+        mut open: impl FnMut() -> Result<Box<dyn Source>, SourceError> + Send + 'static,
+    ) -> Result<Self, SourceError> {
+        let playing = open()?;
+        Ok(Self { open: Box::new(open), playing, left: None })
+    }
+
+    /// Ends after so many frames.
+    pub fn frames(self, frames: u64) -> Self {
+        Self { left: Some(frames), ..self }
+    }
+}
+
+impl Source for Repeated {
+    fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
+        if let Some(left) = &mut self.left {
+            let Some(fewer) = left.checked_sub(1) else { return Ok(None) };
+            *left = fewer;
+        }
+        if let Some(frame) = self.playing.next_frame()? {
+            return Ok(Some(frame));
+        }
+        self.playing = (self.open)()?;
+        self.playing.next_frame()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_voice::{audio::frame::Pcm, source::Tone};
+
+    use super::*;
+
+    /// So many frames, then an end or damage.
+    struct Frames(u64, Option<SourceError>);
+
+    impl Source for Frames {
+        fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
+            let Some(fewer) = self.0.checked_sub(1) else { return self.1.take().map_or(Ok(None), Err) };
+            self.0 = fewer;
+            Ok(Some(Frame::Pcm(Pcm::default())))
+        }
+    }
+
+    fn audio(name: &str) -> PathBuf {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/audio")).join(name)
+    }
+
+    fn count(source: &mut impl Source) -> u64 {
+        std::iter::from_fn(|| source.next_frame().unwrap()).count() as u64
+    }
+
+    #[test]
+    fn files_follow_each_other_without_a_frame_between() {
+        let alone = |name| count(&mut Playlist::open(&[audio(name)]).unwrap());
+        let (speech, music) = (alone("speech.opus"), alone("music.opus"));
+        let mut both = Playlist::open(&[audio("speech.opus"), audio("music.opus")]).unwrap();
+        assert_eq!(count(&mut both), speech + music);
+    }
+
+    #[test]
+    fn a_missing_file_is_known_before_anything_is_played() {
+        let error = Playlist::open(&[audio("speech.opus"), audio("nothing.opus")]).err().unwrap();
+        assert!(
+            matches!(&error, SourceError::NotFound { name } if name.ends_with("nothing.opus")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_does_not_keep_the_next_from_being_played_and_is_reported_at_the_end() {
+        let damage = SourceError::Unsupported { name: "broken".into(), cause: "torn".into() };
+        let mut playlist = Playlist::open(&[audio("speech.opus"), audio("music.opus")]).unwrap();
+        playlist.playing = Box::new(Frames(3, Some(damage.clone())));
+        let music = count(&mut Playlist::open(&[audio("music.opus")]).unwrap());
+        for _ in 0..3 + music {
+            assert!(playlist.next_frame().unwrap().is_some());
+        }
+        assert_eq!(playlist.next_frame().err(), Some(damage));
+        assert!(playlist.next_frame().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_repeated_goes_on_for_as_long_as_was_said() {
+        let mut repeated = Repeated::new(|| Ok(Box::new(Frames(3, None)))).unwrap().frames(8);
+        assert_eq!(count(&mut repeated), 8);
+    }
+
+    #[test]
+    fn what_is_empty_is_not_repeated_for_ever() {
+        let mut repeated = Repeated::new(|| Ok(Box::new(Tone::new(440.0).lasting(Duration::ZERO)))).unwrap();
+        assert_eq!(count(&mut repeated), 0);
+    }
+}

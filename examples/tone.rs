@@ -1,0 +1,38 @@
+//! Plays a tone for three seconds, without a token: to a listener on a Discord on this machine.
+//!
+//! `cargo run --example tone`
+
+use std::{error::Error, time::Duration};
+
+use actix::Actor;
+use actix_voice::{
+    actors::{Config, Join, MainGateway, Speak, VoiceManager, main_gateway::Login},
+    id::{ChannelId, GuildId, Token},
+    source::Tone,
+};
+use actix_voice_loopback::Discord;
+
+#[actix::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let discord = Discord::start().await;
+    let bot = discord.bot("whistler");
+    let hall = discord.guild("hall").channel("General");
+    let ear = hall.listener("ear");
+
+    let config = Config::local();
+    let manager = VoiceManager::new(config.clone()).start();
+    let token = Token(bot.token.clone());
+    let gateway = MainGateway::at(&discord.gateway_url(), token, &config, manager.clone()).start();
+    gateway.send(Login).await??;
+
+    let (guild, channel) = (GuildId(hall.guild_id), ChannelId(hall.id));
+    let call = manager.send(Join { guild, channel }).await??;
+    let length = Duration::from_secs(3);
+    call.speak(Speak::source(guild, Tone::new(440.0).lasting(length))).await?;
+    actix::clock::sleep(length).await;
+    let stats = call.disconnect().await.ok_or("the call was over")?;
+
+    println!("sent {} packets over {}", stats.packets, stats.transport.mode.unwrap_or_default());
+    println!("heard {} of them", ear.packets_heard(bot.user_id));
+    Ok(())
+}
