@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     actix::clock::sleep(length).await;
     let stats = call.disconnect().await.ok_or("the call was over")?;
 
-    println!("sent {} packets over {}", stats.packets, stats.transport.mode.unwrap_or_default());
-    println!("heard {} of them", ear.packets_heard(bot.user_id));
+    discord.until(|_| ear.packets_heard(bot.user_id) == stats.packets, Duration::from_secs(1)).await?;
+    println!("sent and heard {} packets over {}", stats.packets, stats.transport.mode.unwrap_or_default());
     Ok(())
 }

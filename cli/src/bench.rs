@@ -261,4 +261,4 @@ impl Costs {
 const JOINS_A_MINUTE: usize = 100;
 const JOINS_WINDOW: Duration = Duration::from_secs(61);
 /// For how long guilds may still be told of, or a loopback may take to start.
-const TOLD: Duration = Duration::from_secs(30);
+const TOLD: Duration = Duration::from_secs(10);

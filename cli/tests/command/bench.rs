@@ -1,0 +1,38 @@
+//! `actix-voice bench`.
+
+use crate::hall::{audio, command, run};
+
+#[tokio::test]
+async fn a_bench_without_a_gateway_starts_a_loopback_and_reports_what_the_calls_cost() {
+    let mut bench = command();
+    bench.args(["bench", "--calls", "3", "--seconds", "2", "--json", "--file"]).arg(audio("music.opus"));
+    let report = run(bench).await.code(0).json();
+    assert_eq!((&report["calls"], &report["end"]), (&3.into(), &"finished".into()));
+    let packets = report["packets"].as_u64().unwrap();
+    assert!((300..400).contains(&packets), "two seconds of three calls: {report}");
+    assert!(report["seconds_until_all_speak"].as_f64().unwrap() < 10.0, "{report}");
+    let share = report["cpu_seconds_per_call_second"].as_f64().unwrap();
+    assert!(share > 0.0 && share < 1.0, "{report}");
+    assert!(report["lateness_us"]["p99"].is_u64() && report["mode"].is_string(), "{report}");
+    if cfg!(target_os = "linux") {
+        assert!(report["resident_bytes"].as_u64().unwrap() > 1 << 20, "{report}");
+        assert!(report["threads"].as_u64().unwrap() > 1, "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_bench_of_more_calls_than_guilds_says_how_many_there_are() {
+    let hall = crate::hall::Hall::open().await;
+    let mut bench = command();
+    bench.env("DISCORD_TOKEN", &hall.bot.token).args([
+        "bench",
+        "--calls",
+        "2",
+        "--seconds",
+        "1",
+        "--gateway",
+    ]);
+    bench.arg(hall.discord.gateway_url()).arg("--file").arg(audio("music.opus"));
+    let ran = run(bench).await.code(4);
+    assert!(ran.stderr().contains("1 guilds with a voice channel, and 2 calls"), "{}", ran.stderr());
+}

@@ -1,0 +1,112 @@
+//! Each kind of failure has its exit code, and a message that says what to do.
+
+use crate::hall::{Hall, audio, command, file, run};
+
+#[tokio::test]
+async fn a_token_that_discord_refuses_is_code_3_and_is_not_printed() {
+    let hall = Hall::open().await;
+    let mut play = hall.play_as("a-secret-of-mine");
+    play.arg("--json").arg(audio("speech.opus"));
+    let ran = run(play).await.code(3);
+    assert!(ran.stderr().contains("rejected the bot token"), "{}", ran.stderr());
+    assert!(ran.json()["end"].as_str().unwrap().contains("rejected the bot token"));
+    assert!(!format!("{}{}", ran.stdout(), ran.stderr()).contains("a-secret-of-mine"));
+}
+
+#[tokio::test]
+async fn a_full_channel_is_code_4_and_the_message_says_so() {
+    let hall = Hall::open().await;
+    hall.channel.user_limit(1);
+    let mut play = hall.play();
+    play.arg(audio("speech.opus"));
+    let ran = run(play).await.code(4);
+    assert!(ran.stderr().contains("the channel may be full"), "{}", ran.stderr());
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_code_5_before_anything_is_joined() {
+    let hall = Hall::open().await;
+    let mut play = hall.play();
+    play.arg(audio("speech.opus")).arg("no such song.opus");
+    let ran = run(play).await.code(5);
+    assert!(ran.stderr().contains("no such song.opus: no such file"), "{}", ran.stderr());
+    assert!(hall.discord.log().iter().all(|entry| entry.user != Some(hall.bot.user_id)), "nobody logged in");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_audio_is_code_5() {
+    let hall = Hall::open().await;
+    let mut play = hall.play();
+    play.arg(file("words.mp3", b"all work and no play makes Jack a dull boy"));
+    let ran = run(play).await.code(5);
+    assert!(ran.stderr().contains("words.mp3"), "{}", ran.stderr());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_played_up_to_the_damage_and_is_code_5() {
+    let hall = Hall::open().await;
+    let whole = std::fs::read(audio("speech.flac")).unwrap();
+    let mut play = hall.play();
+    play.arg(file("torn.flac", &whole[..whole.len() / 2]));
+    let ran = run(play).await.code(5);
+    assert!(ran.stderr().contains("torn.flac: damaged after"), "{}", ran.stderr());
+    let packets = ran.json()["packets"].as_u64().unwrap();
+    assert!((100..300).contains(&packets), "about half of 7 s was played: {packets}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_be_reached_is_code_6() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut play = command();
+    play.args([
+        "play",
+        "--gateway",
+        &format!("ws://{closed}"),
+        "--token",
+        "t",
+        "--guild",
+        "1",
+        "--channel",
+        "2",
+    ]);
+    play.arg(audio("speech.opus"));
+    let ran = run(play).await.code(6);
+    assert!(ran.stderr().contains("cannot be reached"), "{}", ran.stderr());
+}
+
+#[tokio::test]
+async fn a_call_that_a_moderator_ends_is_code_7() {
+    let hall = Hall::open().await;
+    let mut play = hall.play();
+    play.arg(audio("speech.opus"));
+    let (ran, ()) = tokio::join!(run(play), async {
+        hall.until_heard(50).await;
+        hall.discord.kick(hall.bot.user_id, &hall.guild);
+    });
+    let ran = ran.code(7);
+    assert!(ran.stderr().contains("disconnected by a moderator"), "{}", ran.stderr());
+    assert!(ran.json()["packets"].as_u64().unwrap() > 0, "what was played is counted");
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_code_2() {
+    let mut play = command();
+    play.args(["play", "--guild", "1", "--channel", "2", "--token", "t", "--gateway", "http://x", "file"]);
+    let ran = run(play).await.code(2);
+    assert!(ran.stderr().contains("wss://host:port"), "{}", ran.stderr());
+    let mut play = command();
+    play.args(["play", "--guild", "1", "--channel", "2", "file"]);
+    let ran = run(play).await.code(2);
+    assert!(ran.stderr().contains("--token"), "{}", ran.stderr());
+}
+
+#[tokio::test]
+async fn the_help_tells_the_exit_codes_and_not_the_token() {
+    let mut help = command();
+    help.arg("--help");
+    assert!(run(help).await.code(0).stdout().contains("Exit codes:"));
+    let mut help = command();
+    help.env("DISCORD_TOKEN", "a-secret-of-mine").args(["play", "--help"]);
+    let ran = run(help).await.code(0);
+    assert!(ran.stdout().contains("DISCORD_TOKEN") && !ran.stdout().contains("a-secret-of-mine"));
+}

@@ -1,0 +1,134 @@
+//! Hall: a Discord with a bot, a channel and a listener, and the command run against it.
+
+use std::{
+    path::PathBuf,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use actix_voice_loopback::{Bot, Builder, Channel, Discord, Guild, Hearing, Member};
+use serde_json::Value;
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// The place of a test.
+pub struct Hall {
+    pub discord: Discord,
+    pub bot: Bot,
+    pub guild: Guild,
+    pub channel: Channel,
+    pub ear: Member,
+}
+
+impl Hall {
+    /// An ordinary Discord.
+    pub async fn open() -> Self {
+        Self::on(Discord::builder()).await
+    }
+
+    /// This Discord.
+    pub async fn on(builder: Builder) -> Self {
+        let discord = builder.start().await;
+        let (bot, guild) = (discord.bot("bot"), discord.guild("guild"));
+        let channel = guild.channel("channel");
+        let ear = channel.listener("ear");
+        Self { discord, bot, guild, channel, ear }
+    }
+
+    /// `play --json` with the right arguments, except for what is to be played.
+    pub fn play(&self) -> Command {
+        let mut command = self.play_as(&self.bot.token);
+        command.arg("--json");
+        command
+    }
+
+    /// `play` with this token.
+    pub fn play_as(&self, token: &str) -> Command {
+        let mut command = command();
+        command.env("DISCORD_TOKEN", token).args(["play", "--gateway", &self.discord.gateway_url()]);
+        command.args(["--guild", &self.guild.id.to_string(), "--channel", &self.channel.id.to_string()]);
+        command
+    }
+
+    /// What the listener has heard of the bot.
+    pub fn heard(&self) -> Hearing {
+        self.ear.heard(self.bot.user_id).expect("something was heard")
+    }
+
+    /// Waits until the listener has heard so many packets of the bot.
+    pub async fn until_heard(&self, packets: u64) {
+        let enough = |_: &Discord| self.ear.packets_heard(self.bot.user_id) >= packets;
+        self.discord.until(enough, PATIENCE).await.expect("the bot is heard");
+    }
+}
+
+/// The command, without the environment's token.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_actix-voice"));
+    command.env_remove("DISCORD_TOKEN").env_remove("RUST_LOG").kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A recording of the tests.
+pub fn audio(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/audio")).join(name)
+}
+
+/// A file of this content.
+pub fn file(name: &str, content: &[u8]) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).expect("a temporary file");
+    path
+}
+
+/// Runs it to its end.
+pub async fn run(mut command: Command) -> Ran {
+    finish(command.spawn().expect("it starts")).await
+}
+
+/// Waits for its end.
+pub async fn finish(child: Child) -> Ran {
+    Ran(timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").expect("it ran"))
+}
+
+/// What Ctrl-C does.
+#[cfg(unix)]
+pub fn interrupt(child: &Child) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
+    kill_process(id, Signal::INT).expect("it is ours");
+}
+
+/// A command that has ended.
+pub struct Ran(Output);
+
+impl Ran {
+    /// Expects this exit code.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.0.status.code(), Some(code), "stdout: {}\nstderr: {}", self.stdout(), self.stderr());
+        self
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// The one JSON object on stdout.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let stdout = self.stdout();
+        assert_eq!(stdout.lines().count(), 1, "one line: {stdout}");
+        serde_json::from_str(&stdout).expect("a JSON object")
+    }
+}
+
+/// Longer than anything takes, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,88 @@
+//! `actix-voice play`.
+
+use std::time::Duration;
+
+use actix_voice_loopback::{Closer, Discord, Event, Side};
+use serde_json::Value;
+
+use crate::hall::{Hall, audio, file, finish, interrupt, run};
+
+#[tokio::test]
+async fn files_are_played_one_after_another_and_the_report_is_one_json_object() {
+    let hall = Hall::open().await;
+    let mut play = hall.play();
+    play.arg(audio("speech.opus")).arg(audio("music.mp3"));
+    let ran = run(play).await.code(0);
+    let report = ran.json();
+    let Value::Object(fields) = &report else { panic!("an object: {report}") };
+    let mut names: Vec<_> = fields.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    let documented =
+        ["bytes", "end", "lateness_us", "mode", "packets", "reconnects", "resumes", "seconds", "underruns"];
+    assert_eq!(names, documented);
+    for quantile in ["p50", "p95", "p99", "max"] {
+        assert!(report["lateness_us"][quantile].is_u64(), "{report}");
+    }
+    assert_eq!((&report["end"], &report["mode"]), (&"finished".into(), &"aead_aes256_gcm_rtpsize".into()));
+    // 7.1 s and 5 s, and five frames of silence.
+    let packets = report["packets"].as_u64().unwrap();
+    assert!((600..=620).contains(&packets), "{report}");
+    assert!((11.5..14.0).contains(&report["seconds"].as_f64().unwrap()), "{report}");
+
+    hall.until_heard(packets).await;
+    let hearing = hall.heard();
+    assert_eq!((hearing.packets, hearing.lost), (packets, 0));
+    assert!(hearing.longest_gap < Duration::from_millis(200), "from file to file: {:?}", hearing.longest_gap);
+    assert_eq!(hall.discord.violations(), []);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_ends_speech_with_silence_and_leaves() {
+    let hall = Hall::open().await;
+    let mut play = hall.play();
+    play.arg(audio("speech.opus"));
+    let child = play.spawn().unwrap();
+    hall.until_heard(50).await;
+    interrupt(&child);
+    let report = finish(child).await.code(0).json();
+    assert_eq!(report["end"], "interrupted");
+
+    let packets = report["packets"].as_u64().unwrap();
+    assert!(packets < 300, "7 s are 350 packets: {packets}");
+    hall.until_heard(packets).await;
+    let hearing = hall.heard();
+    let last: Vec<_> = hearing.audio.iter().rev().take(5).map(|packet| packet.opus.to_vec()).collect();
+    assert_eq!(last, vec![SILENCE.to_vec(); 5]);
+
+    let user = hall.bot.user_id;
+    let goodbye = |discord: &Discord| {
+        let speaking = discord.received(Side::Voice, user, 5).pop();
+        let update = discord.received(Side::Main, user, 4).pop();
+        let closed = discord.log().into_iter().any(|entry| {
+            let by_client = Event::Closed { by: Closer::Client, code: Some(1000) };
+            entry.side == Side::Main && entry.user == Some(user) && entry.event == by_client
+        });
+        speaking.is_some_and(|op| op["speaking"] == 0)
+            && update.is_some_and(|op| op["channel_id"].is_null())
+            && closed
+    };
+    hall.discord.until(goodbye, Duration::from_secs(2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_behind_a_certificate_authority_of_ones_own_is_trusted_through_ssl_cert_file() {
+    let hall = Hall::on(Discord::builder().tls()).await;
+    let authority = file("authority.pem", hall.discord.ca_pem().unwrap().as_bytes());
+    let mut play = hall.play();
+    play.env("SSL_CERT_FILE", authority).arg(audio("music.opus"));
+    let report = run(play).await.code(0).json();
+    assert_eq!(report["end"], "finished");
+
+    let mut untrusting = hall.play();
+    untrusting.env_remove("SSL_CERT_FILE").arg(audio("music.opus"));
+    let ran = run(untrusting).await.code(6);
+    assert!(ran.stderr().contains("ertificate"), "{}", ran.stderr());
+}
+
+const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
