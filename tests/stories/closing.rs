@@ -128,16 +128,23 @@ fn struck_always(moment: Moment) {
                 (Ok(_), Fate::Ends) => assert_eq!(ended, Some(EndReason::Refused(CloseCode(code)))),
                 (Ok(_), _) => {}
             }
-            if fate == Fate::Ends {
-                assert_eq!(tried, 1, "{code} at {moment:?}");
-            }
-            assert!(tried <= 6, "{code} at {moment:?}: {tried} connections");
+            assert_eq!(tried, allowed(code, fate), "{code} at {moment:?}: connections");
             // Whatever became of it, that is all.
             tokio::time::sleep(TWO_MINUTES).await;
             assert_eq!(connections(&stage.discord, Side::Voice), tried, "{code} at {moment:?}");
             stage.no_violations();
         }
     });
+}
+
+/// After how many connections that are closed with this code a call is over.
+fn allowed(code: u16, fate: Fate) -> usize {
+    match (code, fate) {
+        (_, Fate::Ends) => 1,
+        // Our own mistakes are made a second time, not a third.
+        (4001..=4005 | 4016 | 4020, _) => 2,
+        _ => 5,
+    }
 }
 
 fn ending(stage: &Stage) -> Option<EndReason> {
@@ -174,7 +181,7 @@ struck! {
 #[test]
 fn a_session_that_is_closed_after_every_resume_is_given_up() {
     story(async {
-        for (code, _) in CODES {
+        for (code, fate) in CODES {
             let stage = Stage::set().await;
             stage.join().await;
             (0..100).for_each(|_| stage.discord.close_voice_at(Moment::Resumed, code));
@@ -184,7 +191,13 @@ fn a_session_that_is_closed_after_every_resume_is_given_up() {
             let ended = ending(&stage);
             assert_eq!(inside, ended.is_none(), "{code}: in the call or told why not");
             let tried = connections(&stage.discord, Side::Voice);
-            assert!(tried <= 7, "{code}: {tried} connections");
+            let expected = match fate {
+                Fate::Resumes => 5,
+                Fate::Rejoins => 3,
+                Fate::Ends => 2,
+            };
+            assert_eq!(tried, expected, "{code}: connections");
+            assert_eq!(inside, fate == Fate::Rejoins, "{code}");
             tokio::time::sleep(TWO_MINUTES).await;
             assert_eq!(connections(&stage.discord, Side::Voice), tried, "{code}");
             stage.no_violations();
