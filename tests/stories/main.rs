@@ -6,6 +6,7 @@ mod joining;
 mod leaving;
 mod losing_main;
 mod moving;
+mod own_gateway;
 mod play;
 mod resuming;
 mod stage;

@@ -200,3 +200,22 @@ fn the_voice_states_of_others_are_ignored() {
         stage.no_violations();
     });
 }
+
+#[test]
+fn of_two_joins_at_once_the_later_wins_and_both_are_answered() {
+    story(async {
+        for order in ORDERS {
+            let stage = Stage::on(Discord::builder().event_order(order)).await;
+            let second = stage.guild.channel("second");
+            let (first, later) = tokio::join!(stage.try_join(&stage.channel), stage.try_join(&second));
+            first.expect("the first is answered");
+            later.expect("the later is answered");
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(stage.discord.connected_to(&second), [stage.bot.user_id]);
+            let track = stage.play("music.opus").await;
+            assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+            stage.leave().await;
+            stage.no_violations();
+        }
+    });
+}
