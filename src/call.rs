@@ -485,8 +485,9 @@ impl Recovery {
 
     /// Counts a failure; five within a minute are the end.
     fn failed(&mut self, cause: &Cause, now: Instant) -> Option<EndReason> {
-        self.forget(now);
+        // In this order: what came before the first failure of a minute is forgotten with it, its last chance is not.
         self.failures.push_back(now);
+        self.forget(now);
         let failures = self.failures.len();
         (failures >= LIMIT).then(|| EndReason::GaveUp { failures, last: cause.clone() })
     }

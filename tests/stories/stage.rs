@@ -171,6 +171,11 @@ impl Events {
         Listener(self.clone()).start()
     }
 
+    /// All that was told.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.0.seen.borrow().clone()
+    }
+
     /// All that happened in calls.
     pub fn all(&self) -> Vec<What> {
         let seen = self.0.seen.borrow();
