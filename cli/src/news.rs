@@ -103,6 +103,7 @@ impl Handler<CallEvent> for News {
                 self.screen.say(format_args!("{cause}; joining anew, the audio waits"));
             }
             What::Moved(channel) => self.screen.say(format_args!("moved to channel {channel}")),
+            What::E2ee(state) if state.privacy_code.is_some() => self.screen.say(state),
             What::TrackStalled(_) => self.screen.say("the source is late; playing silence"),
             What::TrackStarted(_) => self.standing.send_modify(|standing| {
                 standing.speaking.insert(guild);

@@ -81,6 +81,19 @@ pub struct E2eeState {
     pub privacy_code: Option<String>,
 }
 
+impl fmt::Display for E2eeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.privacy_code, self.version) {
+            (Some(code), version) => {
+                write!(f, "end-to-end encrypted (DAVE {version}, epoch {}), privacy code", self.epoch)?;
+                code.as_bytes().chunks(5).try_for_each(|group| write!(f, " {}", String::from_utf8_lossy(group)))
+            }
+            (None, 0) => f.write_str("not end-to-end encrypted"),
+            (None, version) => write!(f, "end-to-end encryption required (DAVE {version}), no group yet"),
+        }
+    }
+}
+
 /// Something out of the ordinary that the group has dealt with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
