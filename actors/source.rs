@@ -20,8 +20,8 @@ use crate::{
         frame::{FRAME, Frame},
         opus,
     },
-    source::Source,
-    speaker::{TrackEnd, TrackId},
+    source::{Decoding, Source},
+    speaker::{Form, TrackEnd, TrackId},
 };
 
 /// **Speaker → Source.** Supply so many more frames.
@@ -30,6 +30,8 @@ use crate::{
 pub struct Demand {
     /// How many frames may be supplied on top of those asked for before.
     pub frames: usize,
+    /// In which form they are of use; a source that has only the other may supply it.
+    pub form: Form,
     /// Where they go.
     pub supplier: Supplier,
 }
@@ -57,8 +59,8 @@ pub struct Supplier {
 }
 
 impl Demand {
-    pub(super) fn new(frames: usize, supplier: Supplier) -> Self {
-        Self { frames, supplier }
+    pub(super) fn new(frames: usize, form: Form, supplier: Supplier) -> Self {
+        Self { frames, form, supplier }
     }
 }
 
@@ -113,26 +115,28 @@ impl Supplier {
 
 /// Runs a [`Source`] on a thread of its own while it works, so that one that blocks or panics harms nobody.
 pub struct Player<S> {
-    source: Option<S>,
+    source: Option<Decoding<S>>,
     owed: usize,
+    form: Form,
     supplier: Option<Supplier>,
 }
 
 impl<S: Source + Unpin> Player<S> {
     /// A player of this source; start it, and attach its address.
     pub fn new(source: S) -> Self {
-        Self { source: Some(source), owed: 0, supplier: None }
+        Self { source: Some(Decoding::new(source)), owed: 0, form: Form::Any, supplier: None }
     }
 
     fn pull(&mut self, ctx: &mut Context<Self>) {
         let Some(supplier) = self.supplier.clone().filter(|_| self.owed > 0) else { return };
         let Some(source) = self.source.take() else { return };
         let frames = std::mem::take(&mut self.owed);
-        let pulling = actix_rt::task::spawn_blocking(move || pull(source, frames, &supplier));
+        let form = self.form;
+        let pulling = actix_rt::task::spawn_blocking(move || pull(source, frames, form, &supplier));
         ctx.spawn(pulling.into_actor(self).map(|pulled, player, ctx| player.pulled(pulled, ctx)));
     }
 
-    fn pulled(&mut self, pulled: Result<Option<S>, JoinError>, ctx: &mut Context<Self>) {
+    fn pulled(&mut self, pulled: Result<Option<Decoding<S>>, JoinError>, ctx: &mut Context<Self>) {
         match pulled {
             Ok(Some(source)) => {
                 self.source = Some(source);
@@ -150,9 +154,14 @@ impl<S: Source + Unpin> Player<S> {
 }
 
 /// Supplies frames from the source, and gives it back unless it has ended.
-fn pull<S: Source>(mut source: S, frames: usize, supplier: &Supplier) -> Option<S> {
+fn pull<S: Source>(
+    mut source: Decoding<S>,
+    frames: usize,
+    form: Form,
+    supplier: &Supplier,
+) -> Option<Decoding<S>> {
     for _ in 0..frames {
-        match source.next_frame() {
+        match source.next_frame(form) {
             Ok(Some(frame)) => supplier.supply(frame),
             Ok(None) => {
                 supplier.finish();
@@ -182,6 +191,7 @@ impl<S: Source + Unpin> Handler<Demand> for Player<S> {
 
     fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
         self.owed += demand.frames;
+        self.form = demand.form;
         self.supplier = Some(demand.supplier);
         self.pull(ctx);
     }

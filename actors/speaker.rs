@@ -158,6 +158,7 @@ impl Speaker {
         } else if frames > 0 {
             source.do_send(Demand::new(
                 frames,
+                self.playout.form(track),
                 Supplier::new(track, ctx.address().recipient(), listening.subscribe()),
             ));
         }

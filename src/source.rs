@@ -8,7 +8,13 @@ use std::time::Duration;
 
 #[cfg(feature = "decode")]
 use crate::audio::decode::AudioFile;
-use crate::audio::frame::{CHANNELS, Frame, Pcm, SAMPLE_RATE};
+use crate::{
+    audio::{
+        frame::{CHANNELS, Frame, Pcm, SAMPLE_RATE},
+        opus::Decoder,
+    },
+    speaker::Form,
+};
 
 /// Something that can be played: a file, a stream, a tone.
 ///
@@ -59,6 +65,46 @@ pub fn from_reader(
     reader: impl Read + Send + Sync + 'static,
 ) -> Result<Box<dyn Source>, SourceError> {
     Ok(Box::new(AudioFile::from_reader(name, reader)?))
+}
+
+/// A source whose Opus packets are decoded while they are to be mixed, so that the mixer need not do it.
+#[derive(Debug)]
+pub struct Decoding<S> {
+    source: S,
+    decoder: Option<Decoder>,
+}
+
+impl<S: Source> Decoding<S> {
+    /// A source that has not been asked for anything.
+    pub fn new(source: S) -> Self {
+        Self { source, decoder: None }
+    }
+
+    /// Returns the next 20 ms in a form that is of use, or `None` after the last.
+    ///
+    /// # Errors
+    /// Those of the source. A packet that does not decode is left as it is, for the speaker to count.
+    pub fn next_frame(&mut self, form: Form) -> Result<Option<Frame>, SourceError> {
+        match (self.source.next_frame()?, form) {
+            (Some(Frame::Opus(packet)), Form::Pcm) => {
+                Ok(Some(self.decode(&packet).map_or(Frame::Opus(packet), Frame::Pcm)))
+            }
+            (frame, _) => {
+                // What a decoder remembers is of a moment ago, and would be heard as a click.
+                self.decoder = None;
+                Ok(frame)
+            }
+        }
+    }
+
+    fn decode(&mut self, packet: &[u8]) -> Option<Pcm> {
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            none => none.insert(Decoder::new().ok()?),
+        };
+        let mut pcm = Pcm::default();
+        decoder.decode_frame(Some(packet), &mut pcm).ok().map(|()| pcm)
+    }
 }
 
 /// Why a source cannot be played, or not to its end.

@@ -62,6 +62,16 @@ pub struct VoiceFrame {
     pub due: Instant,
 }
 
+/// In which form a source is asked for frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As the source has them.
+    Any,
+    /// Decoded, if the source can: they are mixed or turned down. What comes as Opus all the same is decoded where it is
+    /// mixed, at the cost of the packets there.
+    Pcm,
+}
+
 /// What has been played, counted since the speaker was born.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -244,6 +254,14 @@ impl Playout {
             State::Quiet { probe } => probe.filter(|_| !self.tracks.is_empty()),
             State::Asking => None,
             State::Talking { due } | State::Trailing { due, .. } => Some(due),
+        }
+    }
+
+    /// In which form frames of this track are of use: packets only while they can be forwarded as they are.
+    pub fn form(&self, id: TrackId) -> Form {
+        match self.tracks.as_slice() {
+            [track] if track.id() == id && track.is_unchanged() => Form::Any,
+            _ => Form::Pcm,
         }
     }
 

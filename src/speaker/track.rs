@@ -94,6 +94,11 @@ impl Track {
         self.flags
     }
 
+    /// Whether its packets can go out as they are.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.volume == 1.0
+    }
+
     /// Whether a frame can be taken.
     pub(super) fn is_ready(&self) -> bool {
         !self.queue.is_empty()
@@ -138,7 +143,7 @@ impl Track {
 
     /// The next packet, if it can go out as it is: Opus of 20 ms at volume 1.
     pub(super) fn pass(&mut self) -> Option<Bytes> {
-        let whole = self.volume == 1.0;
+        let whole = self.is_unchanged();
         match self.queue.front() {
             Some(Frame::Opus(packet))
                 if whole && opus::duration(packet) == Ok(crate::audio::frame::FRAME) =>
