@@ -480,10 +480,10 @@ impl Handler<FromGateway> for Call {
             #[cfg(feature = "dave")]
             Report::Dave(_) => {}
             Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
-            Report::Exited { cause, last_seq, malformed } => {
+            Report::Malformed => self.stats.malformed += 1,
+            Report::Exited { cause, last_seq } => {
                 self.gateway = None;
                 self.last_seq = last_seq.or(self.last_seq);
-                self.stats.malformed += malformed;
                 self.recovery.gateway_lost(cause, now());
             }
         }
