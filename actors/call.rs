@@ -404,8 +404,8 @@ impl Actor for Call {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        // Should that fail, whoever asked for the call hears of it when the request is read.
         self.start_speaker(ctx);
-        self.drive(ctx);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -418,7 +418,13 @@ impl Handler<Enter> for Call {
 
     fn handle(&mut self, Enter { channel, entered }: Enter, ctx: &mut Context<Self>) {
         if self.recovery.is_ended() {
-            // The asker finds its channel closed, and asks the manager again.
+            match &self.ended {
+                Some(reason) => drop(entered.send(Err(reason.clone()))),
+                None => {
+                    self.entering.push(entered);
+                    self.drive(ctx);
+                }
+            }
             return;
         }
         if self.recovery.is_live() && self.recovery.channel() == Some(channel) {
