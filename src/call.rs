@@ -337,7 +337,10 @@ impl Recovery {
             return;
         }
         match self.failed(&Cause::Panicked("Speaker"), now) {
-            Some(end) => self.end(end),
+            Some(end) => {
+                self.orders.push_back(Action::Leave);
+                self.end(end);
+            }
             None => self.orders.push_back(Action::ReplaceSpeaker),
         }
     }

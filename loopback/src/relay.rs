@@ -280,6 +280,11 @@ impl Relay {
         self.shared().wake.notify_one();
     }
 
+    /// Seals an Opus packet of this SSRC as it would go to each connection of a user, and does not send it.
+    pub fn sealed_for(&self, user: u64, ssrc: u32, opus: &[u8]) -> Vec<Vec<u8>> {
+        self.shared().state().sealed_for(user, ssrc, opus)
+    }
+
     /// Takes the reports from now on; the last taker gets them. At most 1024 wait, further ones are counted.
     pub fn events(&self) -> mpsc::Receiver<RelayEvent> {
         let (sender, receiver) = mpsc::channel(EVENTS);

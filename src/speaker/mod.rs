@@ -357,7 +357,11 @@ impl Playout {
         let audible = self.tracks.iter().filter(|track| track.is_ready()).count();
         self.counts.underruns += (self.tracks.len() - audible) as u64;
         if audible == 0 {
-            return self.stall(due);
+            self.starve();
+            return self.trail(due, FAREWELL);
+        }
+        if audible < self.tracks.len() {
+            self.starve();
         }
         self.announce();
         let opus = self.passthrough().unwrap_or_else(|| self.encode());
@@ -366,12 +370,14 @@ impl Playout {
         self.fall_silent(due);
     }
 
-    fn stall(&mut self, due: Instant) {
-        self.orders.extend(
-            self.tracks.iter_mut().filter_map(|track| track.stall().then(|| Action::Stalled(track.id()))),
-        );
-        self.orders.extend(self.tracks.iter().map(|track| Action::Probe(track.id())));
-        self.trail(due, FAREWELL);
+    /// Says which tracks have run dry, and has their sources looked at.
+    fn starve(&mut self) {
+        for track in self.tracks.iter_mut().filter(|track| !track.is_ready()) {
+            if track.stall() {
+                self.orders.push_back(Action::Stalled(track.id()));
+            }
+            self.orders.push_back(Action::Probe(track.id()));
+        }
     }
 
     /// One of the five silence frames that keep decoders from interpolating into the next speech.
