@@ -757,6 +757,7 @@ impl Handler<super::fault::Panic> for Call {
             Victim::Heartbeater => gateway.into_iter().for_each(|gateway| gateway.do_send(fault)),
             Victim::Transport => transport.into_iter().for_each(|transport| transport.do_send(PanicNow)),
             Victim::Speaker => speaker.into_iter().for_each(|speaker| speaker.do_send(PanicNow)),
+            Victim::Dave => self.dave.iter().for_each(|dave| dave.do_send(PanicNow)),
         }
     }
 }
