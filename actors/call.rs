@@ -484,7 +484,7 @@ impl Handler<Enter> for Call {
     fn handle(&mut self, Enter { channel, entered }: Enter, ctx: &mut Context<Self>) {
         if self.recovery.is_ended() {
             match &self.ended {
-                Some(reason) => drop(entered.send(Err(reason.clone()))),
+                Some(reason) => drop(entered.send(Err(reason.clone().into()))),
                 None => {
                     self.entering.push(entered);
                     self.drive(ctx);
