@@ -203,6 +203,11 @@ impl Relay {
         self.shared().wake.notify_one();
     }
 
+    /// Takes note of how many others are in the call of a connection; 1 until said otherwise.
+    pub fn company(&self, ssrc: u32, others: usize) {
+        self.shared().state().company(ssrc, others);
+    }
+
     /// Lets go of a connection. What was recorded of its user stays.
     pub fn close(&self, ssrc: u32) {
         self.shared().state().close(ssrc);

@@ -201,6 +201,7 @@ fn on_a_stage_nothing_is_encrypted_end_to_end() {
         let call = stage.try_join(&podium).await.expect("the bot joins");
         stage.speak_numbers().await;
         ear.speak((0..50).map(numbered)).await;
+        pass(100).await;
         let heard = call.stats().await.expect("the call goes on");
         let stats = stage.part().await;
 

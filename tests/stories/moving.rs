@@ -202,14 +202,15 @@ fn the_voice_states_of_others_are_ignored() {
 }
 
 #[test]
-fn of_two_joins_at_once_the_later_wins_and_both_are_answered() {
+fn of_two_joins_at_once_both_are_answered_and_the_later_wins() {
     story(async {
         for order in ORDERS {
             let stage = Stage::on(Discord::builder().event_order(order)).await;
             let second = stage.guild.channel("second");
             let (first, later) = tokio::join!(stage.try_join(&stage.channel), stage.try_join(&second));
-            first.expect("the first is answered");
-            later.expect("the later is answered");
+            // What became of the first is no matter, but it must not wait for ever.
+            drop(first);
+            later.expect("the later is in its channel");
             tokio::time::sleep(Duration::from_secs(10)).await;
             assert_eq!(stage.discord.connected_to(&second), [stage.bot.user_id]);
             let track = stage.play("music.opus").await;

@@ -63,6 +63,8 @@ pub struct Group {
     /// Epochs installed so far, over all the groups of this session.
     epochs: u64,
     recovered: Option<Instant>,
+    /// The transition of the last op 31, until we are a member again.
+    pleading: Option<u16>,
     /// When to look whether the server answered what was sent before a resume.
     unanswered_at: Option<Instant>,
     actions: VecDeque<Action>,
@@ -101,6 +103,7 @@ impl Group {
             state: E2eeState::default(),
             epochs: 0,
             recovered: None,
+            pleading: None,
             unanswered_at: None,
             actions: VecDeque::new(),
             counts: GroupCounts::default(),
@@ -182,10 +185,7 @@ impl Group {
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         if self.unanswered_at.is_some_and(|at| now >= at) {
             self.unanswered_at = None;
-            if let Some(command) = self.unanswered() {
-                self.actions.push_back(Action::Send(command));
-                self.actions.push_back(Action::Notice(Notice::SentAgain));
-            }
+            self.send_again(now);
         }
         self.actions.pop_front()
     }

@@ -75,7 +75,10 @@ impl Group {
 
     /// Op 27.
     pub(super) fn proposals(&mut self, payload: &[u8]) {
-        self.unanswered_at = None;
+        // Who has lost our op 31 still takes us for a member, and sends proposals to it.
+        if self.pleading.is_none() {
+            self.unanswered_at = None;
+        }
         let Phase::Mls(mls) = &mut self.phase else { return self.ignore(Notice::Unexpected(27)) };
         let mut notices = Vec::new();
         let commit = mls.proposals(payload, &self.announced, &mut notices);
@@ -106,6 +109,7 @@ impl Group {
             }
         };
         self.unanswered_at = None;
+        self.pleading = None;
         self.counts.epochs += 1;
         self.epochs += 1;
         for (user, _) in keys.others.iter().filter(|(user, _)| !self.announced.contains(user)) {
@@ -182,6 +186,7 @@ impl Group {
 
     /// Starts a new MLS session and sends its key package; media keys stay until the next executed transition.
     pub(super) fn start(&mut self, version: u16) {
+        self.pleading = None;
         match Mls::start(version, self.user, self.channel, &self.identity, self.external_sender.as_deref()) {
             Ok(mls) => {
                 self.actions.push_back(Action::Send(Command::KeyPackage(mls.key_package.clone())));
@@ -200,6 +205,20 @@ impl Group {
         self.actions.push_back(Action::Notice(notice));
         self.actions.push_back(Action::Send(Command::InvalidCommitWelcome { transition_id }));
         self.start(version);
+        self.pleading = Some(transition_id);
+    }
+
+    /// Sends what may have been lost with the websocket. An op 31 goes with a key package of its own: if it was not lost,
+    /// the server has dropped the one before.
+    pub(super) fn send_again(&mut self, now: Instant) {
+        let Some(command) = self.unanswered() else { return };
+        match self.pleading {
+            Some(transition_id) => self.recover(transition_id, Notice::SentAgain, now),
+            None => {
+                self.actions.push_back(Action::Send(command));
+                self.actions.push_back(Action::Notice(Notice::SentAgain));
+            }
+        }
     }
 
     /// What the server owes us an answer to: our commit, or the key package while others are in the call.

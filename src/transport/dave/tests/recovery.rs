@@ -195,3 +195,27 @@ fn what_a_lost_connection_swallowed_is_sent_again() {
         assert_eq!(bot.group.deadline(), None);
     }
 }
+
+#[test]
+fn an_op_31_that_was_lost_goes_out_again_with_another_key_package() {
+    let (service, mut call) = call_of(2);
+    let mut third = Bot::described(3, &service, start());
+    let proposals = append(&[service.add(&third.key_package())]);
+    let bot = &mut call[1];
+    bot.meet(&[third.user]);
+    bot.tell(proposals.clone());
+    let (commit, _) = bot.commit();
+    let mut damaged = commit.to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    bot.tell(DaveEvent::AnnounceCommit { transition_id: 6, commit: damaged.into() });
+    assert_rejoins(bot, 6);
+    let lost = bot.key_package();
+    bot.group.resumed(bot.now);
+    // The server believes that the bot is still a member.
+    bot.tell(proposals);
+    bot.sent();
+    bot.now += Duration::from_secs(5);
+    bot.drain();
+    assert_rejoins(bot, 6);
+    assert_ne!(bot.key_package(), lost);
+}
