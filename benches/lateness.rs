@@ -9,8 +9,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix_voice::actors::stats::TransportStats;
-use actix_voice::actors::{Config, Encryption, Join, MainGateway, Speak, VoiceManager};
+use actix_voice::actors::manager::Shutdown;
+use actix_voice::actors::{CallStats, Config, Encryption, Join, MainGateway, Speak, VoiceManager};
 use actix_voice::id::{ChannelId, GuildId, Token};
 use actix_voice::source::Tone;
 use actix_voice_loopback::{Bot, Channel, Discord, Member};
@@ -22,20 +22,18 @@ const MEASURED: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!(
-        "{:<34} {:>7} {:>7} {:>9} {:>9} {:>9}",
-        "call of 25 members, 10 s", "epochs", "frames", "p50", "p99", "max"
-    );
-    for (name, bustle) in
-        [("nobody comes or goes", Bustle::None), ("joins and leaves, 4 a second", Bustle::Comings)]
-    {
-        let (late, epochs) = measure(bustle)?;
+    let [call, epochs, frames, skipped] = ["call of 25 members, 10 s", "epochs", "frames", "skipped"];
+    println!("{call:<30} {epochs:>7} {frames:>7} {skipped:>8} {:>9} {:>9} {:>9}", "p50", "p99", "max");
+    let cases = [("nobody comes or goes", Bustle::None), ("joins and leaves, 4 a second", Bustle::Comings)];
+    for (name, bustle) in cases {
+        let (stats, epochs) = measure(bustle)?;
+        let (late, skipped) = (&stats.transport.lateness, stats.speaker.skipped + stats.transport.withheld);
         println!(
-            "{name:<34} {epochs:>7} {:>7} {:>9.2?} {:>9.2?} {:>9.2?}",
-            late.lateness.len(),
-            late.lateness.quantile(0.5),
-            late.lateness.quantile(0.99),
-            late.lateness.max(),
+            "{name:<30} {epochs:>7} {:>7} {skipped:>8} {:>9.2?} {:>9.2?} {:>9.2?}",
+            late.len(),
+            late.quantile(0.5),
+            late.quantile(0.99),
+            late.max(),
         );
     }
     Ok(())
@@ -55,7 +53,7 @@ struct Place {
     channel: Channel,
 }
 
-fn measure(bustle: Bustle) -> Result<(TransportStats, u64), Box<dyn Error>> {
+fn measure(bustle: Bustle) -> Result<(CallStats, u64), Box<dyn Error>> {
     let (told, place) = mpsc::channel();
     let (speaking, spoken) = oneshot::channel();
     let (end, ended) = oneshot::channel();
@@ -64,9 +62,7 @@ fn measure(bustle: Bustle) -> Result<(TransportStats, u64), Box<dyn Error>> {
         runtime.map(|runtime| runtime.block_on(serve(bustle, told, spoken, ended)))
     });
     let place = place.recv()?;
-    let stats = actix::System::new().block_on(talk(place, speaking))?;
-    // The server has ended by itself only if it has panicked, which joining it tells.
-    let _ = end.send(());
+    let stats = actix::System::new().block_on(talk(place, speaking, end))?;
     Ok((stats, joined(server)?))
 }
 
@@ -101,7 +97,11 @@ async fn serve(
     }
 }
 
-async fn talk(place: Place, speaking: oneshot::Sender<()>) -> Result<TransportStats, Box<dyn Error>> {
+async fn talk(
+    place: Place,
+    speaking: oneshot::Sender<()>,
+    end: oneshot::Sender<()>,
+) -> Result<CallStats, Box<dyn Error>> {
     let mut config = Config::default();
     config.encryption = Encryption::None;
     config.media_arbiters = 1;
@@ -113,10 +113,12 @@ async fn talk(place: Place, speaking: oneshot::Sender<()>) -> Result<TransportSt
     let call = manager.send(Join { guild, channel }).await??;
     call.speak(Speak::source(guild, Tone::new(440.0))).await?;
     sleep(Duration::from_millis(500)).await;
-    // The server has gone only if it has panicked.
+    // The server has ended by itself only if it has panicked, which joining its thread tells.
     let _ = speaking.send(());
     sleep(MEASURED).await;
     let stats = call.stats().await.ok_or("the call ended")?;
+    let _ = end.send(());
     call.disconnect().await;
-    Ok(stats.transport)
+    manager.send(Shutdown).await?;
+    Ok(stats)
 }
