@@ -71,7 +71,10 @@ pub(super) enum Report {
     },
     ClientsConnect(Vec<UserId>),
     ClientDisconnect(UserId),
-    Mapped { user: UserId, ssrc: Ssrc },
+    Mapped {
+        user: UserId,
+        ssrc: Ssrc,
+    },
     Dave(crate::gateway::payload::DaveEvent),
     RoundTrip(Duration),
     /// A message could not be understood, and was skipped.

@@ -36,10 +36,10 @@
 pub mod bridge;
 pub mod call;
 pub mod config;
+mod dave;
 pub mod event;
 #[cfg(feature = "faults")]
 pub mod fault;
-mod dave;
 mod gateway;
 mod heartbeat;
 pub mod main_gateway;

@@ -1,8 +1,8 @@
 //! Both gateways, seen by a client written from Discord's documentation alone.
 
+mod calls;
 mod client;
 mod faults;
-mod calls;
 mod joining;
 mod main_gateway;
 mod resuming;

@@ -86,7 +86,9 @@ impl fmt::Display for E2eeState {
         match (&self.privacy_code, self.version) {
             (Some(code), version) => {
                 write!(f, "end-to-end encrypted (DAVE {version}, epoch {}), privacy code", self.epoch)?;
-                code.as_bytes().chunks(5).try_for_each(|group| write!(f, " {}", String::from_utf8_lossy(group)))
+                code.as_bytes()
+                    .chunks(5)
+                    .try_for_each(|group| write!(f, " {}", String::from_utf8_lossy(group)))
             }
             (None, 0) => f.write_str("not end-to-end encrypted"),
             (None, version) => write!(f, "end-to-end encryption required (DAVE {version}), no group yet"),

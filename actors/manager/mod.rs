@@ -1,5 +1,7 @@
 //! VoiceManager: what a bot talks to. Owns the bridge and the calls.
 
+mod message;
+
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -12,192 +14,30 @@ use std::{
 
 use actix::{
     Actor, ActorContext, Addr, Arbiter, ArbiterHandle, ArbiterService, AsyncContext, Context, Handler,
-    Message, Recipient, ResponseFuture, Supervised, SystemService,
+    ResponseFuture, Supervised, SystemService,
 };
 use rustls::ClientConfig;
 use tokio::sync::{oneshot, watch};
 
+pub use self::message::{
+    ChannelBitrate, Disconnect, Join, JoinError, Plug, Shutdown, Speak, SpeakError, StartError, StopSpeaking,
+    Subscribe,
+};
+use self::message::{Material, Starter};
 use super::{
-    CallEvent, CallHandle, CallStats, Config, Demand, Player, UpdateVoiceState, What,
+    CallEvent, CallHandle, CallStats, Config, Player, What,
     bridge::{Bridge, GuildGone, SessionReplaced, VoiceServerUpdate, VoiceStateUpdate},
     call::{Attach, Call, Enter, FromCall, Part, Place, Terms},
     metronome, now,
     speaker::{Attach as AttachTrack, Bitrate, Hush},
 };
 use crate::{
-    bridge::JoinFailure,
     call::EndReason,
-    gateway::payload::SpeakingFlags,
-    id::{ChannelId, GuildId, UserId},
-    source::{Source, SourceError},
+    id::{ChannelId, GuildId},
+    source::SourceError,
     speaker::TrackId,
     transport::dave::IdentityKey,
 };
-
-/// **Your bot → VoiceManager.** Use this main gateway: who the bot is, and where its op 4 goes.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub struct Plug {
-    /// The bot's own user.
-    pub user: UserId,
-    /// Takes [`UpdateVoiceState`] and sends it to Discord as op 4.
-    pub gateway: Recipient<UpdateVoiceState>,
-}
-
-/// **Your bot → VoiceManager.** Join a voice channel, or move to it. Answered once the call can speak.
-///
-/// Before a main gateway is plugged in, it waits for one for up to 30 s.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<CallHandle, JoinError>")]
-pub struct Join {
-    /// The guild.
-    pub guild: GuildId,
-    /// The voice or stage channel.
-    pub channel: ChannelId,
-}
-
-/// **Your bot → VoiceManager.** Leave the voice channel of this guild. Answered with what the call has done, once it
-/// has ended its speech and left; with none if there was no call.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Option<CallStats>")]
-pub struct Disconnect {
-    /// The guild.
-    pub guild: GuildId,
-}
-
-/// **Your bot → VoiceManager.** Play something in the call of this guild. Several tracks are mixed.
-#[derive(Message)]
-#[rtype(result = "Result<TrackId, SpeakError>")]
-pub struct Speak {
-    pub(super) guild: GuildId,
-    material: Material,
-    flags: SpeakingFlags,
-    volume: f32,
-}
-
-/// **Your bot → VoiceManager.** Stop a track, or all of the guild's.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct StopSpeaking {
-    /// The guild.
-    pub guild: GuildId,
-    /// The track; none means all.
-    pub track: Option<TrackId>,
-}
-
-/// **Your bot → VoiceManager.** Tell this actor what happens in the calls.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub struct Subscribe {
-    /// Only of this guild; none means all.
-    pub guild: Option<GuildId>,
-    /// Who is told.
-    pub to: Recipient<CallEvent>,
-}
-
-/// **MainGateway or your bot → VoiceManager.** The bitrate of a voice channel, in bits per second; audio that is encoded
-/// here uses it.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct ChannelBitrate {
-    /// The channel.
-    pub channel: ChannelId,
-    /// Bits per second, 8,000 to 384,000.
-    pub bitrate: u32,
-}
-
-/// Why a channel was not joined.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// No main gateway is plugged in.
-    #[error("no main gateway is plugged in: send Plug, or start a MainGateway")]
-    NotPlugged,
-    /// The call ended before it could speak.
-    #[error(transparent)]
-    Ended(#[from] EndReason),
-    /// The channel was refused, or another was asked for since; a call that was there before goes on where it is.
-    #[error(transparent)]
-    NotMoved(JoinFailure),
-}
-
-/// Why nothing is played.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpeakError {
-    /// There is no call in this guild.
-    #[error("there is no call in guild {0}: join first")]
-    NotJoined(GuildId),
-    /// The file cannot be played.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-}
-
-/// Why a manager could not be started as configured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A certificate to be trusted cannot be read.
-    #[error("the certificate to trust cannot be read: {0}")]
-    Certificate(String),
-    /// The system gave no thread, or no actix System began on it.
-    #[error("no thread for the manager: {0}")]
-    Thread(String),
-}
-
-/// What is to be played.
-enum Material {
-    File(PathBuf),
-    Actor(Starter),
-}
-
-/// Starts a source, on the arbiter of sources if there is one.
-type Starter = Box<dyn FnOnce(Option<&ArbiterHandle>) -> Recipient<Demand> + Send>;
-
-impl Speak {
-    /// Plays a file: anything that [`source::open`](crate::source::open) reads.
-    pub fn file(guild: GuildId, path: impl Into<PathBuf>) -> Self {
-        Self::new(guild, Material::File(path.into()))
-    }
-
-    /// Plays a [`Source`], run by a [`Player`] of its own.
-    pub fn source<S: Source + Unpin>(guild: GuildId, source: S) -> Self {
-        Self::start(guild, Player::new(source))
-    }
-
-    /// Starts this actor on the arbiter of sources, and plays what it supplies.
-    pub fn start<A>(guild: GuildId, actor: A) -> Self
-    where
-        A: Actor<Context = Context<A>> + Handler<Demand> + Send,
-    {
-        let starter: Starter = Box::new(move |arbiter| match arbiter {
-            Some(arbiter) => A::start_in_arbiter(arbiter, |_| actor).recipient(),
-            None => actor.start().recipient(),
-        });
-        Self::new(guild, Material::Actor(starter))
-    }
-
-    /// Plays what an actor supplies that runs already.
-    pub fn actor(guild: GuildId, source: Recipient<Demand>) -> Self {
-        Self::new(guild, Material::Actor(Box::new(|_| source)))
-    }
-
-    fn new(guild: GuildId, material: Material) -> Self {
-        Self { guild, material, flags: SpeakingFlags::MICROPHONE, volume: 1.0 }
-    }
-
-    /// How the track speaks: microphone unless said otherwise. Priority counts only with the permission for it.
-    #[must_use]
-    pub fn flags(self, flags: SpeakingFlags) -> Self {
-        Self { flags, ..self }
-    }
-
-    /// How loud the track is: 1.0 as it comes, 0.5 half the amplitude. Other than 1.0 means decoding and encoding.
-    #[must_use]
-    pub fn volume(self, volume: f32) -> Self {
-        Self { volume, ..self }
-    }
-}
 
 /// The actor that a bot starts, or registers, and sends its messages to.
 pub struct VoiceManager {
@@ -538,11 +378,6 @@ impl Handler<GuildGone> for VoiceManager {
 
 /// How long a join waits for the bot to log in.
 const LOGIN: Duration = Duration::from_secs(30);
-
-/// **Your bot → VoiceManager.** Leave all calls and stop.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Shutdown;
 
 impl Handler<Shutdown> for VoiceManager {
     type Result = ();

@@ -1,11 +1,13 @@
 //! Call: one voice connection of one guild. Owns its gateway, transport and speaker, and replaces the dead.
 
+mod handle;
+mod message;
+mod place;
+mod reports;
+
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use actix::{
@@ -15,156 +17,35 @@ use actix::{
 use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
+pub use self::handle::CallHandle;
+pub(super) use self::{
+    message::{Attach, Enter, FromCall, Part, TellStats, VerificationCode},
+    place::Place,
+};
 use super::{
     Alarm, CallEvent, Driven, What,
-    bridge::{Bridge, Forget, FromBridge, Leave, Seek, SeekAgain},
+    bridge::{Bridge, Forget, Leave, Seek, SeekAgain},
     config::{Config, Encryption},
-    dave::{self, Dave, FromDave, Tell, TellFingerprints},
-    gateway::{self, Close, Discovered, FromGateway, Gateway, Plan, Speaking},
-    manager::{JoinError, SpeakError, VoiceManager},
-    metronome::Pace,
+    dave::{Dave, Tell, TellFingerprints},
+    gateway::{Close, Gateway, Plan, Speaking},
+    manager::JoinError,
     now,
-    speaker::{self, Asked, Bitrate, Connect, FromSpeaker, Hush, Speaker, SpeakingSent},
+    speaker::{self, Bitrate, Connect, Hush, Speaker, SpeakingSent},
     stats::CallStats,
-    transport::{self, FromTransport, Transport},
+    transport::{self, Transport},
 };
 use crate::{
-    audio::{frame::FRAME, opus::EncoderSettings},
+    audio::opus::EncoderSettings,
     bridge::JoinFailure,
     call::{Action, Cause, EndReason, Progress, Recovery},
     gateway::{
         payload::SpeakingFlags,
         session::{Credentials, Start},
     },
-    id::{ChannelId, GuildId, Ssrc, UserId},
-    speaker::{Phase, Playout, TrackEnd, TrackId},
+    id::{ChannelId, GuildId, Ssrc},
+    speaker::Playout,
     transport::dave::{Group, IdentityKey},
 };
-
-/// **VoiceManager → Call.** Be in this channel; answered once the call can speak there, will not get there, or is over.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Enter {
-    pub(super) channel: ChannelId,
-    pub(super) entered: oneshot::Sender<Result<(), JoinError>>,
-}
-
-/// **VoiceManager → Call.** Play this source.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct Attach(pub(super) speaker::Attach);
-
-/// **VoiceManager → Call.** Say goodbye and end; answered with what the call has done.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Part {
-    pub(super) reason: EndReason,
-    pub(super) parted: Option<oneshot::Sender<CallStats>>,
-}
-
-/// **VoiceManager or CallHandle → Call.** Say what the call has done.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "CallStats")]
-pub(super) struct TellStats;
-
-/// **CallHandle → Call.** Work out the verification code with this member.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Option<String>")]
-pub(super) struct VerificationCode(pub(super) UserId);
-
-/// **Call → VoiceManager.** The call with this number says something; when it ends, it is the last.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct FromCall {
-    pub(super) generation: u64,
-    pub(super) event: CallEvent,
-}
-
-/// One call, as the user holds it. Cheap to clone; the call goes on when it is dropped.
-#[derive(Clone, Debug)]
-pub struct CallHandle {
-    pub(super) guild: GuildId,
-    pub(super) call: Addr<Call>,
-    pub(super) manager: Addr<VoiceManager>,
-}
-
-impl CallHandle {
-    /// The guild of the call.
-    #[must_use]
-    pub fn guild(&self) -> GuildId {
-        self.guild
-    }
-
-    /// Plays something; see [`Speak`](super::Speak).
-    ///
-    /// # Errors
-    ///
-    /// When the call is over, or the file cannot be played.
-    pub async fn speak(&self, mut speak: super::Speak) -> Result<TrackId, SpeakError> {
-        speak.guild = self.guild;
-        self.manager.send(speak).await.unwrap_or(Err(SpeakError::NotJoined(self.guild)))
-    }
-
-    /// Plays a file: anything that [`source::open`](crate::source::open) reads.
-    ///
-    /// # Errors
-    ///
-    /// When the call is over, or the file cannot be played.
-    pub async fn play(&self, path: impl Into<std::path::PathBuf>) -> Result<TrackId, SpeakError> {
-        self.speak(super::Speak::file(self.guild, path)).await
-    }
-
-    /// Stops one track, or all.
-    pub fn stop(&self, track: Option<TrackId>) {
-        self.call.do_send(Hush(track));
-    }
-
-    /// What the call has done so far; none once it is over.
-    pub async fn stats(&self) -> Option<CallStats> {
-        self.call.send(TellStats).await.ok()
-    }
-
-    /// The code that this member sees too if nobody sits in between: nine groups of five digits, without spaces. None
-    /// while the member is not in the call's encrypted group.
-    pub async fn verification_code(&self, user: UserId) -> Option<String> {
-        self.call.send(VerificationCode(user)).await.ok().flatten()
-    }
-
-    /// Ends speech with silence, leaves the channel, and returns what the call has done; none if it was over.
-    pub async fn disconnect(&self) -> Option<CallStats> {
-        let (parted, done) = oneshot::channel();
-        self.call.do_send(Part { reason: EndReason::Left, parted: Some(parted) });
-        done.await.ok()
-    }
-}
-
-/// Where the media actors of a call run, and when within each 20 ms.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) arbiter: Option<ArbiterHandle>,
-    pub(super) calls: Arc<AtomicUsize>,
-    pub(super) epoch: Instant,
-    pub(super) slot: u32,
-}
-
-impl Place {
-    fn start<A: Actor<Context = Context<A>>>(&self, make: impl FnOnce() -> A + Send + 'static) -> Addr<A> {
-        match &self.arbiter {
-            Some(arbiter) => A::start_in_arbiter(arbiter, |_| make()),
-            None => A::create(|_| make()),
-        }
-    }
-
-    fn pace(&self) -> Pace {
-        if self.arbiter.is_some() { Pace::Precise } else { Pace::Pausable }
-    }
-
-    /// Slots are taken so that any number of calls is spread evenly: each falls into the largest gap.
-    fn phase(&self) -> Phase {
-        let share = f64::from(self.slot.reverse_bits()) / f64::from(u32::MAX);
-        Phase { epoch: self.epoch, offset: FRAME.mul_f64(share.min(0.999)) }
-    }
-}
 
 /// What a call needs to know.
 #[derive(Clone)]
@@ -512,135 +393,6 @@ impl Handler<Enter> for Call {
     }
 }
 
-impl Handler<FromBridge> for Call {
-    type Result = ();
-
-    fn handle(&mut self, report: FromBridge, ctx: &mut Context<Self>) {
-        match report {
-            FromBridge::Credentials(credentials) => self.recovery.credentials(credentials),
-            FromBridge::EndpointLost => self.recovery.endpoint_lost(),
-            FromBridge::Moved(channel) => {
-                self.recovery.moved(channel);
-                self.tell(What::Moved(channel));
-            }
-            FromBridge::NotMoved(failure) => self.answer(Err(JoinError::NotMoved(failure))),
-            FromBridge::Disconnected => self.recovery.disconnected(),
-            FromBridge::Failed(failure) => self.recovery.join_failed(failure, now()),
-            FromBridge::SessionReplaced => self.recovery.session_replaced(),
-            FromBridge::GuildGone => self.recovery.guild_gone(),
-        }
-        self.drive(ctx);
-    }
-}
-
-impl Handler<FromGateway> for Call {
-    type Result = ();
-
-    fn handle(&mut self, FromGateway { generation, report }: FromGateway, ctx: &mut Context<Self>) {
-        use gateway::Report;
-        if generation != self.gateway_generation || self.gateway.is_none() {
-            return;
-        }
-        match report {
-            Report::Ready { ssrc, server, modes } => {
-                self.recovery.offered(&modes);
-                self.start_transport(ssrc, server, ctx);
-            }
-            Report::Established(description) => {
-                self.tell_dave(Tell::Described(description.dave_protocol_version));
-                self.to_transport(description);
-            }
-            Report::Resumed => {
-                self.tell_dave(Tell::Resumed);
-                self.recovery.resumed();
-            }
-            Report::SpeakingSent => self.acknowledge_speaking(),
-            Report::Speaking { user, ssrc, flags } => {
-                if let Some(user) = user {
-                    self.to_transport(transport::Mapped { user, ssrc });
-                }
-                self.tell(What::Speaking { user, ssrc, flags });
-            }
-            Report::Mapped { user, ssrc } => self.to_transport(transport::Mapped { user, ssrc }),
-            Report::ClientsConnect(users) => {
-                self.tell_dave(Tell::ClientsConnect(users.clone()));
-                self.tell(What::ClientsConnected(users));
-            }
-            Report::ClientDisconnect(user) => {
-                self.tell_dave(Tell::ClientDisconnect(user));
-                self.to_transport(transport::Unmapped(user));
-                self.tell(What::ClientDisconnected(user));
-            }
-            Report::Dave(event) => self.tell_dave(Tell::Event(event)),
-            Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
-            Report::Malformed => self.stats.malformed += 1,
-            Report::Exited { cause, last_seq } => {
-                self.gateway = None;
-                self.last_seq = last_seq.or(self.last_seq);
-                self.recovery.gateway_lost(cause, now());
-            }
-        }
-        self.drive(ctx);
-    }
-}
-
-impl Handler<FromTransport> for Call {
-    type Result = ();
-
-    fn handle(&mut self, FromTransport { generation, report }: FromTransport, ctx: &mut Context<Self>) {
-        use transport::Report;
-        let current = generation == self.transport_generation && self.transport.is_some();
-        match report {
-            Report::Discovered(address) if current => {
-                if let Some(gateway) = &self.gateway {
-                    gateway.do_send(Discovered(address));
-                }
-            }
-            Report::Opened if current => self.recovery.opened(now()),
-            Report::FailedFrames if current => self.tell_dave(Tell::FailedFrames),
-            Report::Exited { cause, stats } => {
-                self.stats.add(&stats);
-                self.transports_alive -= 1;
-                if let (true, Some(cause)) = (current, cause) {
-                    self.transport = None;
-                    self.recovery.transport_lost(cause, now());
-                }
-            }
-            Report::Discovered(_) | Report::Opened | Report::FailedFrames => {}
-        }
-        self.drive(ctx);
-    }
-}
-
-impl Handler<FromDave> for Call {
-    type Result = ();
-
-    fn handle(&mut self, FromDave { generation, report }: FromDave, ctx: &mut Context<Self>) {
-        use dave::Report;
-        if generation != self.dave_generation {
-            return;
-        }
-        match report {
-            Report::Send(command) => {
-                if let Some(gateway) = &self.gateway {
-                    gateway.do_send(gateway::Send(command));
-                }
-            }
-            Report::Install(change) => self.to_transport(change),
-            Report::Settled => self.recovery.settled(),
-            Report::State(state) => {
-                self.stats.e2ee = state.clone();
-                self.tell(What::E2ee(state));
-            }
-            Report::Exited(cause) => {
-                self.dave = None;
-                self.recovery.transport_lost(cause, now());
-            }
-        }
-        self.drive(ctx);
-    }
-}
-
 impl Handler<VerificationCode> for Call {
     type Result = ResponseFuture<Option<String>>;
 
@@ -651,36 +403,6 @@ impl Handler<VerificationCode> for Call {
             // scrypt, slow on purpose.
             actix_rt::task::spawn_blocking(move || fingerprints.verification_code()).await.ok()
         })
-    }
-}
-
-impl Handler<FromSpeaker> for Call {
-    type Result = ();
-
-    fn handle(&mut self, FromSpeaker { generation, report }: FromSpeaker, ctx: &mut Context<Self>) {
-        use speaker::Report;
-        if generation != self.speaker_generation {
-            return;
-        }
-        match report {
-            Report::Speaking(flags) => self.say_speaking(flags),
-            Report::Started(track) => self.tell(What::TrackStarted(track)),
-            Report::Stalled(track) => self.tell(What::TrackStalled(track)),
-            Report::Ended(track, end) => self.tell(What::TrackEnded(track, end)),
-            Report::Exited { asked, tracks, counts } => {
-                self.stats.speaker += counts;
-                let end = if asked == Asked::Yes { TrackEnd::Stopped } else { TrackEnd::SpeakerLost };
-                for track in tracks {
-                    self.tell(What::TrackEnded(track, end.clone()));
-                }
-                self.speaker = None;
-                if asked == Asked::No {
-                    self.say_speaking(SpeakingFlags::NONE);
-                    self.recovery.speaker_lost(now());
-                }
-            }
-        }
-        self.drive(ctx);
     }
 }
 

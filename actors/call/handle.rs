@@ -1,0 +1,70 @@
+//! CallHandle: a call, as its user holds it.
+
+use actix::Addr;
+use tokio::sync::oneshot;
+
+use super::{Call, Part, TellStats, VerificationCode};
+use crate::{
+    actors::{CallStats, Speak, SpeakError, VoiceManager, speaker::Hush},
+    call::EndReason,
+    id::{GuildId, UserId},
+    speaker::TrackId,
+};
+
+/// One call, as the user holds it. Cheap to clone; the call goes on when it is dropped.
+#[derive(Clone, Debug)]
+pub struct CallHandle {
+    pub(in crate::actors) guild: GuildId,
+    pub(in crate::actors) call: Addr<Call>,
+    pub(in crate::actors) manager: Addr<VoiceManager>,
+}
+
+impl CallHandle {
+    /// The guild of the call.
+    #[must_use]
+    pub fn guild(&self) -> GuildId {
+        self.guild
+    }
+
+    /// Plays something; see [`Speak`](Speak).
+    ///
+    /// # Errors
+    ///
+    /// When the call is over, or the file cannot be played.
+    pub async fn speak(&self, mut speak: Speak) -> Result<TrackId, SpeakError> {
+        speak.guild = self.guild;
+        self.manager.send(speak).await.unwrap_or(Err(SpeakError::NotJoined(self.guild)))
+    }
+
+    /// Plays a file: anything that [`source::open`](crate::source::open) reads.
+    ///
+    /// # Errors
+    ///
+    /// When the call is over, or the file cannot be played.
+    pub async fn play(&self, path: impl Into<std::path::PathBuf>) -> Result<TrackId, SpeakError> {
+        self.speak(Speak::file(self.guild, path)).await
+    }
+
+    /// Stops one track, or all.
+    pub fn stop(&self, track: Option<TrackId>) {
+        self.call.do_send(Hush(track));
+    }
+
+    /// What the call has done so far; none once it is over.
+    pub async fn stats(&self) -> Option<CallStats> {
+        self.call.send(TellStats).await.ok()
+    }
+
+    /// The code that this member sees too if nobody sits in between: nine groups of five digits, without spaces. None
+    /// while the member is not in the call's encrypted group.
+    pub async fn verification_code(&self, user: UserId) -> Option<String> {
+        self.call.send(VerificationCode(user)).await.ok().flatten()
+    }
+
+    /// Ends speech with silence, leaves the channel, and returns what the call has done; none if it was over.
+    pub async fn disconnect(&self) -> Option<CallStats> {
+        let (parted, done) = oneshot::channel();
+        self.call.do_send(Part { reason: EndReason::Left, parted: Some(parted) });
+        done.await.ok()
+    }
+}

@@ -1,0 +1,49 @@
+//! What is said to a call, and what it says.
+
+use actix::Message;
+use tokio::sync::oneshot;
+
+use crate::{
+    actors::{CallEvent, CallStats, JoinError, speaker},
+    call::EndReason,
+    id::{ChannelId, UserId},
+};
+
+/// **VoiceManager → Call.** Be in this channel; answered once the call can speak there, will not get there, or is over.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct Enter {
+    pub(in crate::actors) channel: ChannelId,
+    pub(in crate::actors) entered: oneshot::Sender<Result<(), JoinError>>,
+}
+
+/// **VoiceManager → Call.** Play this source.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct Attach(pub(in crate::actors) speaker::Attach);
+
+/// **VoiceManager → Call.** Say goodbye and end; answered with what the call has done.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct Part {
+    pub(in crate::actors) reason: EndReason,
+    pub(in crate::actors) parted: Option<oneshot::Sender<CallStats>>,
+}
+
+/// **VoiceManager or CallHandle → Call.** Say what the call has done.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "CallStats")]
+pub(in crate::actors) struct TellStats;
+
+/// **CallHandle → Call.** Work out the verification code with this member.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<String>")]
+pub(in crate::actors) struct VerificationCode(pub(in crate::actors) UserId);
+
+/// **Call → VoiceManager.** The call with this number says something; when it ends, it is the last.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct FromCall {
+    pub(in crate::actors) generation: u64,
+    pub(in crate::actors) event: CallEvent,
+}
