@@ -306,6 +306,7 @@ impl Playout {
                 self.state = State::Talking { due: due + FRAME };
                 self.talk(due);
             }
+            State::Trailing { due, left: 0 } if due <= now => self.rest(due),
             State::Trailing { due, left } if due <= now => {
                 let due = self.skip(due, now);
                 self.trail(due, left);
@@ -360,11 +361,13 @@ impl Playout {
     fn trail(&mut self, due: Instant, left: u8) {
         self.send(Bytes::from_static(&SILENCE), due);
         self.state = State::Trailing { due: due + FRAME, left: left - 1 };
-        if left == 1 {
-            self.state = State::Quiet { probe: Some(due + PROBE) };
-            self.flags = SpeakingFlags::NONE;
-            self.orders.push_back(Action::Speaking(SpeakingFlags::NONE));
-        }
+    }
+
+    /// The last silence frame has had its 20 ms: a call that leaves once this is said does not overtake it.
+    fn rest(&mut self, due: Instant) {
+        self.state = State::Quiet { probe: Some(due + PROBE) };
+        self.flags = SpeakingFlags::NONE;
+        self.orders.push_back(Action::Speaking(SpeakingFlags::NONE));
     }
 
     /// The packet of the only track, untouched, where nothing needs mixing.
