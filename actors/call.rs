@@ -19,6 +19,7 @@ use super::{
     Alarm, CallEvent, Driven, What,
     bridge::{Bridge, Forget, FromBridge, Leave, Seek, SeekAgain},
     config::{Config, Encryption},
+    dave::{self, Dave, FromDave, Tell, TellFingerprints},
     gateway::{self, Close, Discovered, FromGateway, Gateway, Plan, Speaking},
     manager::{SpeakError, VoiceManager},
     metronome::Pace,
@@ -34,8 +35,9 @@ use crate::{
         payload::SpeakingFlags,
         session::{Credentials, Start},
     },
-    id::{ChannelId, GuildId, Ssrc},
+    id::{ChannelId, GuildId, Ssrc, UserId},
     speaker::{Phase, Playout, TrackEnd, TrackId},
+    transport::dave::{Group, IdentityKey},
 };
 
 /// **VoiceManager → Call.** Be in this channel; answered once the call can speak there, or is over.
@@ -63,6 +65,11 @@ pub(super) struct Part {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "CallStats")]
 pub(super) struct TellStats;
+
+/// **CallHandle → Call.** Work out the verification code with this member.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<String>")]
+pub(super) struct VerificationCode(pub(super) UserId);
 
 /// **Call → VoiceManager.** The call with this number says something; when it ends, it is the last.
 #[derive(Clone, Debug, Message)]
@@ -105,6 +112,12 @@ impl CallHandle {
     /// What the call has done so far; none once it is over.
     pub async fn stats(&self) -> Option<CallStats> {
         self.call.send(TellStats).await.ok()
+    }
+
+    /// The code that this member sees too if nobody sits in between: nine groups of five digits, without spaces. None
+    /// while the member is not in the call's encrypted group.
+    pub async fn verification_code(&self, user: UserId) -> Option<String> {
+        self.call.send(VerificationCode(user)).await.ok().flatten()
     }
 
     /// Ends speech with silence, leaves the channel, and returns what the call has done; none if it was over.
@@ -150,6 +163,8 @@ pub(super) struct Terms {
     pub(super) generation: u64,
     pub(super) bridge: Addr<Bridge>,
     pub(super) place: Place,
+    pub(super) crypto: Option<ArbiterHandle>,
+    pub(super) identity: IdentityKey,
     pub(super) config: Arc<Config>,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) encoder: EncoderSettings,
@@ -161,11 +176,13 @@ pub struct Call {
     manager: WeakRecipient<FromCall>,
     recovery: Recovery,
     gateway: Option<Addr<Gateway>>,
+    dave: Option<Addr<Dave>>,
     transport: Option<Addr<Transport>>,
     speaker: Option<Addr<Speaker>>,
     transports_alive: usize,
     born: u64,
     gateway_generation: u64,
+    dave_generation: u64,
     transport_generation: u64,
     speaker_generation: u64,
     ssrc: Option<Ssrc>,
@@ -188,11 +205,13 @@ impl Call {
             manager,
             recovery: Recovery::new(fastrand::f32()),
             gateway: None,
+            dave: None,
             transport: None,
             speaker: None,
             transports_alive: 0,
             born: 0,
             gateway_generation: 0,
+            dave_generation: 0,
             transport_generation: 0,
             speaker_generation: 0,
             ssrc: None,
@@ -233,6 +252,7 @@ impl Call {
         self.disconnect();
         self.ssrc = None;
         self.last_seq = None;
+        self.start_dave(&credentials, ctx);
         let start = Start::Identify {
             max_dave_protocol_version: self.terms.config.max_dave_protocol_version,
             refused_modes: self.recovery.refused_modes().to_vec(),
@@ -261,6 +281,34 @@ impl Call {
         let gateway = Gateway::new(plan, ctx.address().downgrade().recipient()).start();
         if let Some(old) = self.gateway.replace(gateway) {
             old.do_send(Close);
+        }
+    }
+
+    /// A new group for a new voice session: the old one's keys must not be used with nonces that start over.
+    fn start_dave(&mut self, credentials: &Credentials, ctx: &mut Context<Self>) {
+        let generation = self.next_generation();
+        self.dave_generation = generation;
+        let owner = ctx.address().downgrade().recipient();
+        let (user, channel, identity) = (credentials.user, credentials.channel, self.terms.identity.clone());
+        let dave = move || Dave::new(generation, Group::new(user, channel, identity), owner);
+        self.dave = Some(match &self.terms.crypto {
+            Some(arbiter) => Dave::start_in_arbiter(arbiter, |_| dave()),
+            None => dave().start(),
+        });
+    }
+
+    fn tell_dave(&self, tell: Tell) {
+        if let Some(dave) = &self.dave {
+            dave.do_send(tell);
+        }
+    }
+
+    fn to_transport<M: Message<Result = ()> + Send + 'static>(&self, message: M)
+    where
+        Transport: Handler<M>,
+    {
+        if let Some(transport) = &self.transport {
+            transport.do_send(message);
         }
     }
 
@@ -297,6 +345,9 @@ impl Call {
     fn disconnect(&mut self) {
         if let Some(gateway) = self.gateway.take() {
             gateway.do_send(Close);
+        }
+        if let Some(dave) = self.dave.take() {
+            dave.do_send(Tell::Stop);
         }
         if let Some(transport) = self.transport.take() {
             transport.do_send(transport::Stop);
@@ -468,17 +519,31 @@ impl Handler<FromGateway> for Call {
                 self.start_transport(ssrc, server, ctx);
             }
             Report::Established(description) => {
-                if let Some(transport) = &self.transport {
-                    transport.do_send(description);
-                }
+                self.tell_dave(Tell::Described(description.dave_protocol_version));
+                self.to_transport(description);
             }
-            Report::Resumed => self.recovery.resumed(),
+            Report::Resumed => {
+                self.tell_dave(Tell::Resumed);
+                self.recovery.resumed();
+            }
             Report::SpeakingSent => self.acknowledge_speaking(),
-            Report::Speaking { user, ssrc, flags } => self.tell(What::Speaking { user, ssrc, flags }),
-            Report::ClientsConnect(users) => self.tell(What::ClientsConnected(users)),
-            Report::ClientDisconnect(user) => self.tell(What::ClientDisconnected(user)),
-            #[cfg(feature = "dave")]
-            Report::Dave(_) => {}
+            Report::Speaking { user, ssrc, flags } => {
+                if let Some(user) = user {
+                    self.to_transport(transport::Mapped { user, ssrc });
+                }
+                self.tell(What::Speaking { user, ssrc, flags });
+            }
+            Report::Mapped { user, ssrc } => self.to_transport(transport::Mapped { user, ssrc }),
+            Report::ClientsConnect(users) => {
+                self.tell_dave(Tell::ClientsConnect(users.clone()));
+                self.tell(What::ClientsConnected(users));
+            }
+            Report::ClientDisconnect(user) => {
+                self.tell_dave(Tell::ClientDisconnect(user));
+                self.to_transport(transport::Unmapped(user));
+                self.tell(What::ClientDisconnected(user));
+            }
+            Report::Dave(event) => self.tell_dave(Tell::Event(event)),
             Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
             Report::Exited { cause, last_seq, malformed } => {
                 self.gateway = None;
@@ -503,7 +568,8 @@ impl Handler<FromTransport> for Call {
                     gateway.do_send(Discovered(address));
                 }
             }
-            Report::Opened if current => self.recovery.established(),
+            Report::Opened if current => self.recovery.opened(now()),
+            Report::FailedFrames if current => self.tell_dave(Tell::FailedFrames),
             Report::Exited { cause, stats } => {
                 self.stats.add(&stats);
                 self.transports_alive -= 1;
@@ -512,9 +578,51 @@ impl Handler<FromTransport> for Call {
                     self.recovery.transport_lost(cause, now());
                 }
             }
-            Report::Discovered(_) | Report::Opened => {}
+            Report::Discovered(_) | Report::Opened | Report::FailedFrames => {}
         }
         self.drive(ctx);
+    }
+}
+
+impl Handler<FromDave> for Call {
+    type Result = ();
+
+    fn handle(&mut self, FromDave { generation, report }: FromDave, ctx: &mut Context<Self>) {
+        use dave::Report;
+        if generation != self.dave_generation {
+            return;
+        }
+        match report {
+            Report::Send(command) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.do_send(gateway::Send(command));
+                }
+            }
+            Report::Install(change) => self.to_transport(change),
+            Report::Settled => self.recovery.settled(),
+            Report::State(state) => {
+                self.stats.e2ee = state.clone();
+                self.tell(What::E2ee(state));
+            }
+            Report::Exited(cause) => {
+                self.dave = None;
+                self.recovery.transport_lost(cause, now());
+            }
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<VerificationCode> for Call {
+    type Result = ResponseFuture<Option<String>>;
+
+    fn handle(&mut self, VerificationCode(user): VerificationCode, _: &mut Context<Self>) -> Self::Result {
+        let dave = self.dave.clone();
+        Box::pin(async move {
+            let fingerprints = dave?.send(TellFingerprints(user)).await.ok()??;
+            // scrypt, slow on purpose.
+            actix_rt::task::spawn_blocking(move || fingerprints.verification_code()).await.ok()
+        })
     }
 }
 
@@ -621,6 +729,7 @@ impl Handler<super::fault::Panic> for Call {
             Victim::Heartbeater => gateway.into_iter().for_each(|gateway| gateway.do_send(fault)),
             Victim::Transport => transport.into_iter().for_each(|transport| transport.do_send(PanicNow)),
             Victim::Speaker => speaker.into_iter().for_each(|speaker| speaker.do_send(PanicNow)),
+            Victim::Dave => self.dave.iter().for_each(|dave| dave.do_send(PanicNow)),
         }
     }
 }

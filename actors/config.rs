@@ -7,7 +7,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{actors::manager::StartError, audio::opus::EncoderSettings};
+use crate::{actors::manager::StartError, audio::opus::EncoderSettings, transport::dave::IdentityKey};
 
 /// Whether connections to gateways are encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub encryption: Encryption,
     /// The highest version of the end-to-end encryption protocol that is offered. With 0 Discord refuses (4017).
     pub max_dave_protocol_version: u16,
+    /// The key by which other members can recognise the bot over several calls; by default a new one for each manager.
+    pub identity: Option<IdentityKey>,
     roots: Vec<CertificateDer<'static>>,
 }
 
@@ -42,7 +44,8 @@ impl Default for Config {
             media_arbiters: std::thread::available_parallelism().map_or(1, usize::from),
             encoder: EncoderSettings::default(),
             encryption: Encryption::Tls,
-            max_dave_protocol_version: if cfg!(feature = "dave") { 1 } else { 0 },
+            max_dave_protocol_version: 1,
+            identity: None,
             roots: Vec::new(),
         }
     }

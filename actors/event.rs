@@ -47,7 +47,6 @@ pub enum What {
     /// A track is over.
     TrackEnded(TrackId, TrackEnd),
     /// The end-to-end encryption of the call changed.
-    #[cfg(any())]
     E2ee(crate::transport::dave::E2eeState),
     /// The call is over; nothing follows.
     Ended(EndReason),

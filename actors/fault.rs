@@ -2,7 +2,7 @@
 
 use actix::{Context, Handler, Message};
 
-use super::{gateway::Gateway, heartbeat::Heartbeater, speaker::Speaker, transport::Transport};
+use super::{dave::Dave, gateway::Gateway, heartbeat::Heartbeater, speaker::Speaker, transport::Transport};
 use crate::id::GuildId;
 
 /// **A test → VoiceManager → Call.** Panic in this actor of the guild's call.
@@ -27,6 +27,8 @@ pub enum Victim {
     Transport,
     /// The mixer and encoder.
     Speaker,
+    /// The end-to-end encryption.
+    Dave,
 }
 
 /// **Parent → child.** Panic.
@@ -46,4 +48,4 @@ macro_rules! mortal {
     )*};
 }
 
-mortal!(Gateway, Heartbeater, Speaker, Transport);
+mortal!(Dave, Gateway, Heartbeater, Speaker, Transport);

@@ -71,7 +71,7 @@ pub(super) enum Report {
     },
     ClientsConnect(Vec<UserId>),
     ClientDisconnect(UserId),
-    #[cfg(feature = "dave")]
+    Mapped { user: UserId, ssrc: Ssrc },
     Dave(crate::gateway::payload::DaveEvent),
     RoundTrip(Duration),
     Exited {
@@ -170,12 +170,11 @@ impl Gateway {
             Action::Established(description) => self.report(Report::Established(description)),
             Action::Resumed => self.report(Report::Resumed),
             Action::Speaking { user, ssrc, flags } => self.report(Report::Speaking { user, ssrc, flags }),
+            Action::Mapped { user, ssrc } => self.report(Report::Mapped { user, ssrc }),
             Action::ClientsConnect(users) => self.report(Report::ClientsConnect(users)),
             Action::ClientDisconnect(user) => self.report(Report::ClientDisconnect(user)),
-            #[cfg(feature = "dave")]
             Action::Dave(event) => self.report(Report::Dave(event)),
             Action::Fail(error) => self.fail(Cause::Handshake(error), ctx),
-            _ => {}
         }
     }
 

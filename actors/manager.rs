@@ -30,6 +30,7 @@ use crate::{
     id::{ChannelId, GuildId, UserId},
     source::{Source, SourceError},
     speaker::TrackId,
+    transport::dave::IdentityKey,
 };
 
 /// **Your bot → VoiceManager.** Use this main gateway: who the bot is, and where its op 4 goes.
@@ -202,6 +203,8 @@ pub struct VoiceManager {
     bitrates: HashMap<ChannelId, u32>,
     media: Vec<Media>,
     sources: Option<Arbiter>,
+    crypto: Option<Arbiter>,
+    identity: IdentityKey,
     epoch: Instant,
     born: u64,
 }
@@ -224,6 +227,7 @@ impl VoiceManager {
     pub fn new(config: Config) -> Self {
         Self {
             tls: config.tls(),
+            identity: config.identity.clone().unwrap_or_else(IdentityKey::generate),
             config: Arc::new(config),
             bridge: None,
             calls: HashMap::new(),
@@ -231,6 +235,7 @@ impl VoiceManager {
             bitrates: HashMap::new(),
             media: Vec::new(),
             sources: None,
+            crypto: None,
             epoch: now(),
             born: 0,
         }
@@ -280,6 +285,14 @@ impl VoiceManager {
         Some(self.sources.get_or_insert_with(Arbiter::new).handle())
     }
 
+    /// MLS takes milliseconds, which neither packets nor heartbeats have.
+    fn crypto_arbiter(&mut self) -> Option<ArbiterHandle> {
+        if self.config.media_arbiters == 0 {
+            return None;
+        }
+        Some(self.crypto.get_or_insert_with(Arbiter::new).handle())
+    }
+
     /// The call of the guild, a new one if there is none.
     fn call(&mut self, join: Join, bridge: Addr<Bridge>, ctx: &mut Context<Self>) -> Addr<Call> {
         if let Some(known) = self.calls.get_mut(&join.guild).filter(|known| known.call.connected()) {
@@ -296,6 +309,8 @@ impl VoiceManager {
             generation: self.born,
             bridge,
             place: self.place(),
+            crypto: self.crypto_arbiter(),
+            identity: self.identity.clone(),
             config: Arc::clone(&self.config),
             tls: Arc::clone(&self.tls),
             encoder,

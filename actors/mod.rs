@@ -9,6 +9,7 @@
 //!            │        ▼                      Credentials     │         │
 //!            │       Call ◀──────────────────────────────────┘         │
 //!            │        ├──▶ Gateway ◀── Beat ──▶ Heartbeater            │  Gateway: wss, JSON and binary ops
+//!            │        ├──▶ Dave, on an arbiter of its own              │  Dave: MLS, off the packet path
 //!            └────────┼───▲────────────────────────────────────────────┘
 //!  media     ┌────────┼───│ Speaking, by way of the Call ──────────────┐  media arbiters: nothing else runs here
 //!            │        ├──▶ Speaker ◀── Supply, Demand ──▶ Source       │  Speaker: 20 ms, mix, encode
@@ -25,6 +26,7 @@
 //! | Heartbeater | the round trips it was measuring | Gateway starts another |
 //! | Gateway, or its connection | nothing: Discord buffers, audio plays on | Call resumes the voice session |
 //! | Transport | the frames until a new session is up: key, counters and nonces are gone, so nothing may be sent with them | Call rejoins; tracks wait and go on |
+//! | Dave | the MLS group, and with it the keys | as Transport |
 //! | Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
 //! | Call, Bridge or VoiceManager | do no I/O and are not restarted; a call ends with a reason | the others live on |
@@ -37,6 +39,7 @@ pub mod config;
 pub mod event;
 #[cfg(feature = "faults")]
 pub mod fault;
+mod dave;
 mod gateway;
 mod heartbeat;
 pub mod main_gateway;

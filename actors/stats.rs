@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use hdrhistogram::Histogram;
 
 use super::transport::LONGEST_LATENESS;
-use crate::{speaker, transport};
+use crate::{
+    speaker,
+    transport::{self, dave::E2eeState},
+};
 
 /// What a call has done since it was joined, over all its voice sessions.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +26,8 @@ pub struct CallStats {
     pub malformed: u64,
     /// The round trip of the last heartbeat.
     pub gateway_round_trip: Option<Duration>,
+    /// How the call is encrypted end to end.
+    pub e2ee: E2eeState,
     /// What was played.
     pub speaker: speaker::Counts,
     /// What the UDP side saw.
@@ -37,6 +42,14 @@ pub struct TransportStats {
     pub counts: transport::Counts,
     /// Datagrams that the system did not take.
     pub unsent: u64,
+    /// Frames that were not sent because there was no key yet to encrypt them end to end.
+    pub withheld: u64,
+    /// Received frames whose end-to-end encryption was opened.
+    pub opened: u64,
+    /// Received frames that could not be opened: no key yet, or damaged.
+    pub unopened: u64,
+    /// Received packets of an SSRC that no user was named for.
+    pub unmapped: u64,
     /// Errors that the system reported about datagrams sent earlier.
     pub refused: u64,
     /// The round trip of the last keepalive.
@@ -63,6 +76,10 @@ impl TransportStats {
     fn add(&mut self, other: &Self) {
         self.counts += other.counts.clone();
         self.unsent += other.unsent;
+        self.withheld += other.withheld;
+        self.opened += other.opened;
+        self.unopened += other.unopened;
+        self.unmapped += other.unmapped;
         self.refused += other.refused;
         self.round_trip = other.round_trip.or(self.round_trip);
         self.mode = other.mode.clone().or_else(|| self.mode.take());

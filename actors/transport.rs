@@ -1,6 +1,7 @@
 //! Transport: one UDP socket to the voice server, for one voice session.
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
@@ -19,9 +20,12 @@ use super::{Alarm, Driven, now, stats::TransportStats};
 use crate::{
     call::Cause,
     gateway::payload::SessionDescription,
-    id::Ssrc,
+    id::{Ssrc, UserId},
     speaker::VoiceFrame,
-    transport::{Action, Link, Received, RtpStart},
+    transport::{
+        Action, Link, LinkError, Received, RtpStart,
+        dave::{Frames, KeyChange, Sealed},
+    },
 };
 
 impl Message for SessionDescription {
@@ -31,6 +35,19 @@ impl Message for SessionDescription {
 impl Message for VoiceFrame {
     type Result = ();
 }
+
+/// **Call → Transport.** This user's packets have this SSRC.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Mapped {
+    pub(super) user: UserId,
+    pub(super) ssrc: Ssrc,
+}
+
+/// **Call → Transport.** This user has left.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Unmapped(pub(super) UserId);
 
 /// **Call → Transport.** Stop.
 #[derive(Clone, Copy, Debug, Message)]
@@ -54,8 +71,10 @@ pub(super) struct FromTransport {
 pub(super) enum Report {
     /// Our address as the voice server sees it.
     Discovered(SocketAddr),
-    /// Frames can be sent.
+    /// There is a key to seal packets with.
     Opened,
+    /// Too many frames in a row did not open end to end.
+    FailedFrames,
     /// The transport is no more; `cause` is none when it was asked to stop.
     Exited { cause: Option<Cause>, stats: Box<TransportStats> },
 }
@@ -65,8 +84,13 @@ pub(super) struct Transport {
     generation: u64,
     server: SocketAddr,
     link: Link,
+    frames: Frames,
+    users: HashMap<Ssrc, UserId>,
     socket: Option<Socket>,
     owner: WeakRecipient<FromTransport>,
+    /// Samples whose frames were withheld since the last packet.
+    withheld: u32,
+    media: Vec<u8>,
     packet: Vec<u8>,
     datagram: Box<[u8; LARGEST_DATAGRAM]>,
     stats: TransportStats,
@@ -93,8 +117,12 @@ impl Transport {
             generation,
             server,
             link: Link::new(ssrc, start, now()),
+            frames: Frames::new(),
+            users: HashMap::new(),
             socket: None,
             owner,
+            withheld: 0,
+            media: Vec::with_capacity(LARGEST_DATAGRAM),
             packet: Vec::with_capacity(LARGEST_DATAGRAM),
             datagram: Box::new([0; LARGEST_DATAGRAM]),
             stats: TransportStats::default(),
@@ -138,8 +166,40 @@ impl Transport {
         match self.link.datagram(&mut self.datagram[..length], now()) {
             Received::Discovered(address) => self.report(Report::Discovered(address)),
             Received::Pong(round_trip) => self.stats.round_trip = Some(round_trip),
-            Received::Voice { .. } | Received::Ignored(_) => {}
+            Received::Voice { ssrc, payload, .. } => {
+                let Some(user) = self.users.get(&ssrc) else {
+                    self.stats.unmapped += 1;
+                    return;
+                };
+                match self.frames.openers.open(*user, payload, &mut self.media, now()) {
+                    Ok(_) => self.stats.opened += 1,
+                    Err(_) => self.stats.unopened += 1,
+                }
+                if self.frames.openers.take_failing() {
+                    self.report(Report::FailedFrames);
+                }
+            }
+            Received::Ignored(_) => {}
         }
+    }
+
+    /// Encrypts a frame end to end, seals it, and sends it. Nothing leaves that should be encrypted and is not.
+    fn speak(&mut self, frame: &VoiceFrame) -> Result<(), LinkError> {
+        let elapsed = frame.elapsed.wrapping_add(self.withheld);
+        if self.frames.sealer.seal(&frame.opus, &mut self.media) == Sealed::Withheld {
+            self.withheld = elapsed;
+            self.stats.withheld += 1;
+            return Ok(());
+        }
+        self.withheld = 0;
+        let mut packet = std::mem::take(&mut self.packet);
+        let sealed = self.link.seal(&self.media, elapsed, &mut packet);
+        if sealed.is_ok() {
+            self.send(&packet);
+            self.stats.lateness.record(now().saturating_duration_since(frame.due));
+        }
+        self.packet = packet;
+        sealed
     }
 
     fn stats(&self) -> TransportStats {
@@ -209,18 +269,37 @@ impl Handler<VoiceFrame> for Transport {
     type Result = ();
 
     fn handle(&mut self, frame: VoiceFrame, ctx: &mut Context<Self>) {
-        let mut packet = std::mem::take(&mut self.packet);
-        match self.link.seal(&frame.opus, frame.elapsed, &mut packet) {
-            Ok(()) => {
-                self.send(&packet);
-                self.stats.lateness.record(now().saturating_duration_since(frame.due));
-            }
-            Err(crate::transport::LinkError::Exhausted) => {
-                self.fail("all nonces of the key are used".into(), ctx)
-            }
+        match self.speak(&frame) {
+            Ok(()) => {}
+            Err(error @ LinkError::Exhausted) => self.fail(error.to_string(), ctx),
             Err(_) => self.stats.unsent += 1,
         }
-        self.packet = packet;
+    }
+}
+
+impl Handler<KeyChange> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, change: KeyChange, _: &mut Context<Self>) {
+        self.frames.install(change, now());
+    }
+}
+
+impl Handler<Mapped> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, Mapped { user, ssrc }: Mapped, _: &mut Context<Self>) {
+        if self.users.len() < MOST_USERS {
+            self.users.insert(ssrc, user);
+        }
+    }
+}
+
+impl Handler<Unmapped> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, Unmapped(user): Unmapped, _: &mut Context<Self>) {
+        self.users.retain(|_, mapped| *mapped != user);
     }
 }
 
@@ -269,6 +348,8 @@ fn bind(server: SocketAddr) -> io::Result<Socket> {
     Ok(Socket { out: socket.try_clone()?, input: Rc::new(UdpSocket::from_std(socket)?) })
 }
 
+/// SSRCs that are remembered; a voice channel holds no more users than this.
+const MOST_USERS: usize = 1 << 16;
 /// Longer than any datagram that the voice server sends.
 const LARGEST_DATAGRAM: usize = 2048;
 /// Datagrams taken in one go, before others have their turn.

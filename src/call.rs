@@ -83,6 +83,10 @@ pub enum Cause {
     /// An actor panicked.
     #[error("the {0} actor panicked; this is a bug of ours, please report it")]
     Panicked(&'static str),
+    /// The end-to-end encryption cannot go on.
+    #[cfg(feature = "dave")]
+    #[error(transparent)]
+    E2ee(#[from] crate::transport::dave::DaveError),
     /// The UDP side failed.
     #[error("the UDP transport failed: {0}")]
     Transport(String),
@@ -154,12 +158,21 @@ pub struct Recovery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Joining(First),
-    Connecting,
+    Connecting(Awaited),
     Live,
     Resuming { tried: u32 },
     Pausing { until: Instant, then: Step },
     Awaiting { until: Instant, cause: Cause },
     Ended,
+}
+
+/// What a new voice session still lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Both,
+    Transport,
+    /// Others are in the call, and the group is not formed yet: what is said before is heard by nobody.
+    Encryption { until: Instant },
 }
 
 /// Whether the call has ever been live: the first join fails to the user, later ones are tried again.
@@ -200,7 +213,7 @@ impl Recovery {
             self.report(Progress::Reconnecting(Cause::ServerChanged));
         }
         self.credentials = Some(credentials.clone());
-        self.state = State::Connecting;
+        self.state = State::Connecting(Awaited::Both);
         self.orders.push_back(Action::Identify(credentials));
     }
 
@@ -253,11 +266,23 @@ impl Recovery {
         &self.refused_modes
     }
 
-    /// The new voice session can speak.
-    pub fn established(&mut self) {
-        if self.state == State::Connecting {
-            self.state = State::Live;
-            self.report(Progress::Connected);
+    /// The transport has a key; frames can be sent once the end-to-end encryption is settled too.
+    pub fn opened(&mut self, now: Instant) {
+        match self.state {
+            State::Connecting(Awaited::Both) => {
+                self.state = State::Connecting(Awaited::Encryption { until: now + PATIENCE });
+            }
+            State::Connecting(Awaited::Transport) => self.live(),
+            _ => {}
+        }
+    }
+
+    /// The end-to-end encryption has a key, or needs none, or there is nobody to hear us.
+    pub fn settled(&mut self) {
+        match self.state {
+            State::Connecting(Awaited::Both) => self.state = State::Connecting(Awaited::Transport),
+            State::Connecting(Awaited::Encryption { .. }) => self.live(),
+            _ => {}
         }
     }
 
@@ -301,7 +326,7 @@ impl Recovery {
 
     /// The UDP side is gone, and with it the key, the counters and the nonces: a new session is due.
     pub fn transport_lost(&mut self, cause: Cause, now: Instant) {
-        if matches!(self.state, State::Connecting | State::Live | State::Resuming { .. }) {
+        if matches!(self.state, State::Connecting(_) | State::Live | State::Resuming { .. }) {
             self.step(Step::Rejoin, cause, now);
         }
     }
@@ -357,7 +382,9 @@ impl Recovery {
     pub fn deadline(&self) -> Option<Instant> {
         let parting = self.parting.as_ref().map(|(until, _)| *until);
         let waiting = match &self.state {
-            State::Pausing { until, .. } | State::Awaiting { until, .. } => Some(*until),
+            State::Pausing { until, .. }
+            | State::Awaiting { until, .. }
+            | State::Connecting(Awaited::Encryption { until }) => Some(*until),
             _ => None,
         };
         parting.into_iter().chain(waiting).min()
@@ -395,10 +422,17 @@ impl Recovery {
                 None => self.rejoin(),
             },
             State::Pausing { then: Step::Rejoin, .. } => self.rejoin(),
+            // Frames are withheld until a key comes; the rest of the call need not wait for it.
+            State::Connecting(Awaited::Encryption { .. }) => self.live(),
             // Neither a move nor a kick: the main gateway lost its session, or the user's bot dropped the event.
             State::Awaiting { cause, .. } => self.step(Step::Rejoin, cause, now),
             _ => {}
         }
+    }
+
+    fn live(&mut self) {
+        self.state = State::Live;
+        self.report(Progress::Connected);
     }
 
     fn rejoin(&mut self) {
@@ -496,5 +530,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// How long after 4014 or 4022 the main gateway may take to say whether it was a move or a kick.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the first keys of a call may take before it is used without.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long five silence frames and Speaking 0 may take before the call leaves without them.
 const FAREWELL: Duration = Duration::from_millis(500);

@@ -11,11 +11,11 @@ use crate::{Discord, StartError};
 #[non_exhaustive]
 pub enum Dave {
     /// Sessions are described with DAVE version 0.
-    #[default]
     Off,
     /// Clients without DAVE are let in, and downgrade the call.
     Allowed,
     /// Clients without DAVE are closed with 4017, as Discord does since March 2026.
+    #[default]
     Required,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::dave::VERSION;
 use crate::member::Member;
 use crate::payload;
 use crate::server::{ChannelKind, ChannelRecord, GuildRecord, State, UserRecord};
@@ -86,7 +87,13 @@ impl Channel {
 
     /// Puts a simulated member into the channel, that hears and records everyone else.
     pub fn listener(&self, name: &str) -> Member {
-        Member::join(&self.shared, self.id, name)
+        Member::join(&self.shared, self.id, name, VERSION)
+    }
+
+    /// Puts a simulated member into the channel whose client knows no end-to-end encryption: it downgrades the call,
+    /// and hears and speaks plainly. Discord would refuse it now; see [`Dave::Allowed`](crate::Dave::Allowed).
+    pub fn old_listener(&self, name: &str) -> Member {
+        Member::join(&self.shared, self.id, name, 0)
     }
 
     fn change(&self, change: impl FnOnce(&mut ChannelRecord)) {

@@ -32,8 +32,8 @@ pub struct Member {
 }
 
 impl Member {
-    pub(crate) fn join(shared: &Arc<Shared>, channel: u64, name: &str) -> Self {
-        let (user_id, ssrc, guild) = shared.with(|state, now| state.simulate(channel, name, now));
+    pub(crate) fn join(shared: &Arc<Shared>, channel: u64, name: &str, max_dave: u16) -> Self {
+        let (user_id, ssrc, guild) = shared.with(|state, now| state.simulate(channel, name, max_dave, now));
         let tap = shared.relay.tap(channel, user_id);
         let participant = Arc::new(Mutex::new(Participant::new(user_id, channel)));
         let (ear, mouth) = (Arc::clone(&participant), Arc::clone(&participant));
@@ -64,6 +64,11 @@ impl Member {
     /// The 30 digits that everyone in an encrypted call sees; `None` outside a group.
     pub fn privacy_code(&self) -> Option<String> {
         self.participant.lock().unwrap_or_else(PoisonError::into_inner).privacy_code()
+    }
+
+    /// The 45 digits it and another member compare; `None` unless both are in the group. Deliberately slow.
+    pub fn verification_code(&self, other: u64) -> Option<String> {
+        self.participant.lock().unwrap_or_else(PoisonError::into_inner).verification_code(other)
     }
 
     /// Speaks: says so, sends one packet each 20 ms, then five frames of silence, then says that it is over.
@@ -101,7 +106,7 @@ impl Member {
 
 impl State {
     /// Puts a new user into a channel without a client; says its id, its SSRC and the guild.
-    fn simulate(&mut self, channel: u64, name: &str, now: Instant) -> (u64, u32, u64) {
+    fn simulate(&mut self, channel: u64, name: &str, max_dave: u16, now: Instant) -> (u64, u32, u64) {
         let record = self.channels.get(&channel);
         let guild = record.map_or(0, |record| record.guild);
         let suppress = record.is_some_and(|record| record.kind == ChannelKind::Stage);
@@ -123,7 +128,7 @@ impl State {
             session_id,
             token: String::new(),
             version: crate::voice_session::NUMBERED_SINCE,
-            max_dave: 1,
+            max_dave,
             outlet: Outlet::Member,
             buffer: NumberedBuffer::new(0, 0),
             described: true,

@@ -206,6 +206,11 @@ impl Relay {
         self.shared().wake.notify_one();
     }
 
+    /// Takes note of how many others are in the call of a connection; 1 until said otherwise.
+    pub fn company(&self, ssrc: u32, others: usize) {
+        self.shared().state().company(ssrc, others);
+    }
+
     /// Lets go of a connection. What it sent before still counts, and what was recorded of its user stays.
     pub fn close(&self, ssrc: u32) {
         pump::drain(self.shared());
@@ -283,6 +288,11 @@ impl Relay {
     pub fn send_raw(&self, user: u64, datagram: Vec<u8>) {
         self.shared().state().send_raw(user, &datagram);
         self.shared().wake.notify_one();
+    }
+
+    /// Seals an Opus packet of this SSRC as it would go to each connection of a user, and does not send it.
+    pub fn sealed_for(&self, user: u64, ssrc: u32, opus: &[u8]) -> Vec<Vec<u8>> {
+        self.shared().state().sealed_for(user, ssrc, opus)
     }
 
     /// Takes the reports from now on; the last taker gets them. At most 1024 wait, further ones are counted.

@@ -91,6 +91,17 @@ impl State {
             self.introduce_to(*other, &[ssrc], now);
         }
         self.send_json(ssrc, MEDIA_SINK_WANTS, json!({"any": 100}), now);
+        self.count_company(channel);
+    }
+
+    /// Tells the relay how many hear each member of a call.
+    fn count_company(&self, channel: u64) {
+        let sessions = self.voice_sessions.iter().filter(|(_, session)| session.channel == channel);
+        let inside: Vec<u32> =
+            sessions.filter(|(_, session)| session.described).map(|(ssrc, _)| *ssrc).collect();
+        for ssrc in &inside {
+            self.relay.company(*ssrc, inside.len() - 1);
+        }
     }
 
     fn introduce_to(&mut self, listener: u32, ssrcs: &[u32], now: Instant) {
@@ -152,6 +163,7 @@ impl State {
         for other in self.others_in(session.channel, ssrc) {
             self.send_json(other, CLIENT_DISCONNECT, d.clone(), now);
         }
+        self.count_company(session.channel);
         self.leave_delivery(session.channel, session.user, now);
     }
 

@@ -1,4 +1,4 @@
-//! AudioFile: a file or byte stream as a [`Source`](crate::source::Source).
+//! AudioFile: a file or byte stream as a [`Source`].
 //!
 //! Opus packets of 20 ms pass through untouched; everything else is decoded and resampled to 48 kHz stereo.
 
@@ -21,7 +21,7 @@ use symphonia::core::formats::well_known::{
 use symphonia::core::formats::{FormatId, FormatReader, Track, TrackType};
 use symphonia::core::packet::Packet;
 
-use self::opus_track::OpusTrack;
+use self::opus_track::{ByteOrder, OpusTrack};
 use self::pcm_track::PcmTrack;
 use self::reading::{explained, guarded};
 use super::frame::{FRAME, Frame, SAMPLE_RATE};
@@ -29,7 +29,7 @@ use crate::source::{Source, SourceError};
 
 /// A file or byte stream that is being played.
 ///
-/// WAV, FLAC, MP3, Ogg (Opus, Vorbis, FLAC), MP4 with AAC, and WebM and Matroska (Opus, Vorbis and the others)
+/// WAV, FLAC, MP3, Ogg (Opus, Vorbis, FLAC), MP4 with AAC or Opus, and WebM and Matroska (Opus, Vorbis and the others)
 /// are understood. What is damaged plays as far as it is good, and past the damage where the format can be
 /// picked up again; after that the source says what was wrong and where.
 pub struct AudioFile {
@@ -52,7 +52,7 @@ pub struct AudioFile {
 /// What turned raw packets into frames.
 enum TrackDecoder {
     Opus(OpusTrack),
-    Pcm(PcmTrack),
+    Pcm(Box<PcmTrack>),
 }
 
 /// The first thing that was wrong, and how many there were.
@@ -271,14 +271,16 @@ fn choose_track(reader: &dyn FormatReader) -> Result<(u32, TrackDecoder), Error>
     let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
         return Err(Error::Unsupported("there is no audio in it"));
     };
-    guarded(|| decoder(parameters)).map(|decoder| (track.id, decoder))
+    let format = reader.format_info().format;
+    guarded(|| decoder(parameters, format)).map(|decoder| (track.id, decoder))
 }
 
-fn decoder(parameters: &AudioCodecParameters) -> Result<TrackDecoder, Error> {
+fn decoder(parameters: &AudioCodecParameters, format: FormatId) -> Result<TrackDecoder, Error> {
     if parameters.codec == CODEC_ID_OPUS {
-        return OpusTrack::new(parameters).map(TrackDecoder::Opus);
+        let order = if format == FORMAT_ID_ISOMP4 { ByteOrder::Big } else { ByteOrder::Little };
+        return OpusTrack::new(parameters, order).map(TrackDecoder::Opus);
     }
-    PcmTrack::new(parameters).map(TrackDecoder::Pcm)
+    PcmTrack::new(parameters).map(Box::new).map(TrackDecoder::Pcm)
 }
 
 /// Turns what went wrong before the first packet into our error.

@@ -314,7 +314,7 @@ fn frame_length(body: &[u8]) -> Result<(usize, &[u8]), OpusError> {
 }
 
 fn equal_frames(bytes: usize, frames: u32) -> Result<u32, OpusError> {
-    if bytes % frames as usize != 0 {
+    if !bytes.is_multiple_of(frames as usize) {
         return Err(OpusError::Malformed("its frames cannot be of equal length"));
     }
     check_frame(bytes / frames as usize).map(|()| frames)

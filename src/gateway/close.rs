@@ -73,7 +73,11 @@ impl CloseCode {
             4014 => (AwaitMove, "disconnected: moved, kicked, or the main gateway session was lost"),
             4015 => (Resume, "voice server crashed"),
             4016 => (OtherMode, "unknown encryption mode"),
-            4017 => (Stop, "end-to-end encryption required: build actix-voice with the feature `dave`"),
+            4017 => (
+                Stop,
+                "end-to-end encryption required: build actix-voice with the feature `dave`, and leave \
+                 `Config::max_dave_protocol_version` at 1",
+            ),
             4020 => (RejoinOnce, "bad request: Discord did not accept what we sent, please report it"),
             4021 => (Stop, "rate limited: too many voice messages or connects, wait before joining again"),
             4022 => {

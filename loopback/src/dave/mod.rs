@@ -1,29 +1,34 @@
-//! The DAVE delivery service.
+//! DAVE, Discord's end-to-end encryption, from both ends: the delivery service of the voice gateway and a real member.
+//!
+//! * [`DeliveryService`] sees public messages only: it proposes who joins and leaves, chooses whose commit counts,
+//!   forwards welcomes and paces transitions. It has no key of any frame.
+//! * [`Participant`] is a member: it builds commits, reads welcomes, seals and opens frames.
+//!
+//! Neither does any I/O or looks at a clock: facts and times go in, messages come out.
+//! Discord's words: <https://daveprotocol.com> and
+//! <https://docs.discord.com/developers/topics/voice-connections#endtoend-encryption-dave-protocol>.
 
-use serde_json::Value;
-use tokio::time::Instant;
+mod codes;
+mod delivery;
+mod frame;
+mod identity;
+mod participant;
+mod ratchet;
+mod settings;
+mod shapes;
+mod wire;
 
-/// The switches of the delivery service.
-#[derive(Debug, Clone)]
-pub struct DaveSettings {
-    /// Highest protocol version of the call.
-    pub max_version: u16,
-    /// Whether clients without DAVE are refused.
-    pub required: bool,
-}
+#[cfg(test)]
+mod tests;
 
-impl Default for DaveSettings {
-    fn default() -> Self {
-        Self { max_version: 1, required: true }
-    }
-}
+pub use codes::{displayable_code, privacy_code, verification_code};
+pub use delivery::{CommitFate, DeliveryError, DeliveryService};
+pub use identity::ExternalSenderKey;
+pub use participant::{OpenError, Participant, ParticipantSettings, Silence, WhileAlone};
+pub use settings::{DaveSettings, Execution, Fault, Pacing, Packing, PendingFlag, SenderKey, Winner};
+pub use wire::Malformed;
 
-/// Something to go wrong once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {}
-
-/// A message of the voice gateway to a client.
+/// A message of the voice gateway to a client, before the gateway numbers it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerMessage {
     /// Ops 21, 22 and 24.
@@ -31,7 +36,7 @@ pub enum ServerMessage {
         /// The opcode.
         op: u8,
         /// The payload's `d`.
-        d: Value,
+        d: serde_json::Value,
     },
     /// Ops 25, 27, 29 and 30.
     Binary {
@@ -50,7 +55,7 @@ pub enum ClientMessage {
         /// The opcode.
         op: u8,
         /// The payload's `d`.
-        d: Value,
+        d: serde_json::Value,
     },
     /// Ops 26 and 28.
     Binary {
@@ -61,142 +66,32 @@ pub enum ClientMessage {
     },
 }
 
-/// Why the delivery service did not act.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeliveryError {
-    /// The bytes are no such message.
-    #[error("malformed")]
-    Malformed,
+/// Opcodes of DAVE:
+/// <https://docs.discord.com/developers/topics/opcodes-and-status-codes#voice-voice-gateway-opcodes>.
+pub(crate) mod op {
+    pub(crate) const PREPARE_TRANSITION: u8 = 21;
+    pub(crate) const EXECUTE_TRANSITION: u8 = 22;
+    pub(crate) const TRANSITION_READY: u8 = 23;
+    pub(crate) const PREPARE_EPOCH: u8 = 24;
+    pub(crate) const EXTERNAL_SENDER: u8 = 25;
+    pub(crate) const KEY_PACKAGE: u8 = 26;
+    pub(crate) const PROPOSALS: u8 = 27;
+    pub(crate) const COMMIT_WELCOME: u8 = 28;
+    pub(crate) const ANNOUNCE_COMMIT: u8 = 29;
+    pub(crate) const WELCOME: u8 = 30;
+    pub(crate) const INVALID_COMMIT_WELCOME: u8 = 31;
 }
 
-impl DeliveryError {
-    /// The close code to answer with.
-    pub fn close_code(&self) -> Option<u16> {
-        Some(4020)
-    }
-    /// Whether a correct client would never have caused this.
-    pub fn is_violation(&self) -> bool {
-        true
-    }
-}
+/// First byte of op 27: messages follow.
+pub(crate) const APPEND: u8 = 0;
+/// First byte of op 27: references follow.
+pub(crate) const REVOKE: u8 = 1;
+/// The only version of DAVE there is.
+pub(crate) const VERSION: u16 = 1;
 
-/// What became of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitFate {
-    /// It waits.
-    Waiting,
-}
-
-/// The delivery service of one call.
-pub struct DeliveryService {}
-
-impl DeliveryService {
-    /// Makes the service of the call in one channel.
-    pub fn new(_call_channel_id: u64, _settings: DaveSettings) -> Self {
-        Self {}
-    }
-    /// A client has joined the call.
-    pub fn join(&mut self, _user: u64, _max_version: u16, _now: Instant) {}
-    /// A client has left for good.
-    pub fn leave(&mut self, _user: u64) {}
-    /// The protocol version of the call.
-    pub fn version(&self) -> u16 {
-        0
-    }
-    /// Op 26.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn key_package(&mut self, _user: u64, _payload: &[u8]) -> Result<(), DeliveryError> {
-        Err(DeliveryError::Malformed)
-    }
-    /// Op 28.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn commit_welcome(&mut self, _user: u64, _payload: &[u8]) -> Result<CommitFate, DeliveryError> {
-        Ok(CommitFate::Waiting)
-    }
-    /// Op 23.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn transition_ready(&mut self, _user: u64, _transition_id: u16) -> Result<(), DeliveryError> {
-        Ok(())
-    }
-    /// Op 31.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn invalid_commit_welcome(&mut self, _user: u64, _transition_id: u16) -> Result<(), DeliveryError> {
-        Ok(())
-    }
-    /// Says what to send now.
-    pub fn poll(&mut self, _now: Instant) -> Vec<(u64, ServerMessage)> {
-        Vec::new()
-    }
-    /// When `poll` has something to do.
-    pub fn deadline(&self) -> Option<Instant> {
-        None
-    }
-    /// Whether this user was told to encrypt.
-    pub fn is_encrypted(&self, _user: u64) -> bool {
-        false
-    }
-    /// The epoch of the group.
-    pub fn epoch(&self) -> u64 {
-        0
-    }
-    /// Users in the group.
-    pub fn established(&self) -> Vec<u64> {
-        Vec::new()
-    }
-    /// Makes something go wrong.
-    pub fn fault(&mut self, _fault: Fault) {}
-    /// The switches.
-    pub fn settings_mut(&mut self) -> &mut DaveSettings {
-        unreachable!("no service is made")
-    }
-}
-
-/// A member.
-pub struct Participant {}
-
-impl Participant {
-    /// Makes a member of the call in one channel.
-    pub fn new(_user: u64, _call_channel_id: u64) -> Self {
-        Self {}
-    }
-    /// Op 4.
-    pub fn described(&mut self, _version: u16) -> Vec<ClientMessage> {
-        Vec::new()
-    }
-    /// Op 11.
-    pub fn clients_connect(&mut self, _users: &[u64]) {}
-    /// Op 13.
-    pub fn client_disconnect(&mut self, _user: u64) {}
-    /// The other ops.
-    pub fn receive(&mut self, _message: &ServerMessage, _now: Instant) -> Vec<ClientMessage> {
-        Vec::new()
-    }
-    /// Seals a frame.
-    pub fn encrypt(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
-        Some(frame.to_vec())
-    }
-    /// Opens a frame.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn decrypt(&mut self, _user: u64, bytes: &[u8], _now: Instant) -> Result<Vec<u8>, DeliveryError> {
-        Ok(bytes.to_vec())
-    }
-    /// What it has to say of its own accord.
-    pub fn outgoing(&mut self) -> Vec<ClientMessage> {
-        Vec::new()
-    }
-    /// The 30 digits.
-    pub fn privacy_code(&self) -> Option<String> {
-        None
-    }
+/// Reads the hexadecimal bytes of a test vector.
+#[cfg(test)]
+pub(crate) fn hex(text: &str) -> Vec<u8> {
+    assert!(text.len().is_multiple_of(2), "half a byte in {text}");
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }

@@ -62,6 +62,8 @@ pub(super) struct Conduct {
     silence: u32,
     /// When the present spurt counts as ended.
     end: Option<Instant>,
+    /// Who is alone owes nobody silence.
+    company: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +77,8 @@ enum Talk {
 
 impl Conduct {
     pub(super) fn new() -> Self {
-        Self { talk: Talk::Silent(None), unannounced: None, last: None, counter: None, silence: 0, end: None }
+        let talk = Talk::Silent(None);
+        Self { talk, unannounced: None, last: None, counter: None, silence: 0, end: None, company: 1 }
     }
 
     pub(super) fn speaking(&mut self, flags: u8, now: Instant) {
@@ -88,6 +91,12 @@ impl Conduct {
             self.talk = Talk::Silent(Some(now));
         }
         self.end = self.end.map(|end| end.min(now + LAST_FRAMES));
+    }
+
+    /// Takes note of how many others there are to hear it.
+    pub(super) fn company(&mut self, others: usize) {
+        self.company = others;
+        self.end = self.end.filter(|_| others > 0);
     }
 
     /// Forgets the packet counter: a new key may count anew.
@@ -123,7 +132,7 @@ impl Conduct {
             self.end = (self.silence < SILENCE_FRAMES).then_some(now + PAUSE);
         } else {
             self.silence = 0;
-            self.end = Some(now + PAUSE);
+            self.end = (self.company > 0).then_some(now + PAUSE);
             self.announcement(now);
         }
     }
@@ -271,6 +280,18 @@ mod tests {
         let mut story = Story::new();
         story.speaking(1).send(10, AUDIO).send(4, &SILENCE).wait(2_000);
         assert_eq!(story.found, [Breach::SilenceMissing { frames: 4 }]);
+    }
+
+    #[test]
+    fn who_is_left_alone_may_stop_in_mid_sentence() {
+        let mut story = Story::new();
+        story.speaking(1).send(10, AUDIO);
+        story.conduct.company(0);
+        story.send(10, AUDIO).wait(5_000);
+        assert_eq!(story.found, []);
+        story.conduct.company(1);
+        story.send(10, AUDIO).wait(5_000);
+        assert_eq!(story.found, [Breach::SilenceMissing { frames: 0 }]);
     }
 
     #[test]

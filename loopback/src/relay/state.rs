@@ -97,6 +97,12 @@ impl State {
         }
     }
 
+    pub(super) fn company(&mut self, ssrc: u32, others: usize) {
+        if let Some(member) = self.members.get_mut(&ssrc) {
+            member.conduct.company(others);
+        }
+    }
+
     pub(super) fn close(&mut self, ssrc: u32) {
         let Some(member) = self.members.remove(&ssrc) else { return };
         if let Some(call) = self.calls.get_mut(&member.peer.call) {

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_voice_loopback::{Bot, Channel, Discord};
+use actix_voice_loopback::{Bot, Builder, Channel, Dave, Discord};
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
@@ -300,6 +300,11 @@ pub fn select_protocol(protocol: &str, mode: &str) -> Value {
     json!({"op": 1, "d": {"protocol": protocol, "data": {"address": "127.0.0.1", "port": 50_000, "mode": mode}}})
 }
 
+/// A Discord without end-to-end encryption, which this client cannot do.
+pub fn plain() -> Builder {
+    Discord::builder().dave(Dave::Off)
+}
+
 /// A started Discord with one bot in one channel.
 pub struct Scene {
     pub discord: Discord,
@@ -310,7 +315,7 @@ pub struct Scene {
 
 impl Scene {
     pub async fn new() -> Self {
-        Self::on(Discord::start().await).await
+        Self::on(plain().start().await).await
     }
 
     pub async fn on(discord: Discord) -> Self {

@@ -1,12 +1,12 @@
 //! Op 4 and what follows from it: both events in both orders, null endpoints, refusals, moves and kicks.
 
-use actix_voice_loopback::{Discord, Event, EventOrder, Refusal};
+use actix_voice_loopback::{Event, EventOrder, Refusal};
 use serde_json::{Value, json};
 
-use crate::client::{Incoming, Main, Scene, Voice};
+use crate::client::{Incoming, Main, Scene, Voice, plain};
 
 async fn scene(order: EventOrder) -> Scene {
-    Scene::on(Discord::builder().event_order(order).start().await).await
+    Scene::on(plain().event_order(order).start().await).await
 }
 
 async fn next_name(main: &mut Main) -> String {

@@ -2,6 +2,7 @@
 
 mod client;
 mod faults;
+mod calls;
 mod joining;
 mod main_gateway;
 mod resuming;

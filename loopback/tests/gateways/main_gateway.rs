@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use actix_voice_loopback::{Discord, Invalid};
+use actix_voice_loopback::Invalid;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Incoming, Main, Scene, Socket, identify};
+use crate::client::{Incoming, Main, Scene, Socket, identify, plain};
 
 #[tokio::test(start_paused = true)]
 async fn ready_names_the_guilds_and_each_comes_with_its_channels_and_voice_states() {
-    let discord = Discord::start().await;
+    let discord = plain().start().await;
     let bot = discord.bot("parrot");
     let guild = discord.guild("jungle");
     let (general, stage) = (guild.channel("General"), guild.stage("Stage"));
@@ -84,7 +84,7 @@ async fn a_voice_connection_survives_a_main_session_that_is_resumed_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_main_session_that_is_not_resumed_takes_the_bot_out_of_voice() {
-    let discord = Discord::builder().main_resume_window(Duration::from_secs(2)).start().await;
+    let discord = plain().main_resume_window(Duration::from_secs(2)).start().await;
     let mut scene = Scene::on(discord).await;
     let mut voice = scene.connect().await;
     scene.discord.reset_main(scene.bot.user_id);
@@ -119,7 +119,7 @@ async fn a_lost_session_cannot_be_resumed_but_the_connection_can_identify_anew()
 
 #[tokio::test(start_paused = true)]
 async fn each_mistake_at_the_main_gateway_has_its_close_code() {
-    let discord = Discord::start().await;
+    let discord = plain().start().await;
     let bot = discord.bot("parrot");
     discord.guild("jungle");
     let properties = json!({});

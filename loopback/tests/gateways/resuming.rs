@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actix_voice_loopback::{Discord, EventOrder};
+use actix_voice_loopback::EventOrder;
 use serde_json::{Value, json};
 
-use crate::client::{Incoming, Scene, Socket, Voice};
+use crate::client::{Incoming, Scene, Socket, Voice, plain};
 
 /// Loses a voice websocket the hard way.
 async fn lose(scene: &Scene, voice: &mut Voice) {
@@ -21,7 +21,7 @@ async fn resume(voice: &Voice, seq_ack: Option<u16>) -> Socket {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_missed_is_replayed_across_the_wrap_with_its_numbers() {
-    let mut scene = Scene::on(Discord::builder().first_sequence(65_534).start().await).await;
+    let mut scene = Scene::on(plain().first_sequence(65_534).start().await).await;
     let mut voice = scene.connect().await;
     assert_eq!(voice.introductions[0]["seq"], 65_534);
     lose(&scene, &mut voice).await;
@@ -133,7 +133,7 @@ async fn a_resume_takes_over_from_a_websocket_that_is_still_open() {
 
 #[tokio::test(start_paused = true)]
 async fn new_server_credentials_end_the_old_session() {
-    let discord = Discord::builder().event_order(EventOrder::Random).seed(7).start().await;
+    let discord = plain().event_order(EventOrder::Random).seed(7).start().await;
     let mut scene = Scene::on(discord).await;
     let mut voice = scene.connect().await;
     scene.discord.change_region(&scene.discord.guild("jungle"));

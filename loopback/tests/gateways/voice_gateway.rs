@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Credentials, Main, Scene, Socket, Voice, select_protocol};
+use crate::client::{Credentials, Main, Scene, Socket, Voice, plain, select_protocol};
 
 #[tokio::test(start_paused = true)]
 async fn hello_is_fractional_and_ready_tells_of_the_relay() {
-    let mut scene = Scene::on(Discord::builder().heartbeat_interval(13_750.5).start().await).await;
+    let mut scene = Scene::on(plain().heartbeat_interval(13_750.5).start().await).await;
     let credentials = scene.credentials().await;
     let mut socket = credentials.open().await;
     let hello = socket.text().await;
@@ -104,7 +104,7 @@ async fn a_simulated_member_announces_itself_before_it_speaks() {
 
 #[tokio::test(start_paused = true)]
 async fn hello_may_come_after_ready() {
-    let mut scene = Scene::on(Discord::builder().hello(HelloOrder::AfterReady).start().await).await;
+    let mut scene = Scene::on(plain().hello(HelloOrder::AfterReady).start().await).await;
     let credentials = scene.credentials().await;
     let mut socket = credentials.open().await;
     socket.send(credentials.identify()).await;
@@ -239,7 +239,7 @@ async fn beats_are_acknowledged_with_their_nonce_and_wrong_numbers_are_noticed()
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stops_beating_is_closed_after_one_and_a_half_intervals() {
-    let mut scene = Scene::on(Discord::builder().heartbeat_interval(2_000.0).start().await).await;
+    let mut scene = Scene::on(plain().heartbeat_interval(2_000.0).start().await).await;
     let mut voice = scene.connect().await;
     let began = tokio::time::Instant::now();
     assert_eq!(voice.socket.close_code().await, 4009);
@@ -258,7 +258,7 @@ async fn speaking_with_a_foreign_ssrc_is_noticed_and_not_passed_on() {
 
 #[tokio::test]
 async fn with_tls_both_gateways_are_reached_with_the_authority_alone() {
-    let discord = Discord::builder().tls().start().await;
+    let discord = plain().tls().start().await;
     let pem = discord.ca_pem().expect("TLS is on");
     let bot = discord.bot("parrot");
     let channel = discord.guild("jungle").channel("General");

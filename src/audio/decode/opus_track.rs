@@ -38,7 +38,17 @@ struct Decoding {
     decoded: Vec<f32>,
 }
 
+/// How the numbers in the identification header are written.
+#[derive(Clone, Copy)]
+pub(super) enum ByteOrder {
+    /// As in Ogg and Matroska.
+    Little,
+    /// As in MP4, whose `dOps` box holds the same fields.
+    Big,
+}
+
 /// The identification header (RFC 7845 section 5.1).
+#[derive(Debug, PartialEq, Eq)]
 struct Head {
     /// What to leave out at the start, in samples per channel at 48 kHz.
     pre_skip: u16,
@@ -47,8 +57,8 @@ struct Head {
 }
 
 impl OpusTrack {
-    pub(super) fn new(parameters: &AudioCodecParameters) -> Result<Self, Error> {
-        let head = Head::parse(parameters.extra_data.as_deref().unwrap_or_default())?;
+    pub(super) fn new(parameters: &AudioCodecParameters, order: ByteOrder) -> Result<Self, Error> {
+        let head = Head::parse(parameters.extra_data.as_deref().unwrap_or_default(), order)?;
         let state = match head.gain {
             0 => State::Forwarding { recent: VecDeque::with_capacity(PREROLL) },
             _ => State::Decoding(Box::new(Decoding::new(&head)?)),
@@ -131,19 +141,22 @@ impl Decoding {
 }
 
 impl Head {
-    fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    fn parse(bytes: &[u8], order: ByteOrder) -> Result<Self, Error> {
         let [b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', _, _, rest @ ..] = bytes else {
             return Err(Error::DecodeError("its Opus header is missing"));
         };
-        let [skip_low, skip_high, _, _, _, _, gain_low, gain_high, family, map @ ..] = rest else {
+        let [skip_0, skip_1, _, _, _, _, gain_0, gain_1, family, map @ ..] = rest else {
             return Err(Error::DecodeError("its Opus header is cut short"));
         };
         let streams = if *family == 0 { 1 } else { map.first().copied().unwrap_or(1) };
         if streams != 1 {
             return Err(Error::Unsupported("it is surround Opus, of more than one stream"));
         }
-        let pre_skip = u16::from_le_bytes([*skip_low, *skip_high]);
-        Ok(Self { pre_skip, gain: i16::from_le_bytes([*gain_low, *gain_high]) })
+        let (skip, gain) = ([*skip_0, *skip_1], [*gain_0, *gain_1]);
+        Ok(match order {
+            ByteOrder::Little => Self { pre_skip: u16::from_le_bytes(skip), gain: i16::from_le_bytes(gain) },
+            ByteOrder::Big => Self { pre_skip: u16::from_be_bytes(skip), gain: i16::from_be_bytes(gain) },
+        })
     }
 }
 
@@ -156,3 +169,39 @@ fn malformed(error: OpusError) -> Error {
 
 /// How many packets a decoder needs to hear to sound right: 80 ms.
 const PREROLL: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEREO: &[u8] = b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\0\x01\0";
+
+    #[test]
+    fn the_header_is_read_in_either_byte_order() {
+        let head = Head { pre_skip: 312, gain: 256 };
+        assert_eq!(Head::parse(STEREO, ByteOrder::Little).unwrap(), head);
+        let mut mp4 = STEREO.to_vec();
+        mp4[10..12].reverse();
+        mp4[16..18].reverse();
+        assert_eq!(Head::parse(&mp4, ByteOrder::Big).unwrap(), head);
+    }
+
+    #[test]
+    fn a_header_of_several_streams_is_refused() {
+        let mut surround = STEREO.to_vec();
+        surround[18] = 1;
+        surround.extend([4, 2, 0, 4, 1, 2, 3, 5]);
+        assert!(matches!(Head::parse(&surround, ByteOrder::Little), Err(Error::Unsupported(_))));
+        surround[19] = 1;
+        assert!(Head::parse(&surround, ByteOrder::Little).is_ok());
+        for cut in 0..19 {
+            assert!(matches!(Head::parse(&STEREO[..cut], ByteOrder::Little), Err(Error::DecodeError(_))));
+        }
+    }
+
+    #[test]
+    fn a_gain_in_the_header_is_applied() {
+        let louder = Decoding::new(&Head { pre_skip: 0, gain: 1541 }).unwrap();
+        assert!((louder.gain - 2.0).abs() < 0.001, "6.02 dB are twice as loud, not {}", louder.gain);
+    }
+}

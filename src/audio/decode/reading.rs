@@ -90,8 +90,8 @@ pub(super) fn explained(error: &Error) -> String {
 
 /// Runs a step of a demuxer or decoder; should it panic, that is damage in what it read.
 ///
-/// The symphonia crates check most of their arithmetic, not all: a WAV file whose RIFF length is 0 makes them
-/// overflow where overflows are checked. Whoever panicked is not asked again: the source ends.
+/// The symphonia crates check most of their arithmetic, not all: the header of a WAV file that claims 65,535
+/// channels makes them panic where overflows are checked. Whoever panicked is not asked again: the source ends.
 pub(super) fn guarded<T>(step: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or(Err(Error::LimitError("the decoder gave up on it")))
 }

@@ -1,0 +1,146 @@
+//! Dave: our membership in the call's MLS group, on an arbiter where no packet waits for it.
+
+use actix::{Actor, ActorContext, Context, Handler, Message, WeakRecipient};
+
+use super::{Alarm, Driven, now};
+use crate::{
+    call::Cause,
+    gateway::payload::{Command, DaveEvent},
+    id::UserId,
+    transport::dave::{Action, E2eeState, Fingerprints, Group, KeyChange},
+};
+
+impl Message for KeyChange {
+    type Result = ();
+}
+
+/// **Call → Dave.** What the voice gateway, or the transport, says.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum Tell {
+    /// The Session Description has named this protocol version.
+    Described(u16),
+    /// These users are in the call.
+    ClientsConnect(Vec<UserId>),
+    /// This user has left.
+    ClientDisconnect(UserId),
+    /// A DAVE message came.
+    Event(DaveEvent),
+    /// The voice session goes on after a loss of the websocket.
+    Resumed,
+    /// Too many frames in a row did not open.
+    FailedFrames,
+    /// The voice session is over.
+    Stop,
+}
+
+/// **CallHandle → Call → Dave.** What a verification code with this member is worked out from.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<Fingerprints>")]
+pub(super) struct TellFingerprints(pub(super) UserId);
+
+/// **Dave → Call.** What the group with this number orders and reports.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct FromDave {
+    pub(super) generation: u64,
+    pub(super) report: Report,
+}
+
+#[derive(Debug)]
+pub(super) enum Report {
+    Send(Command),
+    Install(KeyChange),
+    /// Frames can leave, or there is nobody to hear them.
+    Settled,
+    State(E2eeState),
+    Exited(Cause),
+}
+
+/// The actor over [`Group`].
+pub(super) struct Dave {
+    generation: u64,
+    group: Group,
+    owner: WeakRecipient<FromDave>,
+    alarm: Alarm,
+    exit: Exit,
+}
+
+enum Exit {
+    Unforeseen,
+    Asked,
+    Failed(Cause),
+}
+
+impl Dave {
+    pub(super) fn new(generation: u64, group: Group, owner: WeakRecipient<FromDave>) -> Self {
+        Self { generation, group, owner, alarm: Alarm::default(), exit: Exit::Unforeseen }
+    }
+
+    fn report(&self, report: Report) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.do_send(FromDave { generation: self.generation, report });
+        }
+    }
+}
+
+impl Driven for Dave {
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        while let Some(action) = self.group.poll(now()) {
+            match action {
+                Action::Send(command) => self.report(Report::Send(command)),
+                Action::Install(change) => self.report(Report::Install(change)),
+                Action::State(state) => self.report(Report::State(state)),
+                Action::Notice(notice) => tracing::debug!(%notice, "DAVE"),
+                Action::Fail(error) => {
+                    self.exit = Exit::Failed(Cause::E2ee(error));
+                    return ctx.stop();
+                }
+            }
+        }
+        if self.group.is_settled() {
+            self.report(Report::Settled);
+        }
+        self.alarm.set(self.group.deadline(), ctx);
+    }
+}
+
+impl Actor for Dave {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        match std::mem::replace(&mut self.exit, Exit::Asked) {
+            Exit::Asked => {}
+            Exit::Failed(cause) => self.report(Report::Exited(cause)),
+            Exit::Unforeseen => self.report(Report::Exited(Cause::Panicked("Dave"))),
+        }
+    }
+}
+
+impl Handler<Tell> for Dave {
+    type Result = ();
+
+    fn handle(&mut self, tell: Tell, ctx: &mut Context<Self>) {
+        match tell {
+            Tell::Described(version) => self.group.described(version),
+            Tell::ClientsConnect(users) => self.group.clients_connect(&users),
+            Tell::ClientDisconnect(user) => self.group.client_disconnect(user),
+            Tell::Event(event) => self.group.event(event, now()),
+            Tell::Resumed => self.group.resumed(now()),
+            Tell::FailedFrames => self.group.failed_frames(now()),
+            Tell::Stop => {
+                self.exit = Exit::Asked;
+                return ctx.stop();
+            }
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<TellFingerprints> for Dave {
+    type Result = Option<Fingerprints>;
+
+    fn handle(&mut self, TellFingerprints(user): TellFingerprints, _: &mut Context<Self>) -> Self::Result {
+        self.group.fingerprints(user)
+    }
+}

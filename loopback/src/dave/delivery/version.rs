@@ -1,0 +1,122 @@
+//! Who speaks DAVE at all: the external sender, upgrades and downgrades, and groups that come to an end.
+
+use serde_json::json;
+
+use super::{DeliveryService, Standing};
+use crate::dave::{
+    identity::ExternalSenderKey,
+    op,
+    settings::{Fault, Pacing},
+};
+
+impl DeliveryService {
+    /// Op 25 goes to everybody before anything else of MLS.
+    pub(super) fn introduce_sender(&mut self) {
+        if self.in_force == 0 {
+            return;
+        }
+        let alone = self.members.len() == 1;
+        let strangers =
+            self.members.iter().filter(|(_, member)| member.max_version > 0 && !member.sender_told);
+        for user in strangers.map(|(user, _)| *user).collect::<Vec<_>>() {
+            let wrong = self.take_fault(|fault| *fault == Fault::WrongExternalSender { to: user });
+            let key = if wrong { ExternalSenderKey::generate() } else { self.sender.clone() };
+            self.send_binary(user, op::EXTERNAL_SENDER, key.package());
+            if let Some(member) = self.members.get_mut(&user) {
+                member.sender_told = true;
+                member.sender_wrong = wrong;
+            }
+            if alone && self.settings.op24_on_empty_join {
+                self.send_prepare_epoch(user);
+                self.send_prepare_transition(user, 0, self.settings.sole_member_op21_version);
+            }
+        }
+    }
+
+    /// Downgrades or upgrades the call, once transitions allow.
+    pub(super) fn settle_version(&mut self) {
+        let target = self.version();
+        if target == self.in_force || (target == 0 && !self.may_open_transition()) {
+            return;
+        }
+        if target == 0 { self.downgrade() } else { self.upgrade(target) }
+    }
+
+    /// Ends groups nobody is in, and the group of a sole member.
+    pub(super) fn settle_group(&mut self) {
+        if self.group.epoch == 0 {
+            return;
+        }
+        match self.established()[..] {
+            [] => self.dissolve(),
+            [sole] if self.members.len() == 1 => self.reset_sole(sole),
+            _ => {}
+        }
+    }
+
+    pub(super) fn may_open_transition(&self) -> bool {
+        self.settings.pacing == Pacing::Overlapping || self.transitions.is_settled()
+    }
+
+    /// Forgets the group, but not who waits with which key package.
+    pub(super) fn dissolve(&mut self) {
+        self.group.reset();
+        self.candidates.clear();
+    }
+
+    fn reset_sole(&mut self, sole: u64) {
+        self.dissolve();
+        self.transitions.cancel();
+        self.send_prepare_epoch(sole);
+        let version = self.settings.sole_member_op21_version;
+        self.send_prepare_transition(sole, 0, version);
+        if let Some(member) = self.members.get_mut(&sole) {
+            member.reset();
+            member.media_version = version;
+        }
+    }
+
+    fn downgrade(&mut self) {
+        self.in_force = 0;
+        self.dissolve();
+        let told = self.members.iter_mut().filter(|(_, member)| member.sender_told);
+        let users: Vec<u64> = told
+            .map(|(user, member)| {
+                member.reset();
+                *user
+            })
+            .collect();
+        if users.is_empty() {
+            return;
+        }
+        let id = self.transitions.next_id();
+        for user in &users {
+            self.send_prepare_transition(*user, id, 0);
+        }
+        self.open_transition(id, 0, users.into_iter().collect());
+    }
+
+    fn upgrade(&mut self, version: u16) {
+        // A downgrade still open would later switch off what the upgrade switches on.
+        self.execute_all();
+        self.in_force = version;
+        self.upgraded = true;
+        self.introduce_sender();
+        for user in self.members.keys().copied().collect::<Vec<_>>() {
+            self.send_prepare_epoch(user);
+        }
+        self.members.values_mut().for_each(super::Member::reset);
+    }
+
+    fn send_prepare_transition(&mut self, user: u64, id: u16, version: u16) {
+        self.send_json(
+            user,
+            op::PREPARE_TRANSITION,
+            json!({ "transition_id": id, "protocol_version": version }),
+        );
+    }
+
+    pub(super) fn is_established(&self, user: u64) -> bool {
+        self.members.get(&user).is_some_and(|member| member.standing == Standing::Established)
+    }
+}

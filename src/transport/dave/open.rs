@@ -1,0 +1,244 @@
+//! What DAVE does to frames on their way in: one [`FrameOpener`] per user, all of them and the sealer in [`Frames`].
+//!
+//! ```text
+//! frame ─▶ 3-byte silence? ─▶ taken as it is
+//!      └─▶ DAVE frame? ─ no ─▶ passthrough open? ─ yes ─▶ taken as it is
+//!                  └─ yes ─▶ user's epochs, newest first ─▶ nonce new? ─▶ generation's key ─▶ tag right? ─▶ opened
+//! ```
+//!
+//! A new epoch's keys are installed when its commit or welcome arrives; the older ones go stale 10 s after our sender
+//! changed over (op 22), so that a late op 22 costs no frame.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::epoch::{EpochKeys, Scratch};
+use super::frame::{FrameSealer, Parts, SILENCE};
+use super::keys::BaseSecret;
+use super::order::{KeyChange, Passthrough, SenderKey};
+use crate::id::UserId;
+
+/// The DAVE side of the packet path: our sealer and everyone's openers.
+#[derive(Default)]
+pub struct Frames {
+    /// Encrypts what we send.
+    pub sealer: FrameSealer,
+    /// Decrypts what we receive.
+    pub openers: FrameOpeners,
+}
+
+impl Frames {
+    /// Builds a packet path that has no key: it withholds everything and takes nothing but silence.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Installs what the group has ordered.
+    pub fn install(&mut self, change: KeyChange, now: Instant) {
+        match change {
+            KeyChange::Receivers { epoch, secrets } => self.openers.receive(epoch, &secrets, now),
+            KeyChange::Sender(key) => {
+                self.sealer.switch(&key);
+                self.openers.switched(&key, now);
+            }
+            KeyChange::Passthrough(passthrough) => self.openers.pass(passthrough, now),
+            KeyChange::Forget(user) => self.openers.forget(user),
+        }
+    }
+}
+
+/// What a received frame turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Opened {
+    /// It was encrypted; the output is the Opus packet.
+    Decrypted,
+    /// It was not encrypted, and that is allowed now, or it was the 3-byte silence frame.
+    Plain,
+}
+
+/// Why a received frame is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It is not encrypted although the call is.
+    #[error("the frame is not encrypted although the call is")]
+    NotEncrypted,
+    /// There is no key of this user's.
+    #[error("there is no key for the frame")]
+    NoKey,
+    /// Its nonce was used before, or is too old to tell.
+    #[error("the frame was seen before")]
+    Replayed,
+    /// Its key generation is gone, or too far ahead to be honest.
+    #[error("the frame's key generation is out of reach")]
+    OutOfReach,
+    /// Its tag is wrong under every key we have.
+    #[error("the frame does not decrypt")]
+    Forged,
+}
+
+/// Everyone's openers, and whether unencrypted frames are taken.
+#[derive(Default)]
+pub struct FrameOpeners {
+    users: HashMap<UserId, FrameOpener>,
+    passthrough: Window,
+    failures: u32,
+    scratch: Scratch,
+}
+
+/// Whether unencrypted frames are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Window {
+    #[default]
+    Closed,
+    Open,
+    Until(Instant),
+}
+
+impl FrameOpeners {
+    /// Turns what a user sent into an Opus packet. `out` is replaced; it allocates only while it grows.
+    pub fn open(
+        &mut self,
+        user: UserId,
+        frame: &[u8],
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> Result<Opened, OpenError> {
+        out.clear();
+        if frame == SILENCE {
+            out.extend_from_slice(frame);
+            return Ok(Opened::Plain);
+        }
+        let Some(parts) = Parts::of(frame) else { return self.take_plain(frame, out, now) };
+        let result = match self.users.get_mut(&user) {
+            Some(opener) => opener.open(parts, &mut self.scratch, out, now),
+            None => Err(OpenError::NoKey),
+        };
+        self.failures = if result.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        result
+    }
+
+    /// Whether more than 36 encrypted frames in a row could not be opened; then the count starts over, and the owner
+    /// tells [`Group::failed_frames`](super::Group::failed_frames).
+    pub fn take_failing(&mut self) -> bool {
+        let failing = self.failures > TOLERATED_FAILURES;
+        if failing {
+            self.failures = 0;
+        }
+        failing
+    }
+
+    fn take_plain(&mut self, frame: &[u8], out: &mut Vec<u8>, now: Instant) -> Result<Opened, OpenError> {
+        let open = match self.passthrough {
+            Window::Closed => false,
+            Window::Open => true,
+            Window::Until(end) => now < end,
+        };
+        if !open {
+            return Err(OpenError::NotEncrypted);
+        }
+        out.extend_from_slice(frame);
+        Ok(Opened::Plain)
+    }
+
+    fn receive(&mut self, epoch: u64, secrets: &[(UserId, BaseSecret)], now: Instant) {
+        for (user, secret) in secrets {
+            self.users.entry(*user).or_default().install(epoch, secret, now);
+        }
+        self.users.retain(|_, opener| opener.is_alive(now));
+        self.failures = 0;
+    }
+
+    fn switched(&mut self, key: &SenderKey, now: Instant) {
+        let newest = match key {
+            SenderKey::Epoch { epoch, .. } => *epoch,
+            SenderKey::Withhold | SenderKey::Plain => u64::MAX,
+        };
+        for opener in self.users.values_mut() {
+            opener.expire_before(newest, now + RETENTION);
+        }
+        self.users.retain(|_, opener| opener.is_alive(now));
+    }
+
+    fn pass(&mut self, passthrough: Passthrough, now: Instant) {
+        self.passthrough = match (passthrough, self.passthrough) {
+            (Passthrough::Open, _) => Window::Open,
+            (Passthrough::Close, Window::Open) => Window::Until(now + RETENTION),
+            (Passthrough::Close, closing) => closing,
+        };
+    }
+
+    fn forget(&mut self, user: UserId) {
+        self.users.remove(&user);
+    }
+}
+
+/// Decrypts the frames of one user, over all the epochs that are still good.
+#[derive(Default)]
+pub struct FrameOpener {
+    epochs: VecDeque<EpochKeys>,
+}
+
+impl FrameOpener {
+    fn install(&mut self, epoch: u64, secret: &BaseSecret, now: Instant) {
+        self.drop_expired(now);
+        let mark = secret.mark();
+        // A second set of the same keys would take every frame of the epoch a second time.
+        if self.epochs.iter().any(|keys| keys.mark == mark) {
+            return;
+        }
+        if self.epochs.len() == KEPT_EPOCHS {
+            self.epochs.pop_front();
+        }
+        self.epochs.push_back(EpochKeys::new(epoch, secret, mark, now));
+    }
+
+    fn expire_before(&mut self, newest: u64, end: Instant) {
+        for keys in self.epochs.iter_mut().filter(|keys| keys.epoch < newest) {
+            keys.expires = Some(keys.expires.map_or(end, |earlier| earlier.min(end)));
+        }
+    }
+
+    fn drop_expired(&mut self, now: Instant) {
+        self.epochs.retain(|keys| !keys.is_expired(now));
+    }
+
+    fn is_alive(&self, now: Instant) -> bool {
+        self.epochs.iter().any(|keys| !keys.is_expired(now))
+    }
+
+    fn open(
+        &mut self,
+        frame: Parts<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> Result<Opened, OpenError> {
+        if self.epochs.iter().any(|keys| keys.is_expired(now)) {
+            self.drop_expired(now);
+        }
+        let mut first_error = None;
+        for keys in self.epochs.iter_mut().rev() {
+            match keys.open(frame, scratch, out, now) {
+                Ok(()) => return Ok(Opened::Decrypted),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        out.clear();
+        Err(first_error.unwrap_or(OpenError::NoKey))
+    }
+}
+
+/// How long superseded keys, and unencrypted frames after an upgrade, are still taken.
+pub(super) const RETENTION: Duration = Duration::from_secs(10);
+
+/// Frames in a row that may fail before it is taken for a broken group.
+const TOLERATED_FAILURES: u32 = 36;
+
+/// Epochs kept per user when the server never executes a transition.
+const KEPT_EPOCHS: usize = 8;
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

@@ -1,0 +1,7 @@
+//! Calls of several bots, with the server's part played by hand.
+
+mod joins;
+mod peers;
+mod recovery;
+mod strays;
+mod transitions;

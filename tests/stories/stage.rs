@@ -1,0 +1,233 @@
+//! The stage that stories play on: an offline Discord, a bot, one channel and somebody who listens.
+//!
+//! Everything runs on one thread and on paused time, so a story takes as long as its work, not as its hours.
+
+#![allow(dead_code, reason = "each story uses its own part of the stage")]
+
+use std::{cell::RefCell, future::Future, path::PathBuf, rc::Rc, time::Duration};
+
+use actix::{Actor, Addr, Context, Handler};
+use actix_voice::{
+    actors::{
+        CallEvent, CallHandle, CallStats, Config, Disconnect, Join, JoinError, MainGateway, Speak, Subscribe,
+        VoiceManager, What, main_gateway::MainGatewayEvent,
+    },
+    id::{ChannelId, GuildId, Token, UserId},
+    main_gateway::Dispatch,
+    speaker::{TrackEnd, TrackId},
+};
+use actix_voice_loopback::{Bot, Builder, Channel, Discord, Guild, Hearing, Member};
+use tokio::sync::Notify;
+
+/// Plays a story on paused time.
+pub fn story(play: impl Future<Output = ()>) {
+    actix::System::new().block_on(async {
+        tokio::time::pause();
+        play.await;
+    });
+}
+
+/// A test file.
+pub fn audio(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audio")).join(name)
+}
+
+/// Everything a story needs.
+pub struct Stage {
+    pub discord: Discord,
+    pub bot: Bot,
+    pub guild: Guild,
+    pub channel: Channel,
+    pub ear: Member,
+    pub config: Config,
+    pub manager: Addr<VoiceManager>,
+    pub gateway: Addr<MainGateway>,
+    pub events: Events,
+}
+
+impl Stage {
+    /// A bot that has just logged in to an ordinary Discord.
+    pub async fn set() -> Self {
+        Self::on(Discord::builder()).await
+    }
+
+    /// A bot that has just logged in to this Discord.
+    pub async fn on(discord: Builder) -> Self {
+        let discord = discord.start().await;
+        let config = match discord.ca_pem() {
+            Some(pem) => {
+                let mut config = Config::default().trust(&pem).unwrap();
+                config.media_arbiters = 0;
+                config
+            }
+            None => Config::local(),
+        };
+        let bot = discord.bot("bot");
+        let guild = discord.guild("guild");
+        let channel = guild.channel("channel");
+        let ear = channel.listener("ear");
+        let manager = VoiceManager::new(config.clone()).start();
+        let events = Events::default();
+        manager.send(Subscribe { guild: None, to: events.listener().recipient() }).await.unwrap();
+        let token = Token(bot.token.clone());
+        let gateway = MainGateway::at(&discord.gateway_url(), token, &config, manager.clone());
+        let gateway = gateway.listener(events.listener().recipient()).start();
+        let stage = Self { discord, bot, guild, channel, ear, config, manager, gateway, events };
+        stage
+            .events
+            .until("the bot is in its guild", |seen| {
+                matches!(seen, Seen::Main(MainGatewayEvent::Dispatch(Dispatch::GuildAvailable { .. })))
+                    .then_some(())
+            })
+            .await;
+        stage
+    }
+
+    pub fn guild_id(&self) -> GuildId {
+        GuildId(self.guild.id)
+    }
+
+    pub fn user_id(&self) -> UserId {
+        UserId(self.bot.user_id)
+    }
+
+    /// Joins the channel of the stage.
+    pub async fn join(&self) -> CallHandle {
+        self.try_join(&self.channel).await.expect("the bot joins")
+    }
+
+    pub async fn try_join(&self, channel: &Channel) -> Result<CallHandle, JoinError> {
+        self.manager.send(Join { guild: self.guild_id(), channel: ChannelId(channel.id) }).await.unwrap()
+    }
+
+    /// Plays a file of `tests/audio`.
+    pub async fn play(&self, file: &str) -> TrackId {
+        self.manager.send(Speak::file(self.guild_id(), audio(file))).await.unwrap().expect("the file plays")
+    }
+
+    /// Waits for the end of a track.
+    pub async fn end_of(&self, track: TrackId) -> TrackEnd {
+        self.events
+            .until("the track ends", |seen| match seen {
+                Seen::Call(What::TrackEnded(ended, end)) if *ended == track => Some(end.clone()),
+                _ => None,
+            })
+            .await
+    }
+
+    /// Waits for something to happen in the call, from the first event on that was not waited for yet.
+    pub async fn what(&self, awaited: &str, pick: impl Fn(&What) -> bool) -> What {
+        self.events
+            .until(awaited, |seen| match seen {
+                Seen::Call(what) if pick(what) => Some(what.clone()),
+                _ => None,
+            })
+            .await
+    }
+
+    /// Leaves, and waits until what was sent has come to the listener, or is lost.
+    pub async fn leave(&self) -> CallStats {
+        let left = self.manager.send(Disconnect { guild: self.guild_id() }).await.unwrap();
+        let stats = left.expect("there was a call");
+        let all_heard = |_: &Discord| {
+            self.ear.heard(self.bot.user_id).is_some_and(|heard| heard.packets + heard.lost >= stats.packets)
+        };
+        // What is lost at the very end nobody can count.
+        let _ = self.discord.until(all_heard, Duration::from_secs(1)).await;
+        stats
+    }
+
+    /// What the listener has heard of the bot.
+    pub fn heard(&self) -> Hearing {
+        self.ear.heard(self.bot.user_id).expect("the listener heard the bot")
+    }
+
+    /// The bot kept to the rules.
+    pub fn no_violations(&self) {
+        assert_eq!(self.discord.violations(), [], "Discord's rules were broken");
+    }
+}
+
+/// What the bot was told, oldest first.
+#[derive(Clone, Default)]
+pub struct Events(Rc<Told>);
+
+#[derive(Default)]
+struct Told {
+    seen: RefCell<Vec<Seen>>,
+    read: RefCell<usize>,
+    more: Notify,
+}
+
+#[derive(Clone, Debug)]
+pub enum Seen {
+    Call(What),
+    Main(MainGatewayEvent),
+}
+
+impl Events {
+    /// An actor that notes what it is told here.
+    pub fn listener(&self) -> Addr<Listener> {
+        Listener(self.clone()).start()
+    }
+
+    /// All that happened in calls.
+    pub fn all(&self) -> Vec<What> {
+        let seen = self.0.seen.borrow();
+        seen.iter()
+            .filter_map(|seen| if let Seen::Call(what) = seen { Some(what.clone()) } else { None })
+            .collect()
+    }
+
+    /// Waits up to two virtual minutes for an event after the last that was waited for.
+    pub async fn until<T>(&self, awaited: &str, pick: impl Fn(&Seen) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                let more = self.0.more.notified();
+                if let Some(found) = self.next(&pick) {
+                    return found;
+                }
+                more.await;
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(120), waiting).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited in vain for: {awaited}; this happened: {:#?}", self.0.seen.borrow()),
+        }
+    }
+
+    fn next<T>(&self, pick: impl Fn(&Seen) -> Option<T>) -> Option<T> {
+        let (seen, mut read) = (self.0.seen.borrow(), self.0.read.borrow_mut());
+        let (index, found) =
+            seen.iter().enumerate().skip(*read).find_map(|(index, seen)| Some((index, pick(seen)?)))?;
+        *read = index + 1;
+        Some(found)
+    }
+
+    fn note(&self, seen: Seen) {
+        self.0.seen.borrow_mut().push(seen);
+        self.0.more.notify_waiters();
+    }
+}
+
+pub struct Listener(Events);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<CallEvent> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: CallEvent, _: &mut Context<Self>) {
+        self.0.note(Seen::Call(event.what));
+    }
+}
+
+impl Handler<MainGatewayEvent> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: MainGatewayEvent, _: &mut Context<Self>) {
+        self.0.note(Seen::Main(event));
+    }
+}
