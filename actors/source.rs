@@ -2,7 +2,7 @@
 //!
 //! A source is asked for frames by [`Demand`] and answers through the [`Supplier`] in it, at once or later: five
 //! frames when a track starts, one more for each that was taken. [`Player`] runs an ordinary
-//! [`Source`](crate::source::Source); [`Pusher`] takes Opus packets from anywhere.
+//! [`Source`]; [`Pusher`] takes Opus packets from anywhere.
 
 use std::any::Any;
 

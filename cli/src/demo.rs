@@ -64,7 +64,6 @@ impl Demo {
         let stop = interrupted()?;
         let here = ([127, 0, 0, 1], 0).into();
         let stage = Stage::raise(Plan { listen: here, guilds: 1, token: None, keep: Keep::Audio })?;
-        let ear = stage.ear();
         let length = FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
         let screen = Screen::new(Some(length));
         let invitation = stage.invitation();
@@ -87,7 +86,7 @@ impl Demo {
             return Err(Failure::NotWhole("interrupted".into()));
         }
         let Performance { stats, played, .. } = performance;
-        let hearing = stage.heard(&ear, stats.packets).await;
+        let hearing = stage.heard(stats.packets).await;
         let hearing = hearing.ok_or_else(|| Failure::NotWhole("nothing was heard".into()))?;
         let score = hearing.score(&stage::original(RECORDING, frames)?);
         Ok(Account {

@@ -19,8 +19,8 @@ use crate::{
 /// Run Discord on this machine, to point bots at, until Ctrl-C.
 ///
 /// It has a main gateway, a voice gateway, a media relay and end-to-end encryption, a bot account, and guilds with a
-/// voice channel each. The first line of stdout is a JSON object that says where and as whom to connect; stderr says
-/// the same in words.
+/// voice channel and a listener in it each. The first line of stdout is a JSON object that says where and as whom to
+/// connect; stderr says the same in words.
 #[derive(Debug, Args)]
 pub struct Loopback {
     /// Where the main gateway listens, an address with or without a port; the others take free ports of the address

@@ -16,7 +16,7 @@ use crate::{exit::Failure, loopback::Invitation};
 pub struct Plan {
     /// Where the main gateway listens.
     pub listen: SocketAddr,
-    /// How many guilds there are, with a voice channel each.
+    /// How many guilds there are, with a voice channel each, and a listener in it.
     pub guilds: u32,
     /// The token of the bot, instead of a random one.
     pub token: Option<Token>,
@@ -29,14 +29,9 @@ pub struct Stage {
     discord: Discord,
     bot: Bot,
     channel: Channel,
+    ear: Member,
     guilds: u32,
     _end: oneshot::Sender<()>,
-}
-
-/// A member of the first channel, who hears the bot.
-pub struct Ear {
-    member: Member,
-    speaker: u64,
 }
 
 /// When a connection was cut.
@@ -56,11 +51,11 @@ impl Stage {
         let guilds = plan.guilds;
         let spawned = thread.spawn(move || host(&plan, &started, ended));
         spawned.map_err(|error| Failure::Other(format!("no thread for the loopback: {error}")))?;
-        let (discord, bot, channel) = starting
+        let (discord, bot, channel, ear) = starting
             .recv()
             .unwrap_or_else(|_| Err("it panicked".into()))
             .map_err(|cause| Failure::Other(format!("the loopback did not start: {cause}")))?;
-        Ok(Self { discord, bot, channel, guilds, _end: end })
+        Ok(Self { discord, bot, channel, ear, guilds, _end: end })
     }
 
     /// How to connect to it.
@@ -85,11 +80,6 @@ impl Stage {
         ChannelId(self.channel.id)
     }
 
-    /// Puts somebody into the first channel who hears the bot.
-    pub fn ear(&self) -> Ear {
-        Ear { member: self.channel.listener("ear"), speaker: self.bot.user_id }
-    }
-
     /// Cuts the bot's connection to the voice gateway, with a TCP reset.
     pub fn cut(&self) -> Cut {
         let at = Instant::now();
@@ -102,18 +92,13 @@ impl Stage {
         self.discord.violations().iter().map(|violation| format!("{:?}", violation.rule)).collect()
     }
 
-    /// Waits until the ear has heard so many packets, or long enough for what is on its way.
-    pub async fn heard(&self, ear: &Ear, packets: u64) -> Option<Hearing> {
-        let all = |_: &Discord| ear.hearing().is_some_and(|hearing| hearing.packets >= packets);
+    /// What the listener in the first channel has heard of the bot, once it is so many packets, or long enough for what
+    /// is on its way.
+    pub async fn heard(&self, packets: u64) -> Option<Hearing> {
+        let all = |_: &Discord| self.ear.packets_heard(self.bot.user_id) >= packets;
         // What is not heard by then is lost, as the hearing says.
         let _ = self.discord.until(all, ON_ITS_WAY).await;
-        ear.hearing()
-    }
-}
-
-impl Ear {
-    fn hearing(&self) -> Option<Hearing> {
-        self.member.heard(self.speaker)
+        self.ear.heard(self.bot.user_id)
     }
 }
 
@@ -160,7 +145,7 @@ pub fn packets(recording: &[u8]) -> Result<Vec<Bytes>, Failure> {
     Ok(packets)
 }
 
-type Started = Result<(Discord, Bot, Channel), String>;
+type Started = Result<(Discord, Bot, Channel, Member), String>;
 
 /// Runs Discord on this thread until the stage is dropped.
 fn host(plan: &Plan, started: &mpsc::Sender<Started>, ended: oneshot::Receiver<()>) {
@@ -186,11 +171,13 @@ async fn set(plan: &Plan) -> Started {
         Some(token) => discord.bot_with_token("bot", &token.0),
         None => discord.bot("bot"),
     };
+    // A bot that is alone in an end-to-end encrypted call has nobody to encrypt for, and sends nothing.
     let first = discord.guild("Guild 1").channel("General");
+    let ear = first.listener("ear");
     for number in 2..=plan.guilds {
-        discord.guild(&format!("Guild {number}")).channel("General");
+        discord.guild(&format!("Guild {number}")).channel("General").listener("ear");
     }
-    Ok((discord, bot, first))
+    Ok((discord, bot, first, ear))
 }
 
 /// For what is under way between two threads of one machine.

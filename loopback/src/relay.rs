@@ -138,6 +138,8 @@ impl Drop for Running {
 
 struct Shared {
     socket: UdpSocket,
+    /// The same socket, read without asking the runtime whether there is something.
+    direct: std::net::UdpSocket,
     address: SocketAddr,
     state: Mutex<state::State>,
     /// Something waits to be sent or is due earlier than before.
@@ -170,6 +172,7 @@ impl Relay {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let shared = Arc::new(Shared {
+            direct: socket.try_clone()?,
             socket: UdpSocket::from_std(socket)?,
             address,
             state: Mutex::new(state::State::new(seed)),
@@ -208,9 +211,11 @@ impl Relay {
         self.shared().state().company(ssrc, others);
     }
 
-    /// Lets go of a connection. What was recorded of its user stays.
+    /// Lets go of a connection. What it sent before still counts, and what was recorded of its user stays.
     pub fn close(&self, ssrc: u32) {
+        pump::drain(self.shared());
         self.shared().state().close(ssrc);
+        self.shared().wake.notify_one();
     }
 
     /// Puts a simulated member's ear into a call; it hears everyone else there until it is dropped.

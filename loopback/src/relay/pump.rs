@@ -30,6 +30,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// Takes what has arrived and was not looked at yet.
+pub(super) fn drain(shared: &Shared) {
+    let mut buffer = [0; DATAGRAM_MAX];
+    for _ in 0..BATCH {
+        let Ok((len, from)) = shared.direct.recv_from(&mut buffer) else { break };
+        take(shared, &buffer[..len], from);
+    }
+}
+
 fn take(shared: &Shared, datagram: &[u8], from: SocketAddr) {
     shared.state().datagram(datagram, from, Instant::now());
 }

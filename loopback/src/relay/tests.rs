@@ -339,6 +339,17 @@ async fn oddities_reach_the_members_as_they_are() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_a_connection_closed_is_heard() {
+    let relay = Relay::start(V4, 1).unwrap();
+    let mut client = Client::join(&relay, 1, 10, Mode::Aes256GcmRtpsize).await;
+    relay.speaking(1, 1);
+    client.say(&[0xFC, 1]).await;
+    client.say(&SILENCE).await;
+    relay.close(1);
+    until(&relay, |relay| relay.recording(10).is_some_and(|hearing| hearing.packets == 2)).await;
+}
+
+#[tokio::test]
 async fn a_raw_datagram_reaches_the_user_and_a_closed_connection_nothing() {
     let relay = Relay::start(V4, 1).unwrap();
     let client = Client::join(&relay, 1, 10, Mode::Aes256GcmRtpsize).await;
