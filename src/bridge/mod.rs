@@ -110,8 +110,8 @@ struct Halves {
 /// The second half, of a bot that is in voice.
 #[derive(Debug)]
 enum ServerHalf {
-    /// It was told.
-    Told,
+    /// It was told; at this time, if it came unasked and was taken for one of the same channel.
+    Told { guessed: Option<Instant> },
     /// It came unasked; if it belongs to a move, the other half is here in a moment.
     Held { server: Server, until: Instant },
     /// There must be another.
@@ -224,9 +224,9 @@ impl Rendezvous {
                 self.orders.push_back(Action::EndpointLost);
             }
             (State::Joined { server: known, .. }, Some(server)) => match known {
-                ServerHalf::Awaited { .. } => self.tell(server),
+                ServerHalf::Awaited { .. } => self.tell(server, None),
                 ServerHalf::Held { until, .. } => *known = ServerHalf::Held { server, until: *until },
-                ServerHalf::Told => *known = ServerHalf::Held { server, until: now + RACE },
+                ServerHalf::Told { .. } => *known = ServerHalf::Held { server, until: now + RACE },
             },
             (State::Away | State::Leaving { .. }, _) => {}
         }
@@ -306,10 +306,14 @@ impl Rendezvous {
         match server {
             ServerHalf::Held { server, .. } => {
                 let server = server.clone();
-                self.tell(server);
+                self.tell(server, None);
             }
             ServerHalf::Awaited { without: JoinFailure::NoEndpoint, .. } => {}
-            ServerHalf::Told | ServerHalf::Awaited { .. } => {
+            // It was of the new channel, and is spent on the old one: only joining anew brings another.
+            ServerHalf::Told { guessed: Some(at) } if now.duration_since(*at) < LATE => {
+                *server = ServerHalf::Awaited { until: now, without: JoinFailure::NoServer };
+            }
+            ServerHalf::Told { .. } | ServerHalf::Awaited { .. } => {
                 *server = ServerHalf::Awaited { until: now + ANSWER, without: JoinFailure::NoServer };
             }
         }
@@ -343,13 +347,13 @@ impl Rendezvous {
         let Some(server) = halves.server.clone() else { return };
         let Some((session_id, channel)) = halves.state.take() else { return };
         self.home = Some(channel);
-        self.state = State::Joined { session_id, channel, server: ServerHalf::Told };
-        self.tell(server);
+        self.state = State::Joined { session_id, channel, server: ServerHalf::Told { guessed: None } };
+        self.tell(server, None);
     }
 
-    fn tell(&mut self, Server { token, endpoint }: Server) {
+    fn tell(&mut self, Server { token, endpoint }: Server, guessed: Option<Instant>) {
         let State::Joined { session_id, channel, server } = &mut self.state else { return };
-        *server = ServerHalf::Told;
+        *server = ServerHalf::Told { guessed };
         self.orders.push_back(Action::Credentials(Credentials {
             guild: self.guild,
             channel: *channel,
@@ -369,7 +373,7 @@ impl Rendezvous {
             }
             State::Joined { server: ServerHalf::Held { server, until }, .. } if *until <= now => {
                 let server = server.clone();
-                self.tell(server);
+                self.tell(server, Some(now));
             }
             State::Joined { server: ServerHalf::Awaited { until, without }, .. } if *until <= now => {
                 let failure = *without;
@@ -399,7 +403,7 @@ impl Rendezvous {
 impl ServerHalf {
     fn until(&self) -> Option<Instant> {
         match self {
-            Self::Told => None,
+            Self::Told { .. } => None,
             Self::Held { until, .. } | Self::Awaited { until, .. } => Some(*until),
         }
     }
@@ -423,4 +427,7 @@ pub const ALLOCATION: Duration = Duration::from_secs(60);
 /// How long to wait for the null state before joining again.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How much later than the server half the state half of a move may come. They are two messages on one websocket.
-const RACE: Duration = Duration::from_millis(250);
+/// Little enough for another server without a move, and enough for bots that pass their events on by detours.
+const RACE: Duration = Duration::from_millis(500);
+/// How much later it is still taken for the other half of that move.
+const LATE: Duration = Duration::from_secs(2);

@@ -18,6 +18,28 @@ fn a_moderator_moves_the_bot_in_either_order_and_each_token_is_used_once() {
 }
 
 #[test]
+fn a_move_whose_state_comes_too_late_for_its_server_is_joined_anew_at_once() {
+    let mut story = Story::joined();
+    story.told("t2");
+    assert_eq!(story.wait().1, [credentials(LOUNGE, "t2")]);
+    story.now += SECOND;
+    let orders = story.is_in(STAGE);
+    assert_eq!(orders, [Action::Moved(STAGE), Action::Failed(JoinFailure::NoServer)]);
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.is_out(), [op4(STAGE)]);
+}
+
+#[test]
+fn a_move_long_after_another_server_waits_for_its_own() {
+    let mut story = Story::joined();
+    story.told("t2");
+    story.wait();
+    story.now += 3 * SECOND;
+    assert_eq!(story.is_in(STAGE), [Action::Moved(STAGE)]);
+    assert_eq!(story.told("t3"), [credentials(STAGE, "t3")]);
+}
+
+#[test]
 fn a_move_without_a_voice_server_fails_and_is_joined_anew() {
     let mut story = Story::joined();
     story.is_in(STAGE);

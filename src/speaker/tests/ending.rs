@@ -74,14 +74,14 @@ fn stopping_one_track_leaves_the_other() {
 }
 
 #[test]
-fn stopping_all_falls_silent_within_a_hundred_milliseconds() {
+fn stopping_all_falls_silent_after_five_silence_frames() {
     let mut story = Story::linked();
     story.play(MUSIC, source(1000));
     story.play(SPEECH, source(1000));
     story.pass(FRAME * 3);
     story.log();
     story.stop(None);
-    story.pass(FRAME * 5);
+    story.pass(FRAME * 6);
     let log = story.outside();
     assert_eq!(ended(&log), [(MUSIC, TrackEnd::Stopped), (SPEECH, TrackEnd::Stopped)]);
     assert_eq!(log.last(), Some(&Action::Speaking(SpeakingFlags::NONE)));
