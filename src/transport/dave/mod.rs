@@ -65,6 +65,8 @@ pub struct Group {
     recovered: Option<Instant>,
     /// The transition of the last op 31, until we are a member again.
     pleading: Option<u16>,
+    /// Invalid commits and welcomes since the last epoch.
+    invalid: u32,
     /// When to look whether the server answered what was sent before a resume.
     unanswered_at: Option<Instant>,
     actions: VecDeque<Action>,
@@ -104,6 +106,7 @@ impl Group {
             epochs: 0,
             recovered: None,
             pleading: None,
+            invalid: 0,
             unanswered_at: None,
             actions: VecDeque::new(),
             counts: GroupCounts::default(),

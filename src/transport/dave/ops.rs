@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::keys::BaseSecret;
 use super::mls::{Mls, Refusal};
-use super::order::{Action, E2eeState, KeyChange, Notice, Passthrough, SenderKey};
+use super::order::{Action, DaveError, E2eeState, KeyChange, Notice, Passthrough, SenderKey};
 use super::transition::Switch;
 use super::{Group, Phase, Sending, wire};
 use crate::gateway::payload::Command;
@@ -104,12 +104,11 @@ impl Group {
         let keys = match keys {
             Ok(keys) => keys,
             Err(Refusal::Ignore(notice)) => return self.ignore(notice),
-            Err(Refusal::Invalid(cause)) => {
-                return self.recover(id, Notice::Invalid { transition_id: id, cause }, now);
-            }
+            Err(Refusal::Invalid(cause)) => return self.invalid(id, cause, now),
         };
         self.unanswered_at = None;
         self.pleading = None;
+        self.invalid = 0;
         self.counts.epochs += 1;
         self.epochs += 1;
         for (user, _) in keys.others.iter().filter(|(user, _)| !self.announced.contains(user)) {
@@ -196,6 +195,15 @@ impl Group {
         }
     }
 
+    /// What keeps being invalid will not become valid by asking again: the session is given up then.
+    fn invalid(&mut self, transition_id: u16, cause: String, now: Instant) {
+        self.invalid += 1;
+        if self.invalid >= INVALID_MAX {
+            return self.actions.push_back(Action::Fail(DaveError::Invalid { times: self.invalid, cause }));
+        }
+        self.recover(transition_id, Notice::Invalid { transition_id, cause }, now);
+    }
+
     /// Leaves the group with op 31 and applies for it anew with op 26.
     pub(super) fn recover(&mut self, transition_id: u16, notice: Notice, now: Instant) {
         let Phase::Mls(mls) = &self.phase else { return };
@@ -247,6 +255,10 @@ impl Group {
 pub(super) fn withheld(version: u16) -> Switch {
     Switch { key: SenderKey::Withhold, state: E2eeState { version, ..E2eeState::default() } }
 }
+
+/// Invalid commits and welcomes in a row, without an epoch between them, of which this one ends the session. Each is
+/// answered at once, so without an end two sides that disagree for good would go on as fast as the network allows.
+pub(super) const INVALID_MAX: u32 = 5;
 
 /// The only version with encryption.
 const FIRST_VERSION: u16 = 1;

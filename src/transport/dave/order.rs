@@ -195,4 +195,12 @@ pub enum DaveError {
     /// The MLS library cannot start a session.
     #[error("the MLS session cannot be started: {0}")]
     Session(String),
+    /// Commit after commit, or welcome after welcome, was invalid.
+    #[error("{times} commits or welcomes in a row were invalid; the last: {cause}")]
+    Invalid {
+        /// How many.
+        times: u32,
+        /// What the MLS library said of the last.
+        cause: String,
+    },
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::gateway::payload::{Command, DaveEvent};
 use crate::id::UserId;
+use crate::transport::dave::service::Service;
 use crate::transport::dave::testing::{
     Bot, announce, append, assert_everyone_hears_everyone, assert_rejoins, call_of, execute, hears, join,
     ready, revoke, start,
@@ -109,6 +110,43 @@ fn an_invalid_welcome_is_flagged_and_followed_by_a_new_key_package() {
     let mut third = Bot::described(3, &service, start());
     join(&mut service, &mut call, &mut third, 0);
     assert!(hears(&mut third, &mut call[1]));
+}
+
+/// A welcome that was damaged on its way.
+fn damaged_welcome(service: &Service, inviting: &mut Bot, newcomer: &mut Bot) -> DaveEvent {
+    inviting.meet(&[newcomer.user]);
+    let proposals = [service.add(&newcomer.key_package())];
+    inviting.tell(append(&proposals));
+    let (_, welcome) = inviting.commit();
+    inviting.tell(revoke(&proposals));
+    let mut damaged = welcome.to_vec();
+    damaged[40] ^= 0xff;
+    DaveEvent::Welcome { transition_id: 3, welcome: damaged.into() }
+}
+
+#[test]
+fn a_fifth_invalid_welcome_in_a_row_ends_the_session_and_an_epoch_forgives() {
+    let (mut service, mut call) = call_of(2);
+    let mut third = Bot::described(3, &service, start());
+    for _ in 0..4 {
+        let welcome = damaged_welcome(&service, &mut call[0], &mut third);
+        third.tell(welcome);
+        assert_rejoins(&mut third, 3);
+    }
+    join(&mut service, &mut call, &mut third, 0);
+    assert!(hears(&mut third, &mut call[1]));
+
+    let mut fourth = Bot::described(4, &service, start());
+    for _ in 0..4 {
+        let welcome = damaged_welcome(&service, &mut call[0], &mut fourth);
+        fourth.tell(welcome);
+        assert_rejoins(&mut fourth, 3);
+    }
+    let fifth = damaged_welcome(&service, &mut call[0], &mut fourth);
+    fourth.sent();
+    fourth.tell(fifth);
+    assert_eq!(fourth.sent(), []);
+    assert!(matches!(fourth.failures[..], [DaveError::Invalid { times: 5, .. }]), "{:?}", fourth.failures);
 }
 
 #[test]
