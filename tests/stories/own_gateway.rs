@@ -130,12 +130,6 @@ fn a_move_of_which_the_events_come_apart_keeps_the_track_playing() {
                 assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
                 stage.leave().await;
                 let rest = second_ear.heard(stage.bot.user_id).expect("it is heard there");
-                eprintln!(
-                    "{lag:?} {since_joining:?}: {} {} {:?}",
-                    identifies(&stage.discord),
-                    missed("music.opus", [&stage.heard(), &rest]),
-                    stage.events.all()
-                );
                 assert!(missed("music.opus", [&stage.heard(), &rest]) <= 3);
                 assert_eq!(answers(&stage.discord, op::READY), identifies(&stage.discord), "{lag:?}");
                 stage.no_violations();
