@@ -202,7 +202,7 @@ fn a_join_during_an_outage_is_carried_out_after_it() {
 }
 
 #[test]
-fn a_farewell_that_is_lost_is_said_again() {
+fn a_farewell_during_an_outage_is_said_after_it() {
     story(async {
         let stage = Stage::set().await;
         playing(&stage).await;
