@@ -291,7 +291,7 @@ impl Call {
     /// The voice gateway knows what the speaker ordered about speaking.
     fn acknowledge_speaking(&mut self) {
         if self.speaking.is_empty() {
-            self.recovery.silent();
+            self.recovery.hushed(now());
         } else {
             self.to_speaker(SpeakingSent);
         }

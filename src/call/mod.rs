@@ -257,7 +257,15 @@ impl Recovery {
         self.parting = Some((now + FAREWELL, reason));
     }
 
-    /// The bot no longer speaks, and Discord was told.
+    /// The voice gateway has just been told that the bot no longer speaks. The main gateway is told by another
+    /// connection that it leaves, which must not overtake that.
+    pub fn hushed(&mut self, now: Instant) {
+        if let Some((until, _)) = &mut self.parting {
+            *until = (*until).min(now + LAST_WORD);
+        }
+    }
+
+    /// The bot does not speak.
     pub fn silent(&mut self) {
         if let Some((_, reason)) = self.parting.take() {
             self.give_up(reason);
@@ -467,5 +475,7 @@ const DOUBLINGS: usize = 5;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the first keys of a call may take before it is used without.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How far what is said on one connection may lag behind what is said on another.
+const LAST_WORD: Duration = Duration::from_millis(20);
 /// How long five silence frames and Speaking 0 may take before the call leaves without them.
 const FAREWELL: Duration = Duration::from_millis(500);
