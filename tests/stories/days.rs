@@ -37,8 +37,7 @@ fn sequence_and_timestamp_wrap_during_a_call() {
         let sent: Vec<_> = packets.into_iter().cycle().take(length).collect();
         assert!(packets_heard(&heard) == and_silence(&sent));
         assert_eq!((heard.packets, heard.lost, heard.out_of_order), (stats.packets, 0, 0));
-        let [before, after] =
-            heard.audio.windows(2).filter(|pair| pair[0].sequence == u16::MAX).next().unwrap()
+        let [before, after] = heard.audio.windows(2).find(|pair| pair[0].sequence == u16::MAX).unwrap()
         else {
             panic!()
         };
@@ -61,6 +60,7 @@ fn hours_of_one_call_bring_neither_drift_nor_loss_nor_growth() {
         stage.discord.relay().keep(Keep::Counts);
         stage.ear = stage.channel.listener("an ear that keeps nothing");
         stage.join().await;
+        // A whole day takes several minutes: HOURS=24.
         let hours = std::env::var("HOURS").map_or(1, |hours| hours.parse().unwrap());
         let length = hours * 180_000;
         let track =

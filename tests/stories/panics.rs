@@ -1,6 +1,6 @@
 //! An actor of a call panics: only what the table in `actors` says is lost, and the call comes back.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use actix_voice::{
     actors::{
@@ -168,11 +168,11 @@ fn an_actor_that_panics_over_a_demand_ends_its_own_track() {
 }
 
 /// A source that panics when it has nothing left.
-struct Fragile(std::vec::IntoIter<Bytes>);
+struct Fragile(VecDeque<Bytes>);
 
 impl Source for Fragile {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
-        let Some(packet) = self.0.next() else { panic!("nothing left") };
+        let Some(packet) = self.0.pop_front() else { panic!("nothing left") };
         Ok(Some(Frame::Opus(packet)))
     }
 }
@@ -183,13 +183,13 @@ fn a_source_that_panics_ends_its_own_track_after_what_it_supplied() {
         let stage = Stage::set().await;
         stage.join().await;
         let packets = packets_of("demo.opus");
-        let fragile = Fragile(packets[..50].to_vec().into_iter());
+        let fragile = Fragile(packets[..50].to_vec().into());
         let fragile = stage.speak(Speak::source(stage.guild_id(), fragile)).await;
         assert_eq!(stage.end_of(fragile).await, TrackEnd::Panicked("nothing left".into()));
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(packets_heard(&stage.heard()) == and_silence(&packets[..50]));
 
-        let fragile = Fragile(packets[..50].to_vec().into_iter());
+        let fragile = Fragile(packets[..50].to_vec().into());
         let fragile = stage.speak(Speak::source(stage.guild_id(), fragile)).await;
         let beside = stage.speak(Speak::start(stage.guild_id(), Round::new(packets, 200))).await;
         let ends = [TrackEnd::Panicked("nothing left".into()), TrackEnd::Finished];
@@ -218,6 +218,8 @@ fn panics_on_media_arbiters_are_survived_too() {
         stage.panic(Victim::Gateway).await;
         stage.what("it is resumed", |what| *what == What::Connection(Progress::Resumed)).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        let farewell = |_: &Discord| packets_heard(&stage.heard()).ends_with(&and_silence(&[]));
+        stage.discord.until(farewell, Duration::from_secs(60)).await.unwrap();
         let stats = stage.leave().await;
         assert_eq!((stats.resumes, stats.reconnects), (1, 1));
         assert_eq!((stage.heard().packets, stage.heard().lost), (stats.packets, 0));

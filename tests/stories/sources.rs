@@ -1,6 +1,7 @@
 //! Sources that hang, lag, flood, leave or panic: their own track bears it, and nobody else.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -203,13 +204,13 @@ fn a_source_that_leaves_without_a_word_ends_its_track_and_no_other() {
 
 /// Plays a little, and then blocks its thread until it is let go.
 struct Blocks {
-    packets: std::vec::IntoIter<Bytes>,
+    packets: VecDeque<Bytes>,
     blocked: mpsc::Receiver<()>,
 }
 
 impl Source for Blocks {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
-        match self.packets.next() {
+        match self.packets.pop_front() {
             Some(packet) => Ok(Some(Frame::Opus(packet))),
             None => {
                 let _ = self.blocked.recv();
@@ -231,7 +232,7 @@ fn a_source_that_blocks_its_thread_harms_nobody() {
 
         let packets = packets_of("demo.opus");
         let (let_go, blocked) = mpsc::channel();
-        let blocks = Blocks { packets: packets[..25].to_vec().into_iter(), blocked };
+        let blocks = Blocks { packets: packets[..25].to_vec().into(), blocked };
         let blocks = stage.speak(Speak::source(stage.guild_id(), blocks)).await;
         let beside = Round::new(packets.clone(), 150);
         let beside = stage.speak(Speak::start(stage.guild_id(), beside)).await;
@@ -239,6 +240,9 @@ fn a_source_that_blocks_its_thread_harms_nobody() {
         let elsewhere = other_call.speak(elsewhere).await.unwrap();
         stage.what("the track stalls", |what| *what == What::TrackStalled(blocks)).await;
         assert_eq!(stage.ends_of([beside, elsewhere]).await, [TrackEnd::Finished, TrackEnd::Finished]);
+        let farewell =
+            |_: &Discord| [&stage.ear, &ear].iter().all(|ear| ear.packets_heard(stage.bot.user_id) >= 155);
+        stage.discord.until(farewell, Duration::from_secs(60)).await.unwrap();
         let others = other_call.disconnect().await.expect("there was a call");
         drop(let_go);
         assert_eq!(stage.end_of(blocks).await, TrackEnd::Finished);
