@@ -72,6 +72,7 @@ pub(super) enum FromBridge {
     Credentials(Credentials),
     EndpointLost,
     Moved(ChannelId),
+    NotMoved(JoinFailure),
     Disconnected,
     Failed(JoinFailure),
     SessionReplaced,
@@ -88,12 +89,13 @@ pub(super) struct Bridge {
 
 struct Guild {
     rendezvous: Rendezvous,
-    call: WeakRecipient<FromBridge>,
+    /// None once the call is over, and only its goodbye is awaited.
+    call: Option<WeakRecipient<FromBridge>>,
 }
 
 impl Guild {
     fn tell(&self, report: FromBridge) {
-        if let Some(call) = self.call.upgrade() {
+        if let Some(call) = self.call.as_ref().and_then(WeakRecipient::upgrade) {
             call.do_send(report);
         }
     }
@@ -123,6 +125,7 @@ impl Bridge {
             Action::Credentials(credentials) => guild.tell(FromBridge::Credentials(credentials)),
             Action::EndpointLost => guild.tell(FromBridge::EndpointLost),
             Action::Moved(channel) => guild.tell(FromBridge::Moved(channel)),
+            Action::NotMoved(failure) => guild.tell(FromBridge::NotMoved(failure)),
             Action::Disconnected => guild.tell(FromBridge::Disconnected),
             Action::Failed(failure) => guild.tell(FromBridge::Failed(failure)),
         }
@@ -137,6 +140,7 @@ impl Driven for Bridge {
                 self.carry_out(guild, action);
             }
         }
+        self.guilds.retain(|_, guild| guild.call.is_some() || !guild.rendezvous.is_away());
         self.alarm.set(self.guilds.values().filter_map(|guild| guild.rendezvous.deadline()).min(), ctx);
     }
 }
@@ -204,9 +208,8 @@ impl Handler<Seek> for Bridge {
     fn handle(&mut self, Seek { guild, channel, call }: Seek, ctx: &mut Context<Self>) {
         let user = self.user;
         let entry = self.guilds.entry(guild);
-        let known =
-            entry.or_insert_with(|| Guild { rendezvous: Rendezvous::new(guild, user), call: call.clone() });
-        known.call = call;
+        let known = entry.or_insert_with(|| Guild { rendezvous: Rendezvous::new(guild, user), call: None });
+        known.call = Some(call);
         known.rendezvous.join(channel, now());
         self.drive(ctx);
     }
@@ -228,7 +231,7 @@ impl Handler<Leave> for Bridge {
 
     fn handle(&mut self, Leave(guild): Leave, ctx: &mut Context<Self>) {
         if let Some(rendezvous) = self.rendezvous(guild) {
-            rendezvous.leave();
+            rendezvous.leave(now());
             self.drive(ctx);
         }
     }
@@ -238,7 +241,9 @@ impl Handler<Forget> for Bridge {
     type Result = ();
 
     fn handle(&mut self, Forget(guild): Forget, ctx: &mut Context<Self>) {
-        self.guilds.remove(&guild);
+        if let Some(guild) = self.guilds.get_mut(&guild) {
+            guild.call = None;
+        }
         self.drive(ctx);
     }
 }

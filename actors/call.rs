@@ -21,7 +21,7 @@ use super::{
     config::{Config, Encryption},
     dave::{self, Dave, FromDave, Tell, TellFingerprints},
     gateway::{self, Close, Discovered, FromGateway, Gateway, Plan, Speaking},
-    manager::{SpeakError, VoiceManager},
+    manager::{JoinError, SpeakError, VoiceManager},
     metronome::Pace,
     now,
     speaker::{self, Asked, Bitrate, Connect, FromSpeaker, Hush, Speaker, SpeakingSent},
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     audio::{frame::FRAME, opus::EncoderSettings},
+    bridge::JoinFailure,
     call::{Action, Cause, EndReason, Progress, Recovery},
     gateway::{
         payload::SpeakingFlags,
@@ -40,12 +41,12 @@ use crate::{
     transport::dave::{Group, IdentityKey},
 };
 
-/// **VoiceManager → Call.** Be in this channel; answered once the call can speak there, or is over.
+/// **VoiceManager → Call.** Be in this channel; answered once the call can speak there, will not get there, or is over.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Enter {
     pub(super) channel: ChannelId,
-    pub(super) entered: oneshot::Sender<Result<(), EndReason>>,
+    pub(super) entered: oneshot::Sender<Result<(), JoinError>>,
 }
 
 /// **VoiceManager → Call.** Play this source.
@@ -191,7 +192,8 @@ pub struct Call {
     stats: CallStats,
     sessions: u64,
     seeking: Option<ChannelId>,
-    entering: Vec<oneshot::Sender<Result<(), EndReason>>>,
+    /// Who waits for the channel that is being sought.
+    entering: Vec<oneshot::Sender<Result<(), JoinError>>>,
     parting: Vec<oneshot::Sender<CallStats>>,
     ended: Option<EndReason>,
     alarm: Alarm,
@@ -369,11 +371,7 @@ impl Call {
                 self.stats.reconnects = self.sessions;
                 self.sessions += 1;
                 self.to_speaker(Connect(self.voice_frames()));
-                self.seeking = None;
-                for entered in self.entering.drain(..) {
-                    // Whoever asked no longer waits.
-                    let _ = entered.send(Ok(()));
-                }
+                self.answer(Ok(()));
             }
             Progress::Resumed => {
                 self.stats.resumes += 1;
@@ -382,6 +380,15 @@ impl Call {
             Progress::Resuming(_) | Progress::Reconnecting(_) => {}
         }
         self.tell(What::Connection(progress));
+    }
+
+    /// Answers those who wait for the channel that is being sought.
+    fn answer(&mut self, answer: Result<(), JoinError>) {
+        self.seeking = None;
+        for entered in self.entering.drain(..) {
+            // Whoever asked may no longer wait.
+            let _ = entered.send(answer.clone());
+        }
     }
 
     fn say_speaking(&mut self, flags: SpeakingFlags) {
@@ -415,9 +422,7 @@ impl Call {
     }
 
     fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
-        for entered in self.entering.drain(..) {
-            let _ = entered.send(Err(reason.clone()));
-        }
+        self.answer(Err(reason.clone().into()));
         self.ended = Some(reason);
         self.to_speaker(speaker::Stop);
         ctx.run_later(LAST_WORDS, |call, ctx| call.conclude(ctx));
@@ -472,13 +477,20 @@ impl Handler<Enter> for Call {
             // The asker finds its channel closed, and asks the manager again.
             return;
         }
-        if self.recovery.is_live() && self.recovery.channel() == Some(channel) {
-            let _ = entered.send(Ok(()));
-            return;
+        if self.seeking == Some(channel) {
+            return self.entering.push(entered);
         }
-        self.entering.push(entered);
-        if self.seeking.replace(channel) == Some(channel) {
-            return;
+        let elsewhere = self.seeking.is_some();
+        self.answer(Err(JoinError::NotMoved(JoinFailure::Superseded)));
+        if self.recovery.is_live() && self.recovery.channel() == Some(channel) {
+            // Whoever asked may no longer wait.
+            let _ = entered.send(Ok(()));
+            if !elsewhere {
+                return;
+            }
+        } else {
+            self.entering.push(entered);
+            self.seeking = Some(channel);
         }
         let call = ctx.address().downgrade().recipient();
         self.terms.bridge.do_send(Seek { guild: self.terms.guild, channel, call });
@@ -496,6 +508,7 @@ impl Handler<FromBridge> for Call {
                 self.recovery.moved(channel);
                 self.tell(What::Moved(channel));
             }
+            FromBridge::NotMoved(failure) => self.answer(Err(JoinError::NotMoved(failure))),
             FromBridge::Disconnected => self.recovery.disconnected(),
             FromBridge::Failed(failure) => self.recovery.join_failed(failure, now()),
             FromBridge::SessionReplaced => self.recovery.session_replaced(),

@@ -25,6 +25,7 @@ use super::{
     speaker::{Attach as AttachTrack, Bitrate, Hush},
 };
 use crate::{
+    bridge::JoinFailure,
     call::EndReason,
     gateway::payload::SpeakingFlags,
     id::{ChannelId, GuildId, UserId},
@@ -113,6 +114,9 @@ pub enum JoinError {
     /// The call ended before it could speak.
     #[error(transparent)]
     Ended(#[from] EndReason),
+    /// The channel was refused, or another was asked for since; a call that was there before goes on where it is.
+    #[error(transparent)]
+    NotMoved(JoinFailure),
 }
 
 /// Why nothing is played.
@@ -295,8 +299,7 @@ impl VoiceManager {
 
     /// The call of the guild, a new one if there is none.
     fn call(&mut self, join: Join, bridge: Addr<Bridge>, ctx: &mut Context<Self>) -> Addr<Call> {
-        if let Some(known) = self.calls.get_mut(&join.guild).filter(|known| known.call.connected()) {
-            known.channel = join.channel;
+        if let Some(known) = self.calls.get(&join.guild).filter(|known| known.call.connected()) {
             return known.call.clone();
         }
         self.born += 1;
@@ -375,7 +378,7 @@ impl Handler<Join> for VoiceManager {
         let handle = CallHandle { guild: join.guild, call, manager: ctx.address() };
         Box::pin(async move {
             // A call that stops without an answer was stopped from outside.
-            answer.await.unwrap_or(Err(EndReason::Stopped))?;
+            answer.await.unwrap_or(Err(JoinError::Ended(EndReason::Stopped)))?;
             Ok(handle)
         })
     }

@@ -154,7 +154,7 @@ impl Speaker {
     fn demand(&mut self, track: TrackId, frames: usize, ctx: &mut Context<Self>) {
         let Some(Sourced { source, listening }) = self.sources.get(&track) else { return };
         if !source.connected() {
-            self.playout.source_lost(track, now());
+            self.playout.source_lost(track);
         } else if frames > 0 {
             source.do_send(Demand::new(
                 frames,
@@ -211,7 +211,7 @@ impl Handler<Supply> for Speaker {
     fn handle(&mut self, Supply { track, what }: Supply, ctx: &mut Context<Self>) {
         match what {
             Supplied::Frame(frame) => self.playout.supply(track, frame, now()),
-            Supplied::End(end) => self.playout.finish(track, end, now()),
+            Supplied::End(end) => self.playout.finish(track, end),
         }
         self.drive(ctx);
     }
@@ -221,7 +221,7 @@ impl Handler<Hush> for Speaker {
     type Result = ();
 
     fn handle(&mut self, Hush(which): Hush, ctx: &mut Context<Self>) {
-        self.playout.stop(which, now());
+        self.playout.stop(which);
         self.drive(ctx);
     }
 }

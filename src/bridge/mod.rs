@@ -2,16 +2,22 @@
 //!
 //! ```text
 //!           join                  both events, an endpoint                 leave
-//!   Away ─────────▶ Joining ───────────────────────────────▶ Joined ───────────────▶ Away
-//!                    │  ▲    10 s without ▶ Failed              │  null state ▶ Disconnected, Away
+//!   Away ─────────▶ Joining ───────────────────────────────▶ Joined ───────────────▶ Leaving
+//!                    │  ▲    10 s without ▶ Failed, Away       │  null state ▶ Disconnected, Away
 //!                    ▼  │ own null state, or 1 s                │  null endpoint ▶ EndpointLost, wait
-//!                   Leaving ◀───────── rejoin ──────────────────┘  another channel ▶ Moved
+//!                   Leaving ◀───────── rejoin ──────────────────┤  another channel ▶ Moved
+//!                       │ ... and nowhere to be                 │  join elsewhere ▶ Moved, or 10 s ▶ NotMoved
+//!                       ▼                                       ▼
+//!                      Away                                   Joined
 //! ```
 //!
-//! Discord never answers op 4 with an error: silence is the refusal, so every wait has a deadline.
+//! Discord never answers op 4 with an error: silence is the refusal, so every wait has a deadline. A refused move
+//! leaves the bot where it is, and so does this machine.
 //! See <https://docs.discord.com/developers/topics/voice-connections#retrieving-voice-server-information>.
 
 pub mod events;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -36,9 +42,11 @@ pub enum Action {
     EndpointLost,
     /// The bot is in another channel now; new credentials normally follow.
     Moved(ChannelId),
-    /// The bot was taken out of voice, or left as asked.
+    /// The channel that was asked for last was refused; the bot is, or goes back, where it was before.
+    NotMoved(JoinFailure),
+    /// The bot was taken out of voice.
     Disconnected,
-    /// Nothing came back in time.
+    /// Nothing came back in time; ask again with [`Rendezvous::rejoin`], or [`Rendezvous::leave`].
     Failed(JoinFailure),
 }
 
@@ -63,6 +71,9 @@ pub enum JoinFailure {
     /// The events came, with a null endpoint, and no other followed.
     #[error("no voice server was allocated within {}s: Discord has none to give now, try again later", ALLOCATION.as_secs())]
     NoEndpoint,
+    /// Another channel was asked for meanwhile.
+    #[error("another channel was asked for before Discord had answered")]
+    Superseded,
 }
 
 /// The machine of one guild.
@@ -70,7 +81,12 @@ pub enum JoinFailure {
 pub struct Rendezvous {
     guild: GuildId,
     user: UserId,
+    /// Where the user wants to be.
     target: Option<ChannelId>,
+    /// Until when Discord may take to bring the bot there; none once it has.
+    asked: Option<Instant>,
+    /// Where the bot is, or was when it was last in voice.
+    home: Option<ChannelId>,
     state: State,
     orders: VecDeque<Action>,
 }
@@ -80,7 +96,7 @@ enum State {
     Away,
     Leaving { until: Instant },
     Joining { halves: Halves, until: Instant },
-    Joined { session_id: SessionId, channel: ChannelId, server: Option<Server>, until: Option<Instant> },
+    Joined { session_id: SessionId, channel: ChannelId, server: ServerHalf },
 }
 
 /// What has arrived of the two events.
@@ -91,11 +107,21 @@ struct Halves {
     null_endpoint: Endpoint,
 }
 
+/// The second half, of a bot that is in voice.
+#[derive(Debug)]
+enum ServerHalf {
+    /// It was told.
+    Told,
+    /// It came unasked; if it belongs to a move, the other half is here in a moment.
+    Held { server: Server, until: Instant },
+    /// There must be another.
+    Awaited { until: Instant, without: JoinFailure },
+}
+
 #[derive(Clone, Debug)]
 struct Server {
     token: Token,
     endpoint: String,
-    since: Instant,
 }
 
 /// Whether a null endpoint was seen.
@@ -109,36 +135,58 @@ enum Endpoint {
 impl Rendezvous {
     /// A bot that is in no channel of this guild.
     pub fn new(guild: GuildId, user: UserId) -> Self {
-        Self { guild, user, target: None, state: State::Away, orders: VecDeque::new() }
+        Self {
+            guild,
+            user,
+            target: None,
+            asked: None,
+            home: None,
+            state: State::Away,
+            orders: VecDeque::new(),
+        }
     }
 
     /// The user wants to be in this channel; in another one already, it is a move.
     pub fn join(&mut self, channel: ChannelId, now: Instant) {
-        self.target = Some(channel);
-        self.ask(channel, now);
+        let before = self.target.replace(channel);
+        match self.state {
+            // Discord would answer with half of what it takes to join, or not at all.
+            State::Joining { .. } | State::Joined { .. } if before == Some(channel) => {}
+            State::Joined { .. } => self.request(channel, now),
+            State::Joining { ref mut until, .. } => {
+                *until = now + ANSWER;
+                self.request(channel, now);
+            }
+            State::Leaving { .. } => {}
+            State::Away => self.enter(channel, now),
+        }
     }
 
     /// The voice session is of no use any more: leave, and join again, for fresh credentials.
     pub fn rejoin(&mut self, now: Instant) {
-        if self.target.is_none() {
-            return;
+        if self.target.is_some() && !matches!(self.state, State::Leaving { .. }) {
+            self.part(now);
         }
-        self.orders.push_back(Action::UpdateVoiceState(None));
-        self.state = State::Leaving { until: now + GOODBYE };
     }
 
     /// The main gateway began a new session, which is in no voice channel: join again.
     pub fn session_replaced(&mut self, now: Instant) {
-        if let Some(channel) = self.target {
-            self.ask(channel, now);
+        match self.target {
+            Some(channel) => self.enter(channel, now),
+            None => self.state = State::Away,
         }
     }
 
     /// The user wants to leave.
-    pub fn leave(&mut self) {
+    pub fn leave(&mut self, now: Instant) {
         self.target = None;
-        self.state = State::Away;
-        self.orders.push_back(Action::UpdateVoiceState(None));
+        self.home = None;
+        self.part(now);
+    }
+
+    /// Whether nothing is asked for and nothing awaited.
+    pub fn is_away(&self) -> bool {
+        matches!(self.state, State::Away)
     }
 
     /// VOICE_STATE_UPDATE of any user; others than the bot itself, and other guilds, are ignored.
@@ -157,40 +205,36 @@ impl Rendezvous {
         if event.guild != self.guild {
             return;
         }
-        let server = event.endpoint.clone().filter(|endpoint| !endpoint.is_empty()).map(|endpoint| Server {
-            token: event.token.clone(),
-            endpoint,
-            since: now,
-        });
-        match &mut self.state {
-            State::Joining { halves, until } => {
-                if server.is_none() {
-                    halves.null_endpoint = Endpoint::Null;
+        let endpoint = event.endpoint.clone().filter(|endpoint| !endpoint.is_empty());
+        let offered = endpoint.map(|endpoint| Server { token: event.token.clone(), endpoint });
+        match (&mut self.state, offered) {
+            (State::Joining { halves, until }, None) => {
+                halves.server = None;
+                halves.null_endpoint = Endpoint::Null;
+                if halves.state.is_some() {
                     *until = now + ALLOCATION;
                 }
-                halves.server = server;
-                self.meet(now);
             }
-            State::Joined { session_id, channel, server: known, until } => match server {
-                Some(server) => {
-                    *until = None;
-                    *known = Some(server.clone());
-                    let credentials = credentials(self.guild, self.user, *channel, session_id, server);
-                    self.orders.push_back(Action::Credentials(credentials));
-                }
-                None => {
-                    *known = None;
-                    *until = Some(now + ALLOCATION);
-                    self.orders.push_back(Action::EndpointLost);
-                }
+            (State::Joining { halves, .. }, server) => {
+                halves.server = server;
+                self.meet();
+            }
+            (State::Joined { server, .. }, None) => {
+                *server = ServerHalf::Awaited { until: now + ALLOCATION, without: JoinFailure::NoEndpoint };
+                self.orders.push_back(Action::EndpointLost);
+            }
+            (State::Joined { server: known, .. }, Some(server)) => match known {
+                ServerHalf::Awaited { .. } => self.tell(server),
+                ServerHalf::Held { until, .. } => *known = ServerHalf::Held { server, until: *until },
+                ServerHalf::Told => *known = ServerHalf::Held { server, until: now + RACE },
             },
-            State::Away | State::Leaving { .. } => {}
+            (State::Away | State::Leaving { .. }, _) => {}
         }
     }
 
     /// The next order, or nothing until the next fact or [`Self::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
-        if self.orders.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
+        while self.orders.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
             self.expire(now);
         }
         self.orders.pop_front()
@@ -201,84 +245,163 @@ impl Rendezvous {
         match &self.state {
             State::Away => None,
             State::Leaving { until } | State::Joining { until, .. } => Some(*until),
-            State::Joined { until, .. } => *until,
+            State::Joined { server, .. } => self.asked.into_iter().chain(server.until()).min(),
         }
     }
 
-    fn ask(&mut self, channel: ChannelId, now: Instant) {
+    /// Asks to be in a channel, from wherever the bot is.
+    fn request(&mut self, channel: ChannelId, now: Instant) {
+        self.asked = Some(now + ANSWER);
         self.orders.push_back(Action::UpdateVoiceState(Some(channel)));
+    }
+
+    fn enter(&mut self, channel: ChannelId, now: Instant) {
+        self.request(channel, now);
         self.state = State::Joining { halves: Halves::default(), until: now + ANSWER };
+    }
+
+    /// Leaves; what Discord still sends of the session before is of no interest until it has said goodbye.
+    fn part(&mut self, now: Instant) {
+        self.asked = None;
+        self.state = State::Leaving { until: now + GOODBYE };
+        self.orders.push_back(Action::UpdateVoiceState(None));
     }
 
     fn in_channel(&mut self, channel: ChannelId, session_id: SessionId, now: Instant) {
         match &mut self.state {
-            State::Joining { halves, .. } => {
-                halves.state = Some((session_id, channel));
-                self.meet(now);
-            }
-            State::Joined { session_id: known, channel: was, server, until } => {
-                *known = session_id;
-                if *was == channel {
-                    return;
+            State::Joining { halves, until } => {
+                let first = halves.state.replace((session_id, channel)).is_none();
+                if first && halves.null_endpoint == Endpoint::Null && halves.server.is_none() {
+                    *until = now + ALLOCATION;
                 }
-                *was = channel;
-                self.target = Some(channel);
-                self.orders.push_back(Action::Moved(channel));
-                // The server half normally follows the state; where it came just before, it is already in hand.
-                match server.take().filter(|server| now.duration_since(server.since) < RACE) {
-                    Some(server) => {
-                        let credentials = credentials(self.guild, self.user, channel, known, server);
-                        self.orders.push_back(Action::Credentials(credentials));
-                    }
-                    None => *until = Some(now + ANSWER),
+                self.arrive(channel);
+                self.meet();
+            }
+            State::Joined { session_id: known, channel: was, .. } => {
+                *known = session_id;
+                let moved = std::mem::replace(was, channel) != channel;
+                self.arrive(channel);
+                if moved {
+                    self.home = Some(channel);
+                    self.orders.push_back(Action::Moved(channel));
+                    self.follow(now);
                 }
             }
             State::Away | State::Leaving { .. } => {}
         }
     }
 
-    fn out_of_voice(&mut self, now: Instant) {
-        match (&self.state, self.target) {
-            (State::Leaving { .. }, Some(channel)) => self.ask(channel, now),
-            (State::Joined { .. }, _) => {
-                self.state = State::Away;
-                self.target = None;
-                self.orders.push_back(Action::Disconnected);
-            }
-            // A null state while joining belongs to the session before.
-            _ => {}
+    /// The bot is where the user wants it; or else somebody moved it, unless it has not been there yet.
+    fn arrive(&mut self, channel: ChannelId) {
+        if self.target == Some(channel) {
+            self.asked = None;
+        } else if self.asked.is_none() {
+            self.target = Some(channel);
         }
     }
 
-    fn meet(&mut self, now: Instant) {
+    /// After a move there is another voice server, which may have been told just before.
+    fn follow(&mut self, now: Instant) {
+        let State::Joined { server, .. } = &mut self.state else { return };
+        match server {
+            ServerHalf::Held { server, .. } => {
+                let server = server.clone();
+                self.tell(server);
+            }
+            ServerHalf::Awaited { without: JoinFailure::NoEndpoint, .. } => {}
+            ServerHalf::Told | ServerHalf::Awaited { .. } => {
+                *server = ServerHalf::Awaited { until: now + ANSWER, without: JoinFailure::NoServer };
+            }
+        }
+    }
+
+    fn out_of_voice(&mut self, now: Instant) {
+        match &self.state {
+            State::Leaving { .. } => self.gone(now),
+            // Before its own voice state, a null state belongs to the session before.
+            State::Joining { halves: Halves { state: None, .. }, .. } | State::Away => {}
+            State::Joining { .. } | State::Joined { .. } => {
+                self.state = State::Away;
+                self.target = None;
+                self.home = None;
+                self.asked = None;
+                self.orders.push_back(Action::Disconnected);
+            }
+        }
+    }
+
+    /// The bot has left; it comes back if there is somewhere to be.
+    fn gone(&mut self, now: Instant) {
+        match self.target {
+            Some(channel) => self.enter(channel, now),
+            None => self.state = State::Away,
+        }
+    }
+
+    fn meet(&mut self) {
         let State::Joining { halves, .. } = &mut self.state else { return };
-        let (Some((session_id, channel)), Some(server)) = (&halves.state, &halves.server) else { return };
-        let (session_id, channel, server) = (session_id.clone(), *channel, server.clone());
-        let found = credentials(self.guild, self.user, channel, &session_id, server.clone());
-        self.orders.push_back(Action::Credentials(found));
-        self.target = Some(channel);
-        self.state =
-            State::Joined { session_id, channel, server: Some(Server { since: now, ..server }), until: None };
+        let Some(server) = halves.server.clone() else { return };
+        let Some((session_id, channel)) = halves.state.take() else { return };
+        self.home = Some(channel);
+        self.state = State::Joined { session_id, channel, server: ServerHalf::Told };
+        self.tell(server);
+    }
+
+    fn tell(&mut self, Server { token, endpoint }: Server) {
+        let State::Joined { session_id, channel, server } = &mut self.state else { return };
+        *server = ServerHalf::Told;
+        self.orders.push_back(Action::Credentials(Credentials {
+            guild: self.guild,
+            channel: *channel,
+            user: self.user,
+            session_id: session_id.clone(),
+            token,
+            endpoint,
+        }));
     }
 
     fn expire(&mut self, now: Instant) {
         match &self.state {
-            State::Leaving { .. } => match self.target {
-                Some(channel) => self.ask(channel, now),
-                None => self.state = State::Away,
-            },
+            State::Leaving { .. } => self.gone(now),
             State::Joining { halves, .. } => {
                 let failure = halves.missing();
                 self.fail(failure);
             }
-            State::Joined { server: None, .. } => self.fail(JoinFailure::NoEndpoint),
-            State::Joined { .. } | State::Away => {}
+            State::Joined { server: ServerHalf::Held { server, until }, .. } if *until <= now => {
+                let server = server.clone();
+                self.tell(server);
+            }
+            State::Joined { server: ServerHalf::Awaited { until, without }, .. } if *until <= now => {
+                let failure = *without;
+                self.fail(failure);
+            }
+            State::Joined { .. } => self.stay(JoinFailure::NoAnswer),
+            State::Away => {}
+        }
+    }
+
+    /// The channel asked for last is out of reach: the one before is home again.
+    fn stay(&mut self, failure: JoinFailure) {
+        self.asked = None;
+        if self.home.is_some() && self.target != self.home {
+            self.target = self.home;
+            self.orders.push_back(Action::NotMoved(failure));
         }
     }
 
     fn fail(&mut self, failure: JoinFailure) {
+        self.stay(failure);
         self.state = State::Away;
         self.orders.push_back(Action::Failed(failure));
+    }
+}
+
+impl ServerHalf {
+    fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Told => None,
+            Self::Held { until, .. } | Self::Awaited { until, .. } => Some(*until),
+        }
     }
 }
 
@@ -293,28 +416,11 @@ impl Halves {
     }
 }
 
-fn credentials(
-    guild: GuildId,
-    user: UserId,
-    channel: ChannelId,
-    session_id: &SessionId,
-    server: Server,
-) -> Credentials {
-    Credentials {
-        guild,
-        channel,
-        user,
-        session_id: session_id.clone(),
-        token: server.token,
-        endpoint: server.endpoint,
-    }
-}
-
 /// How long the two events may take; peers use 5 to 30 s.
 pub const ANSWER: Duration = Duration::from_secs(10);
 /// How long Discord may take to allocate another voice server after a null endpoint.
 pub const ALLOCATION: Duration = Duration::from_secs(60);
 /// How long to wait for the null state before joining again.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How far apart the two events of one move may be when the server half comes first.
-const RACE: Duration = Duration::from_secs(2);
+/// How much later than the server half the state half of a move may come. They are two messages on one websocket.
+const RACE: Duration = Duration::from_millis(250);

@@ -1,7 +1,7 @@
 //! Playout: which frame goes out at which 20 ms.
 //!
 //! ```text
-//!          a frame is ready        Speaking was sent            tracks end, or none has a frame
+//!          a frame is ready        Speaking was sent         all tracks end, or none has a frame
 //!   Quiet ────────────────▶ Asking ────────────────▶ Talking ─────────────────────────────▶ Trailing
 //!     ▲                                                 ▲      a frame is ready                 │
 //!     │                                                 └───────────────────────────────────────┤
@@ -11,6 +11,9 @@
 //! Tracks are pulled by credit: five frames when a track starts, one more for each taken. Without a link to
 //! the voice server nothing is taken, so a track goes on where it was when the call comes back.
 
+mod action;
+#[cfg(test)]
+mod tests;
 mod track;
 
 use std::{
@@ -21,74 +24,18 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use self::track::{Taken, Track};
-pub use self::track::{TrackEnd, TrackId};
+pub use self::{
+    action::{Action, Counts, Form, VoiceFrame},
+    track::{TrackEnd, TrackId},
+};
 use crate::{
     audio::{
         frame::{FRAME, FRAME_SAMPLES, Frame, Pcm, SILENCE},
-        mixer,
+        mixer::Limiter,
         opus::{Encoder, EncoderSettings, OpusError},
     },
     gateway::payload::SpeakingFlags,
 };
-
-/// What the speaker does next.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Action {
-    /// Ask the track's source for this many more frames.
-    Demand(TrackId, usize),
-    /// Tell the voice gateway; answered by [`Playout::speaking_sent`].
-    Speaking(SpeakingFlags),
-    /// Send this frame now.
-    Voice(VoiceFrame),
-    /// See whether the track's source is still there; answered, if not, by [`Playout::source_lost`].
-    Probe(TrackId),
-    /// The first frame of the track was taken.
-    Started(TrackId),
-    /// The track had no frame for a while; silence is played until it has.
-    Stalled(TrackId),
-    /// The track is over.
-    Ended(TrackId, TrackEnd),
-}
-
-/// One Opus packet of 20 ms and its place in time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VoiceFrame {
-    /// The packet, as it goes into RTP, before any encryption.
-    pub opus: Bytes,
-    /// Samples since the packet before, 960 when nothing was skipped: by how much the RTP timestamp moves.
-    pub elapsed: u32,
-    /// When the packet was due.
-    pub due: Instant,
-}
-
-/// What has been played, counted since the speaker was born.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Frames sent, silence included.
-    pub frames: u64,
-    /// Frames forwarded without being encoded anew.
-    pub passed_through: u64,
-    /// Times that a track had no frame when one was due.
-    pub underruns: u64,
-    /// Frame times skipped because the speaker came more than 100 ms late.
-    pub skipped: u64,
-    /// Frames dropped because a source supplied more than it was asked for.
-    pub over_credit: u64,
-    /// Packets that could not be decoded for mixing, or frames that could not be encoded.
-    pub codec_errors: u64,
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.frames += other.frames;
-        self.passed_through += other.passed_through;
-        self.underruns += other.underruns;
-        self.skipped += other.skipped;
-        self.over_credit += other.over_credit;
-        self.codec_errors += other.codec_errors;
-    }
-}
 
 /// The machine of one speaker.
 #[derive(Debug)]
@@ -100,7 +47,9 @@ pub struct Playout {
     flags: SpeakingFlags,
     phase: Phase,
     last_due: Option<Instant>,
+    probe: Instant,
     mix: Pcm,
+    limiter: Limiter,
     packet: BytesMut,
     counts: Counts,
     orders: VecDeque<Action>,
@@ -114,7 +63,7 @@ enum Link {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Quiet { probe: Option<Instant> },
+    Quiet,
     Asking,
     Talking { due: Instant },
     Trailing { due: Instant, left: u8 },
@@ -149,11 +98,13 @@ impl Playout {
             tracks: Vec::new(),
             encoder: Encoder::new(settings)?,
             link: Link::Down,
-            state: State::Quiet { probe: None },
+            state: State::Quiet,
             flags: SpeakingFlags::NONE,
             phase,
             last_due: None,
+            probe: phase.epoch,
             mix: Pcm::default(),
+            limiter: Limiter::new(),
             packet: BytesMut::with_capacity(ARENA),
             counts: Counts::default(),
             orders: VecDeque::with_capacity(16),
@@ -177,47 +128,50 @@ impl Playout {
     }
 
     /// The source has no more frames; what it supplied is still played.
-    pub fn finish(&mut self, id: TrackId, end: TrackEnd, now: Instant) {
+    pub fn finish(&mut self, id: TrackId, end: TrackEnd) {
         let Some(track) = self.track(id) else { return };
         track.finish(end);
         if track.is_drained() {
             self.bury();
-            self.fall_silent(now);
+            self.fall_silent();
         }
     }
 
     /// The source is gone without a word.
-    pub fn source_lost(&mut self, id: TrackId, now: Instant) {
-        self.finish(id, TrackEnd::SourceLost, now);
+    pub fn source_lost(&mut self, id: TrackId) {
+        self.finish(id, TrackEnd::SourceLost);
     }
 
     /// Ends one track, or all, without playing what is queued.
-    pub fn stop(&mut self, which: Option<TrackId>, now: Instant) {
+    pub fn stop(&mut self, which: Option<TrackId>) {
         for track in self.tracks.iter_mut().filter(|track| which.is_none_or(|id| track.id() == id)) {
             track.cut(TrackEnd::Stopped);
         }
         self.bury();
-        self.fall_silent(now);
+        self.fall_silent();
     }
 
     /// The transport has a key: frames may flow. The voice session may be a new one, which must be told who speaks.
     pub fn link_up(&mut self, now: Instant) {
         self.link = Link::Up;
         self.flags = SpeakingFlags::NONE;
-        self.state = State::Quiet { probe: Some(now) };
+        self.state = State::Quiet;
+        self.probe = now;
         self.wake(now);
     }
 
     /// The transport is gone: tracks wait where they are.
     pub fn link_down(&mut self) {
         self.link = Link::Down;
-        self.state = State::Quiet { probe: None };
+        self.state = State::Quiet;
     }
 
     /// The voice gateway was told that the bot speaks.
     pub fn speaking_sent(&mut self, now: Instant) {
         if self.state == State::Asking {
-            self.state = State::Talking { due: self.phase.next(now) };
+            let slot = self.phase.next(now);
+            let due = self.last_due.map_or(slot, |last| slot.max(last + FRAME));
+            self.state = State::Talking { due };
         }
     }
 
@@ -241,9 +195,17 @@ impl Playout {
     /// When the next frame, or the next look at a silent source, is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Quiet { probe } => probe.filter(|_| !self.tracks.is_empty()),
-            State::Asking => None,
+            State::Quiet if self.link == Link::Up && !self.tracks.is_empty() => Some(self.probe),
+            State::Quiet | State::Asking => None,
             State::Talking { due } | State::Trailing { due, .. } => Some(due),
+        }
+    }
+
+    /// In which form frames of this track are of use: packets only while they can be forwarded as they are.
+    pub fn form(&self, id: TrackId) -> Form {
+        match self.tracks.as_slice() {
+            [track] if track.id() == id && track.is_unchanged() => Form::Any,
+            _ => Form::Pcm,
         }
     }
 
@@ -258,15 +220,19 @@ impl Playout {
 
     /// Starts to speak when there is something to say and a way to say it.
     fn wake(&mut self, now: Instant) {
-        let ready = self.link == Link::Up && self.tracks.iter().any(Track::is_ready);
+        let ready = self.link == Link::Up && self.has_frames();
         match self.state {
-            State::Quiet { .. } if ready => self.ask(now),
+            State::Quiet if ready => self.ask(now),
             State::Trailing { due, .. } if ready => {
                 self.state = State::Talking { due };
                 self.announce();
             }
             _ => {}
         }
+    }
+
+    fn has_frames(&self) -> bool {
+        self.tracks.iter().any(Track::is_ready)
     }
 
     fn ask(&mut self, now: Instant) {
@@ -287,14 +253,14 @@ impl Playout {
         changed
     }
 
-    fn fall_silent(&mut self, now: Instant) {
+    /// Ends speech when there is nothing more to say.
+    fn fall_silent(&mut self) {
         match self.state {
             State::Talking { due } if self.tracks.is_empty() => {
                 self.state = State::Trailing { due, left: FAREWELL };
             }
-            State::Asking if self.tracks.is_empty() => {
-                self.state = State::Trailing { due: self.phase.next(now), left: FAREWELL };
-            }
+            // Nothing was sent yet, so there is nothing to end.
+            State::Asking if !self.has_frames() => self.hush(),
             _ => {}
         }
     }
@@ -306,20 +272,14 @@ impl Playout {
                 self.state = State::Talking { due: due + FRAME };
                 self.talk(due);
             }
-            State::Trailing { due, left: 0 } if due <= now => self.rest(due),
+            // The last silence frame has had its 20 ms: a call that leaves once this is said does not overtake it.
+            State::Trailing { due, left: 0 } if due <= now => self.hush(),
             State::Trailing { due, left } if due <= now => {
                 let due = self.skip(due, now);
+                self.miss(due);
                 self.trail(due, left);
             }
-            State::Quiet { probe: Some(at) } if at <= now => {
-                self.state = State::Quiet { probe: Some(now + PROBE) };
-                self.orders.extend(
-                    self.tracks
-                        .iter()
-                        .filter(|track| !track.is_ready())
-                        .map(|track| Action::Probe(track.id())),
-                );
-            }
+            State::Quiet if self.link == Link::Up => self.probe(now),
             _ => {}
         }
     }
@@ -337,24 +297,37 @@ impl Playout {
 
     /// Take frames, mix, encode, send, grant credit.
     fn talk(&mut self, due: Instant) {
-        let audible = self.tracks.iter().filter(|track| track.is_ready()).count();
-        self.counts.underruns += (self.tracks.len() - audible) as u64;
-        if audible == 0 {
-            return self.stall(due);
+        if !self.has_frames() {
+            self.miss(due);
+            return self.trail(due, FAREWELL);
         }
         self.announce();
+        self.miss(due);
         let opus = self.passthrough().unwrap_or_else(|| self.encode());
         self.send(opus, due);
         self.bury();
-        self.fall_silent(due);
+        self.fall_silent();
     }
 
-    fn stall(&mut self, due: Instant) {
-        self.orders.extend(
-            self.tracks.iter_mut().filter_map(|track| track.stall().then(|| Action::Stalled(track.id()))),
-        );
-        self.orders.extend(self.tracks.iter().map(|track| Action::Probe(track.id())));
-        self.trail(due, FAREWELL);
+    /// Counts the frames that are due and not here.
+    fn miss(&mut self, due: Instant) {
+        for track in self.tracks.iter_mut().filter(|track| track.is_dry()) {
+            self.counts.underruns += 1;
+            if track.miss() == PATIENCE {
+                self.orders.push_back(Action::Stalled(track.id()));
+            }
+        }
+        self.probe(due);
+    }
+
+    /// Looks at the sources that supply nothing, once a second.
+    fn probe(&mut self, at: Instant) {
+        if self.probe > at || self.tracks.iter().all(Track::is_ready) {
+            return;
+        }
+        self.probe = at + PROBE;
+        let silent = self.tracks.iter().filter(|track| !track.is_ready());
+        self.orders.extend(silent.map(|track| Action::Probe(track.id())));
     }
 
     /// One of the five silence frames that keep decoders from interpolating into the next speech.
@@ -363,9 +336,8 @@ impl Playout {
         self.state = State::Trailing { due: due + FRAME, left: left - 1 };
     }
 
-    /// The last silence frame has had its 20 ms: a call that leaves once this is said does not overtake it.
-    fn rest(&mut self, due: Instant) {
-        self.state = State::Quiet { probe: Some(due + PROBE) };
+    fn hush(&mut self) {
+        self.state = State::Quiet;
         self.flags = SpeakingFlags::NONE;
         self.orders.push_back(Action::Speaking(SpeakingFlags::NONE));
     }
@@ -387,7 +359,7 @@ impl Playout {
             }
             self.orders.extend(track.took(Taken::Pcm));
         }
-        mixer::limit(&mut self.mix);
+        self.limiter.limit(&mut self.mix);
         self.packet.reserve(LARGEST_PACKET);
         self.packet.resize(LARGEST_PACKET, 0);
         match self.encoder.encode(&self.mix, &mut self.packet) {
@@ -410,8 +382,10 @@ impl Playout {
         self.counts.frames += 1;
         // Wraps as the RTP timestamp itself does, after 24 hours of silence.
         let elapsed = (frames.max(1) as u32).wrapping_mul(FRAME_SAMPLES as u32);
-        // Ahead of the credit and reports of the same tick: the packet is what is late.
-        self.orders.push_front(Action::Voice(VoiceFrame { opus, elapsed, due }));
+        // Ahead of the credit and reports of the same tick, as the packet is what is late; but never ahead of what
+        // allows it.
+        let place = usize::from(matches!(self.orders.front(), Some(Action::Speaking(_))));
+        self.orders.insert(place, Action::Voice(VoiceFrame { opus, elapsed, due }));
     }
 
     fn bury(&mut self) {
@@ -432,6 +406,8 @@ pub const CREDIT: usize = 5;
 const FAREWELL: u8 = 5;
 /// How late frames may be and still be sent, all at once.
 const CATCH_UP: Duration = Duration::from_millis(100);
+/// Frames that may be missing before a track counts as stalled: 100 ms.
+const PATIENCE: u32 = 5;
 /// How often a silent source is looked at.
 const PROBE: Duration = Duration::from_secs(1);
 /// The largest Opus packet of 20 ms (RFC 6716 section 3.4: 1275 bytes and the TOC).

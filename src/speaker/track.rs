@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Action, CREDIT};
+use super::{Action, CREDIT, LARGEST_PACKET};
 use crate::{
     audio::{
-        frame::{Frame, Pcm},
+        frame::{FRAME_SAMPLES, Frame, Pcm},
         mixer,
         opus::{self, Decoder, OpusError},
     },
@@ -50,6 +50,7 @@ pub(super) struct Track {
     queue: VecDeque<Frame>,
     credit: usize,
     progress: Progress,
+    missing: u32,
     end: Option<TrackEnd>,
     decoder: Option<Decoder>,
     scratch: Pcm,
@@ -59,7 +60,6 @@ pub(super) struct Track {
 enum Progress {
     New,
     Playing,
-    Stalled,
 }
 
 /// What a tick took from a track.
@@ -73,6 +73,8 @@ pub(super) enum Taken {
 
 impl Track {
     pub(super) fn new(id: TrackId, flags: SpeakingFlags, volume: f32) -> Self {
+        // Without any flag Discord takes no audio from us.
+        let flags = if flags.is_empty() { SpeakingFlags::MICROPHONE } else { flags };
         Self {
             id,
             flags,
@@ -80,6 +82,7 @@ impl Track {
             queue: VecDeque::with_capacity(CREDIT),
             credit: CREDIT,
             progress: Progress::New,
+            missing: 0,
             end: None,
             decoder: None,
             scratch: Pcm::default(),
@@ -92,6 +95,11 @@ impl Track {
 
     pub(super) fn flags(&self) -> SpeakingFlags {
         self.flags
+    }
+
+    /// Whether its packets can go out as they are.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.volume == 1.0
     }
 
     /// Whether a frame can be taken.
@@ -127,21 +135,25 @@ impl Track {
         if self.queue.is_empty() { self.end.take() } else { None }
     }
 
-    /// Says whether the track has just now run dry.
-    pub(super) fn stall(&mut self) -> bool {
-        let dry = self.progress == Progress::Playing;
-        if dry {
-            self.progress = Progress::Stalled;
-        }
-        dry
+    /// Whether it has begun, and has no frame.
+    pub(super) fn is_dry(&self) -> bool {
+        self.progress == Progress::Playing && !self.is_ready()
     }
 
-    /// The next packet, if it can go out as it is: Opus of 20 ms at volume 1.
+    /// A frame was due and not here: how many that makes in a row.
+    pub(super) fn miss(&mut self) -> u32 {
+        self.missing = self.missing.saturating_add(1);
+        self.missing
+    }
+
+    /// The next packet, if it can go out as it is: Opus of 20 ms at volume 1, that fits into a datagram.
     pub(super) fn pass(&mut self) -> Option<Bytes> {
-        let whole = self.volume == 1.0;
+        let whole = self.is_unchanged();
         match self.queue.front() {
             Some(Frame::Opus(packet))
-                if whole && opus::duration(packet) == Ok(crate::audio::frame::FRAME) =>
+                if whole
+                    && packet.len() <= LARGEST_PACKET
+                    && opus::samples(packet) == Ok(FRAME_SAMPLES as u32) =>
             {
                 let packet = packet.clone();
                 self.queue.pop_front();
@@ -176,6 +188,7 @@ impl Track {
         }
         let started = self.progress == Progress::New;
         self.progress = Progress::Playing;
+        self.missing = 0;
         let more = self.end.is_none();
         if more {
             self.credit += 1;

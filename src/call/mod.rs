@@ -7,147 +7,48 @@
 //!     │ rejoin, after a pause  ▼                     ▼ Verdict                ▼ │ attempt, after a pause
 //!  Pausing ◀───────────────────┴──── Rejoin ─────────┴───── Resume ──────▶ Pausing
 //!                                                    └─ AwaitMove ▶ Awaiting ─▶ credentials, kick, or rejoin
-//! any ── Stop, kick, leave, five failures in a minute ─▶ Ended
+//! any ── Stop, kick, leave, five failures in a minute or in a row ─▶ Ended
 //! ```
 //!
-//! The reaction to each close code is in [`crate::gateway::close`]; this machine remembers what was tried.
+//! The reaction to each close code is in [`crate::gateway::close`]; this machine remembers what was tried. A call that
+//! says goodbye mends nothing any more: it ends when the bot has fallen silent, or half a second later.
+
+mod action;
+mod reason;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
+pub use self::{
+    action::{Action, Progress},
+    reason::{Cause, EndReason},
+};
 use crate::{
     bridge::JoinFailure,
     gateway::{
         close::{CloseCode, Verdict, verdict_of_loss},
-        session::{Credentials, SessionError, choose_mode},
+        session::{Credentials, choose_mode},
     },
     id::ChannelId,
 };
-
-/// What the call does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Action {
-    /// Ask the bridge for fresh credentials.
-    Rejoin,
-    /// Tell the main gateway that the bot is no longer in voice.
-    Leave,
-    /// Begin a new voice session, with a new transport; the old ones are stopped first.
-    Identify(Credentials),
-    /// Continue the voice session on a new websocket; the transport is left alone.
-    Resume(Credentials),
-    /// Stop websocket and transport, and wait.
-    Disconnect,
-    /// Put a new speaker in the place of the dead one.
-    ReplaceSpeaker,
-    /// Stop all tracks; answered by [`Recovery::silent`].
-    Hush,
-    /// Say what is going on.
-    Report(Progress),
-    /// The call is over.
-    End(EndReason),
-}
-
-/// How the connection fares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Progress {
-    /// The call can speak, in a new voice session.
-    Connected,
-    /// The voice session goes on; nothing was lost.
-    Resumed,
-    /// The websocket was lost; it is being resumed, and the audio plays on.
-    Resuming(Cause),
-    /// The voice session was lost; a new one is being made, and the tracks wait.
-    Reconnecting(Cause),
-}
-
-/// What went wrong with the websocket or the transport.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The voice gateway closed the connection.
-    #[error("the voice gateway closed the connection with {0}")]
-    Closed(CloseCode),
-    /// The connection broke without a close frame.
-    #[error("the connection to the voice gateway broke: {0}")]
-    Lost(String),
-    /// The voice gateway stopped answering heartbeats.
-    #[error("the voice gateway left two heartbeats unanswered")]
-    Zombie,
-    /// The handshake failed.
-    #[error(transparent)]
-    Handshake(#[from] SessionError),
-    /// An actor panicked.
-    #[error("the {0} actor panicked; this is a bug of ours, please report it")]
-    Panicked(&'static str),
-    /// The end-to-end encryption cannot go on.
-    #[cfg(feature = "dave")]
-    #[error(transparent)]
-    E2ee(#[from] crate::transport::dave::DaveError),
-    /// The UDP side failed.
-    #[error("the UDP transport failed: {0}")]
-    Transport(String),
-    /// No credentials came for a new voice session.
-    #[error(transparent)]
-    Join(#[from] JoinFailure),
-    /// Discord named another voice server, or another channel.
-    #[error("Discord moved the call to another voice server")]
-    ServerChanged,
-    /// Discord is allocating a voice server.
-    #[error("the voice server is gone; Discord is allocating another")]
-    EndpointLost,
-    /// The main gateway session was replaced.
-    #[error("the main gateway began a new session")]
-    SessionReplaced,
-}
-
-/// Why a call is over, and what can be done about it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EndReason {
-    /// The user asked for it.
-    #[error("left as asked")]
-    Left,
-    /// A moderator disconnected the bot, or the channel is gone.
-    #[error(
-        "disconnected by a moderator, or the channel was deleted; join again only if someone asks for it"
-    )]
-    Kicked,
-    /// The first join got no answer.
-    #[error(transparent)]
-    NotJoined(JoinFailure),
-    /// The voice gateway gave a code after which trying again is wrong.
-    #[error("the voice gateway refused: {0}")]
-    Refused(CloseCode),
-    /// Too many failures in a row.
-    #[error("gave up after {failures} failures within a minute; the last: {last}")]
-    GaveUp {
-        /// How many failures there were.
-        failures: usize,
-        /// The last of them.
-        last: Cause,
-    },
-    /// The bot is no longer in the guild, or the guild is unavailable.
-    #[error("the guild is gone or unavailable; join again when it is back")]
-    GuildGone,
-    /// libopus did not take the encoder settings.
-    #[error("the encoder settings cannot be used: {0}")]
-    NoEncoder(String),
-    /// The manager was stopped.
-    #[error("the voice manager was stopped")]
-    Stopped,
-}
 
 /// The machine of one call.
 #[derive(Debug)]
 pub struct Recovery {
     state: State,
     credentials: Option<Credentials>,
+    /// When something failed: in the last minute, and since the call was last live.
     failures: VecDeque<Instant>,
-    last_chance: Option<CloseCode>,
+    /// How many of them came since the call was last live.
+    in_a_row: usize,
+    /// How many attempts to resume were lost since the call was last live.
+    lost_resumes: usize,
+    /// Codes after which a second time is final.
+    last_chances: Vec<(CloseCode, Instant)>,
     mode: Option<String>,
     refused_modes: Vec<String>,
     parting: Option<(Instant, EndReason)>,
@@ -172,7 +73,9 @@ enum Awaited {
     Both,
     Transport,
     /// Others are in the call, and the group is not formed yet: what is said before is heard by nobody.
-    Encryption { until: Instant },
+    Encryption {
+        until: Instant,
+    },
 }
 
 /// Whether the call has ever been live: the first join fails to the user, later ones are tried again.
@@ -195,7 +98,9 @@ impl Recovery {
             state: State::Joining(First::Yes),
             credentials: None,
             failures: VecDeque::with_capacity(LIMIT),
-            last_chance: None,
+            in_a_row: 0,
+            lost_resumes: 0,
+            last_chances: Vec::new(),
             mode: None,
             refused_modes: Vec::new(),
             parting: None,
@@ -206,10 +111,10 @@ impl Recovery {
 
     /// Fresh credentials came: whatever was there is replaced by a new voice session.
     pub fn credentials(&mut self, credentials: Credentials) {
-        if self.state == State::Ended {
+        if self.is_over() {
             return;
         }
-        if matches!(self.state, State::Live | State::Resuming { .. }) {
+        if self.is_live() {
             self.report(Progress::Reconnecting(Cause::ServerChanged));
         }
         self.credentials = Some(credentials.clone());
@@ -219,10 +124,8 @@ impl Recovery {
 
     /// The voice server is gone; Discord promises another.
     pub fn endpoint_lost(&mut self) {
-        if self.state != State::Ended {
-            self.state = State::Joining(First::No);
-            self.orders.push_back(Action::Disconnect);
-            self.report(Progress::Reconnecting(Cause::EndpointLost));
+        if !self.is_over() {
+            self.wait_for_credentials(Cause::EndpointLost);
         }
     }
 
@@ -240,18 +143,18 @@ impl Recovery {
 
     /// The main gateway began a new session: what was connected is void, and the bridge is asking for more.
     pub fn session_replaced(&mut self) {
-        if self.state != State::Ended && self.state != State::Joining(First::Yes) {
-            self.state = State::Joining(First::No);
-            self.orders.push_back(Action::Disconnect);
-            self.report(Progress::Reconnecting(Cause::SessionReplaced));
+        if !self.is_over() && self.state != State::Joining(First::Yes) {
+            self.wait_for_credentials(Cause::SessionReplaced);
         }
     }
 
     /// No credentials came.
     pub fn join_failed(&mut self, failure: JoinFailure, now: Instant) {
         match self.state {
-            State::Ended => {}
-            State::Joining(First::Yes) => self.end(EndReason::NotJoined(failure)),
+            _ if self.is_over() => {}
+            // Half a join leaves the bot in the channel, and Discord's answer may only be late.
+            State::Joining(First::Yes) => self.give_up(EndReason::NotJoined(failure)),
+            State::Pausing { then: Step::Rejoin, .. } => {}
             _ => self.step(Step::Rejoin, Cause::Join(failure), now),
         }
     }
@@ -272,7 +175,7 @@ impl Recovery {
             State::Connecting(Awaited::Both) => {
                 self.state = State::Connecting(Awaited::Encryption { until: now + PATIENCE });
             }
-            State::Connecting(Awaited::Transport) => self.live(),
+            State::Connecting(Awaited::Transport) => self.go_live(Progress::Connected),
             _ => {}
         }
     }
@@ -281,7 +184,7 @@ impl Recovery {
     pub fn settled(&mut self) {
         match self.state {
             State::Connecting(Awaited::Both) => self.state = State::Connecting(Awaited::Transport),
-            State::Connecting(Awaited::Encryption { .. }) => self.live(),
+            State::Connecting(Awaited::Encryption { .. }) => self.go_live(Progress::Connected),
             _ => {}
         }
     }
@@ -289,8 +192,7 @@ impl Recovery {
     /// The old voice session goes on.
     pub fn resumed(&mut self) {
         if matches!(self.state, State::Resuming { .. }) {
-            self.state = State::Live;
-            self.report(Progress::Resumed);
+            self.go_live(Progress::Resumed);
         }
     }
 
@@ -306,6 +208,7 @@ impl Recovery {
             _ => verdict_of_loss(),
         };
         match (verdict, &self.state) {
+            _ if self.is_over() => {}
             (_, State::Ended | State::Awaiting { .. } | State::Pausing { .. } | State::Joining(_)) => {}
             (Verdict::Stop, _) => self.stop(cause),
             (Verdict::AwaitMove, _) => self.await_move(cause, now),
@@ -314,7 +217,7 @@ impl Recovery {
                 self.rejoin_once(cause, now);
             }
             (Verdict::RejoinOnce, _) => self.rejoin_once(cause, now),
-            // A session that was never established, or that was refused on resume, cannot be resumed.
+            // A session that was never established, or whose resume was refused, cannot be resumed.
             (Verdict::Resume, State::Live) => self.step(Step::Resume { tried: 0 }, cause, now),
             (Verdict::Resume, State::Resuming { tried }) if *tried < RESUMES => {
                 let tried = *tried + 1;
@@ -326,26 +229,29 @@ impl Recovery {
 
     /// The UDP side is gone, and with it the key, the counters and the nonces: a new session is due.
     pub fn transport_lost(&mut self, cause: Cause, now: Instant) {
-        if matches!(self.state, State::Connecting(_) | State::Live | State::Resuming { .. }) {
+        if !self.is_over() && (self.is_live() || matches!(self.state, State::Connecting(_))) {
             self.step(Step::Rejoin, cause, now);
         }
     }
 
     /// The speaker is gone, and with it the tracks; the connection is not touched.
     pub fn speaker_lost(&mut self, now: Instant) {
-        if self.state == State::Ended {
+        if self.is_over() {
             return;
         }
         match self.failed(&Cause::Panicked("Speaker"), now) {
-            Some(end) => self.end(end),
+            Some(end) => self.give_up(end),
             None => self.orders.push_back(Action::ReplaceSpeaker),
         }
     }
 
     /// The user leaves: the tracks are stopped, the silence that ends speech is sent, and then the call ends.
     pub fn leave(&mut self, reason: EndReason, now: Instant) {
-        if self.state == State::Ended || self.parting.is_some() {
+        if self.is_over() {
             return;
+        }
+        if !self.is_live() {
+            return self.give_up(reason);
         }
         self.orders.push_back(Action::Hush);
         self.parting = Some((now + FAREWELL, reason));
@@ -354,15 +260,13 @@ impl Recovery {
     /// The bot no longer speaks, and Discord was told.
     pub fn silent(&mut self) {
         if let Some((_, reason)) = self.parting.take() {
-            self.orders.push_back(Action::Leave);
-            self.end(reason);
+            self.give_up(reason);
         }
     }
 
     /// The encoder cannot be made, so there is nothing to be said in this call.
     pub fn cannot_speak(&mut self, why: String) {
-        self.orders.push_back(Action::Leave);
-        self.end(EndReason::NoEncoder(why));
+        self.give_up(EndReason::NoEncoder(why));
     }
 
     /// The guild is gone.
@@ -372,7 +276,7 @@ impl Recovery {
 
     /// The next order, or nothing until the next fact or [`Self::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
-        if self.orders.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
+        while self.orders.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
             self.expire(now);
         }
         self.orders.pop_front()
@@ -409,6 +313,11 @@ impl Recovery {
         self.state == State::Ended
     }
 
+    /// Whether nothing is worth mending any more.
+    fn is_over(&self) -> bool {
+        self.is_ended() || self.parting.is_some()
+    }
+
     fn expire(&mut self, now: Instant) {
         if self.parting.as_ref().is_some_and(|(until, _)| *until <= now) {
             return self.silent();
@@ -423,16 +332,25 @@ impl Recovery {
             },
             State::Pausing { then: Step::Rejoin, .. } => self.rejoin(),
             // Frames are withheld until a key comes; the rest of the call need not wait for it.
-            State::Connecting(Awaited::Encryption { .. }) => self.live(),
+            State::Connecting(Awaited::Encryption { .. }) => self.go_live(Progress::Connected),
             // Neither a move nor a kick: the main gateway lost its session, or the user's bot dropped the event.
             State::Awaiting { cause, .. } => self.step(Step::Rejoin, cause, now),
             _ => {}
         }
     }
 
-    fn live(&mut self) {
+    fn go_live(&mut self, progress: Progress) {
         self.state = State::Live;
-        self.report(Progress::Connected);
+        self.in_a_row = 0;
+        self.lost_resumes = 0;
+        self.report(progress);
+    }
+
+    /// What was connected is void, and the bridge brings more, or says that there is none.
+    fn wait_for_credentials(&mut self, cause: Cause) {
+        self.state = State::Joining(First::No);
+        self.orders.push_back(Action::Disconnect);
+        self.report(Progress::Reconnecting(cause));
     }
 
     fn rejoin(&mut self) {
@@ -448,26 +366,32 @@ impl Recovery {
 
     fn rejoin_once(&mut self, cause: Cause, now: Instant) {
         let Cause::Closed(code) = cause else { return self.step(Step::Rejoin, cause, now) };
-        if self.last_chance.replace(code) == Some(code) {
+        if self.last_chances.iter().any(|&(last, _)| last == code) {
             return self.stop(cause);
         }
+        self.last_chances.push((code, now));
         self.step(Step::Rejoin, cause, now);
     }
 
     fn stop(&mut self, cause: Cause) {
         let reason = match cause {
             Cause::Closed(code) => EndReason::Refused(code),
+            Cause::Handshake(error) => EndReason::Incompatible(error),
             last => EndReason::GaveUp { failures: self.failures.len() + 1, last },
         };
-        self.orders.push_back(Action::Leave);
-        self.end(reason);
+        self.give_up(reason);
     }
 
-    /// Takes the next step after a pause that grows with the failures of the last minute.
+    /// Takes the next step after a pause that grows with what failed of late.
     fn step(&mut self, then: Step, cause: Cause, now: Instant) {
-        if let Some(end) = self.failed(&cause, now) {
-            self.orders.push_back(Action::Leave);
-            return self.end(end);
+        if let Step::Resume { tried: 1.. } = then {
+            // Still the failure that the first attempt was for.
+            self.lost_resumes += 1;
+        } else {
+            self.in_a_row += 1;
+            if let Some(end) = self.failed(&cause, now) {
+                return self.give_up(end);
+            }
         }
         let pause = match then {
             Step::Resume { tried: 0 } => Duration::ZERO,
@@ -483,32 +407,42 @@ impl Recovery {
         self.state = State::Pausing { until: now + pause, then };
     }
 
-    /// Counts a failure; five within a minute are the end.
+    /// Counts a failure; five within a minute, or in a row, are the end.
     fn failed(&mut self, cause: &Cause, now: Instant) -> Option<EndReason> {
-        self.forget(now);
+        // In this order, so that the failures before are forgotten, and this one is not.
         self.failures.push_back(now);
+        self.forget(now);
         let failures = self.failures.len();
         (failures >= LIMIT).then(|| EndReason::GaveUp { failures, last: cause.clone() })
     }
 
-    /// Failures of more than a minute ago no longer count.
+    /// Failures of more than a minute ago no longer count, if the call was live since.
     fn forget(&mut self, now: Instant) {
-        while self.failures.front().is_some_and(|&at| now.duration_since(at) > MINUTE) {
+        let old = |at: Instant| now.duration_since(at) > MINUTE;
+        while self.failures.len() > self.in_a_row && self.failures.front().is_some_and(|&at| old(at)) {
             self.failures.pop_front();
         }
-        if self.failures.is_empty() {
-            self.last_chance = None;
+        if self.in_a_row == 0 {
+            self.last_chances.retain(|&(_, at)| !old(at));
         }
     }
 
     fn pause(&self) -> Duration {
-        let doublings = u32::try_from(self.failures.len().saturating_sub(1)).unwrap_or(u32::MAX).min(5);
-        let pause = (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE);
+        let doublings = (self.failures.len() + self.lost_resumes).saturating_sub(1).min(DOUBLINGS);
+        let pause = FIRST_PAUSE * (1 << doublings);
         pause.mul_f32(1.0 + 0.25 * self.jitter)
     }
 
     fn report(&mut self, progress: Progress) {
         self.orders.push_back(Action::Report(progress));
+    }
+
+    /// Ends, and takes the bot out of the channel.
+    fn give_up(&mut self, reason: EndReason) {
+        if !self.is_ended() {
+            self.orders.push_back(Action::Leave);
+            self.end(reason);
+        }
     }
 
     fn end(&mut self, reason: EndReason) {
@@ -521,13 +455,14 @@ impl Recovery {
     }
 }
 
-/// Failures within [`MINUTE`] after which a call gives up.
+/// Failures within [`MINUTE`], or without being live in between, after which a call gives up.
 const LIMIT: usize = 5;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Resumes that may fail by loss before the session is given up.
+/// Further attempts to resume, when one is lost on the way, before the session is given up.
 const RESUMES: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+/// How often the pause doubles: to 16 s.
+const DOUBLINGS: usize = 5;
 /// How long after 4014 or 4022 the main gateway may take to say whether it was a move or a kick.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the first keys of a call may take before it is used without.

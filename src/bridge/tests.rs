@@ -1,0 +1,412 @@
+//! Stories of one guild's voice events, in every order that Discord and its moderators can think of.
+
+mod hostile;
+mod moving;
+
+use super::*;
+
+const GUILD: GuildId = GuildId(111);
+const BOT: UserId = UserId(900);
+const LOUNGE: ChannelId = ChannelId(222);
+const STAGE: ChannelId = ChannelId(333);
+const CELLAR: ChannelId = ChannelId(444);
+
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn state(channel: Option<ChannelId>) -> VoiceState {
+    VoiceState {
+        guild: Some(GUILD),
+        channel,
+        user: BOT,
+        session_id: SessionId("s1".into()),
+        deaf: false,
+        mute: false,
+        self_deaf: false,
+        self_mute: false,
+        suppress: false,
+    }
+}
+
+fn server(token: &str, endpoint: Option<&str>) -> VoiceServer {
+    VoiceServer { guild: GUILD, token: Token(token.into()), endpoint: endpoint.map(str::to_owned) }
+}
+
+fn credentials(channel: ChannelId, token: &str) -> Action {
+    Action::Credentials(Credentials {
+        guild: GUILD,
+        channel,
+        user: BOT,
+        session_id: SessionId("s1".into()),
+        token: Token(token.into()),
+        endpoint: ENDPOINT.into(),
+    })
+}
+
+const ENDPOINT: &str = "c-ewr12.discord.media:2096";
+
+fn op4(channel: impl Into<Option<ChannelId>>) -> Action {
+    Action::UpdateVoiceState(channel.into())
+}
+
+/// A guild, and the moment it lives in.
+struct Story {
+    rendezvous: Rendezvous,
+    now: Instant,
+}
+
+impl Story {
+    fn begin() -> Self {
+        Self { rendezvous: Rendezvous::new(GUILD, BOT), now: start() }
+    }
+
+    /// The bot was asked into the lounge, and is on its way.
+    fn joining() -> Self {
+        let mut story = Self::begin();
+        assert_eq!(story.join(LOUNGE), [op4(LOUNGE)]);
+        story
+    }
+
+    /// The bot is in the lounge.
+    fn joined() -> Self {
+        let mut story = Self::joining();
+        assert_eq!(story.is_in(LOUNGE), []);
+        assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
+        assert_eq!(story.rendezvous.deadline(), None);
+        story
+    }
+
+    fn orders(&mut self) -> Vec<Action> {
+        let orders = std::iter::from_fn(|| self.rendezvous.poll(self.now)).collect();
+        let deadline = self.rendezvous.deadline();
+        assert!(deadline.is_none_or(|deadline| deadline > self.now), "a deadline that is past is never met");
+        orders
+    }
+
+    fn join(&mut self, channel: ChannelId) -> Vec<Action> {
+        self.rendezvous.join(channel, self.now);
+        self.orders()
+    }
+
+    fn leave(&mut self) -> Vec<Action> {
+        self.rendezvous.leave(self.now);
+        self.orders()
+    }
+
+    fn rejoin(&mut self) -> Vec<Action> {
+        self.rendezvous.rejoin(self.now);
+        self.orders()
+    }
+
+    fn session_replaced(&mut self) -> Vec<Action> {
+        self.rendezvous.session_replaced(self.now);
+        self.orders()
+    }
+
+    fn hear(&mut self, event: &VoiceState) -> Vec<Action> {
+        self.rendezvous.voice_state(event, self.now);
+        self.orders()
+    }
+
+    fn is_in(&mut self, channel: ChannelId) -> Vec<Action> {
+        self.hear(&state(Some(channel)))
+    }
+
+    fn is_out(&mut self) -> Vec<Action> {
+        self.hear(&state(None))
+    }
+
+    fn told(&mut self, token: &str) -> Vec<Action> {
+        self.hear_server(&server(token, Some(ENDPOINT)))
+    }
+
+    fn told_null(&mut self) -> Vec<Action> {
+        self.hear_server(&server("void", None))
+    }
+
+    fn hear_server(&mut self, event: &VoiceServer) -> Vec<Action> {
+        self.rendezvous.voice_server(event, self.now);
+        self.orders()
+    }
+
+    /// What happens at the next deadline, and after how long.
+    fn wait(&mut self) -> (Duration, Vec<Action>) {
+        let deadline = self.rendezvous.deadline().expect("something to wait for");
+        let waited = deadline - self.now;
+        self.now = deadline - Duration::from_nanos(1);
+        assert_eq!(self.orders(), [], "too early");
+        self.now = deadline;
+        (waited, self.orders())
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn the_two_events_of_a_join_may_come_in_either_order() {
+    let mut story = Story::joining();
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
+
+    let mut story = Story::joining();
+    assert_eq!(story.told("t1"), []);
+    assert_eq!(story.is_in(LOUNGE), [credentials(LOUNGE, "t1")]);
+    assert_eq!(story.rendezvous.deadline(), None);
+}
+
+#[test]
+fn the_voice_states_of_other_users_and_other_guilds_are_ignored() {
+    let mut story = Story::joining();
+    story.told("t1");
+    for foreign in [
+        VoiceState { user: UserId(901), ..state(Some(LOUNGE)) },
+        VoiceState { guild: Some(GuildId(112)), ..state(Some(LOUNGE)) },
+        VoiceState { guild: None, ..state(Some(LOUNGE)) },
+    ] {
+        assert_eq!(story.hear(&foreign), []);
+    }
+    assert_eq!(story.is_in(LOUNGE), [credentials(LOUNGE, "t1")]);
+    for foreign in [
+        VoiceState { user: UserId(901), ..state(None) },
+        VoiceState { user: UserId(901), ..state(Some(STAGE)) },
+        VoiceState { guild: Some(GuildId(112)), ..state(None) },
+    ] {
+        assert_eq!(story.hear(&foreign), []);
+    }
+    let elsewhere = VoiceServer { guild: GuildId(112), ..server("t2", Some(ENDPOINT)) };
+    assert_eq!(story.hear_server(&elsewhere), []);
+    assert_eq!(story.rendezvous.deadline(), None, "none of it was taken for a move or a new server");
+}
+
+#[test]
+fn silence_is_a_refusal_after_ten_seconds() {
+    let mut story = Story::joining();
+    let failed = vec![Action::Failed(JoinFailure::NoAnswer)];
+    assert_eq!(story.wait(), (10 * SECOND, failed));
+    assert_eq!(story.rendezvous.deadline(), None);
+    let text = JoinFailure::NoAnswer.to_string();
+    for cause in ["10s", "full", "VIEW_CHANNEL", "CONNECT"] {
+        assert!(text.contains(cause), "{text} does not name {cause}");
+    }
+}
+
+#[test]
+fn one_event_alone_names_the_other() {
+    let mut story = Story::joining();
+    story.is_in(LOUNGE);
+    assert_eq!(story.wait(), (10 * SECOND, vec![Action::Failed(JoinFailure::NoServer)]));
+
+    let mut story = Story::joining();
+    story.told("t1");
+    assert_eq!(story.wait(), (10 * SECOND, vec![Action::Failed(JoinFailure::NoState)]));
+    assert!(JoinFailure::NoState.to_string().contains("GUILD_VOICE_STATES"));
+
+    let mut story = Story::joining();
+    story.told_null();
+    assert_eq!(story.wait(), (10 * SECOND, vec![Action::Failed(JoinFailure::NoState)]));
+}
+
+#[test]
+fn a_null_endpoint_is_waited_out_in_either_order() {
+    for first in [Story::is_in as fn(&mut Story, ChannelId) -> _, |story, _| story.told_null()] {
+        let mut story = Story::joining();
+        first(&mut story, LOUNGE);
+        story.is_in(LOUNGE);
+        story.told_null();
+        story.now += 50 * SECOND;
+        assert_eq!(story.orders(), []);
+        assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
+    }
+}
+
+#[test]
+fn an_empty_endpoint_is_a_null_endpoint_and_voids_the_one_before() {
+    let mut story = Story::joining();
+    story.told("t1");
+    story.hear_server(&server("t2", Some("")));
+    assert_eq!(story.is_in(LOUNGE), [], "the token told before is void");
+    assert_eq!(story.told("t3"), [credentials(LOUNGE, "t3")]);
+}
+
+#[test]
+fn a_voice_server_that_is_never_allocated_is_given_up_after_a_minute() {
+    let mut story = Story::joining();
+    story.is_in(LOUNGE);
+    story.now += SECOND;
+    story.told_null();
+    story.now += 30 * SECOND;
+    story.is_in(LOUNGE);
+    assert_eq!(story.wait(), (30 * SECOND, vec![Action::Failed(JoinFailure::NoEndpoint)]));
+}
+
+#[test]
+fn a_null_endpoint_in_mid_call_waits_for_the_next_server() {
+    let mut story = Story::joined();
+    assert_eq!(story.told_null(), [Action::EndpointLost]);
+    story.now += 20 * SECOND;
+    assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
+    assert_eq!(story.rendezvous.deadline(), None);
+
+    story.told_null();
+    assert_eq!(story.wait(), (60 * SECOND, vec![Action::Failed(JoinFailure::NoEndpoint)]));
+}
+
+#[test]
+fn another_voice_server_in_mid_call_brings_fresh_credentials_at_once() {
+    let mut story = Story::joined();
+    assert_eq!(story.told("t2"), []);
+    let (waited, orders) = story.wait();
+    assert_eq!(orders, [credentials(LOUNGE, "t2")]);
+    assert!(waited <= SECOND / 4, "{waited:?} of silence");
+    assert_eq!(story.rendezvous.deadline(), None);
+}
+
+#[test]
+fn of_two_voice_servers_the_last_counts() {
+    let mut story = Story::joined();
+    story.told("t2");
+    story.now += SECOND / 10;
+    story.told("t3");
+    assert_eq!(story.wait(), (SECOND * 3 / 20, vec![credentials(LOUNGE, "t3")]));
+
+    story.told("t4");
+    assert_eq!(story.told_null(), [Action::EndpointLost]);
+    assert_eq!(story.told("t5"), [credentials(LOUNGE, "t5")]);
+}
+
+#[test]
+fn a_kick_is_final() {
+    let mut story = Story::joined();
+    assert_eq!(story.is_out(), [Action::Disconnected]);
+    assert_eq!(story.is_out(), []);
+    assert_eq!(story.told("t2"), []);
+    assert_eq!(story.rejoin(), []);
+    assert_eq!(story.session_replaced(), []);
+    assert_eq!(story.rendezvous.deadline(), None);
+}
+
+#[test]
+fn a_kick_while_joining_is_final() {
+    let mut story = Story::joining();
+    story.is_in(LOUNGE);
+    assert_eq!(story.is_out(), [Action::Disconnected]);
+    assert_eq!(story.told("t1"), []);
+    assert_eq!(story.rendezvous.deadline(), None);
+}
+
+#[test]
+fn a_kick_during_a_move_is_final() {
+    let mut story = Story::joined();
+    story.join(STAGE);
+    assert_eq!(story.is_out(), [Action::Disconnected]);
+    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.join(CELLAR), [op4(CELLAR)], "until the user joins again");
+}
+
+#[test]
+fn a_null_state_before_our_own_belongs_to_the_session_before() {
+    let mut story = Story::joining();
+    assert_eq!(story.is_out(), []);
+    story.told("t1");
+    assert_eq!(story.is_in(LOUNGE), [credentials(LOUNGE, "t1")]);
+}
+
+#[test]
+fn rejoining_leaves_first_and_waits_for_the_null_state() {
+    let mut story = Story::joined();
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.told("stale"), []);
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.rejoin(), [], "one goodbye is enough");
+    assert_eq!(story.is_out(), [op4(LOUNGE)]);
+    story.is_in(LOUNGE);
+    assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")], "the stale token was not kept");
+}
+
+#[test]
+fn rejoining_does_not_wait_for_a_null_state_for_ever() {
+    let mut story = Story::joined();
+    story.rejoin();
+    assert_eq!(story.wait(), (SECOND, vec![op4(LOUNGE)]));
+    assert_eq!(story.is_out(), [], "it came late");
+    story.told("t2");
+    assert_eq!(story.is_in(LOUNGE), [credentials(LOUNGE, "t2")]);
+}
+
+#[test]
+fn joining_elsewhere_during_a_goodbye_goes_elsewhere() {
+    let mut story = Story::joined();
+    story.rejoin();
+    assert_eq!(story.join(STAGE), []);
+    assert_eq!(story.is_out(), [op4(STAGE)]);
+}
+
+#[test]
+fn a_failed_join_can_be_tried_again() {
+    let mut story = Story::joining();
+    story.wait();
+    assert_eq!(story.is_in(LOUNGE), [], "too late");
+    assert_eq!(story.told("t1"), []);
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.wait().1, [op4(LOUNGE)]);
+}
+
+#[test]
+fn a_new_main_gateway_session_joins_again() {
+    let mut story = Story::joined();
+    assert_eq!(story.session_replaced(), [op4(LOUNGE)]);
+    story.is_in(LOUNGE);
+    assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
+
+    story.rejoin();
+    assert_eq!(story.session_replaced(), [op4(LOUNGE)], "nothing is left to say goodbye to");
+    assert_eq!(story.wait(), (10 * SECOND, vec![Action::Failed(JoinFailure::NoAnswer)]));
+}
+
+#[test]
+fn a_new_session_id_goes_into_the_next_credentials() {
+    let mut story = Story::joined();
+    story.hear(&VoiceState { session_id: SessionId("s2".into()), ..state(Some(LOUNGE)) });
+    story.told("t2");
+    let (_, orders) = story.wait();
+    let Action::Credentials(credentials) = &orders[0] else { panic!("{orders:?}") };
+    assert_eq!(credentials.session_id, SessionId("s2".into()));
+}
+
+#[test]
+fn what_comes_after_leaving_is_ignored() {
+    let mut story = Story::joined();
+    assert_eq!(story.leave(), [op4(None)]);
+    assert_eq!(story.told("t2"), []);
+    assert_eq!(story.told_null(), []);
+    assert_eq!(story.is_in(STAGE), []);
+    assert_eq!(story.is_out(), [], "as asked, so it is no kick");
+    assert!(story.rendezvous.is_away());
+    assert_eq!(story.rejoin(), []);
+    assert_eq!(story.session_replaced(), []);
+    assert_eq!(story.rendezvous.deadline(), None);
+}
+
+#[test]
+fn leaving_while_joining_ends_it() {
+    let mut story = Story::joining();
+    story.told("t1");
+    assert_eq!(story.leave(), [op4(None)]);
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.wait(), (SECOND, vec![]));
+    assert!(story.rendezvous.is_away());
+}
+
+#[test]
+fn joining_right_after_leaving_is_not_confused_by_the_join_before() {
+    let mut story = Story::joining();
+    story.leave();
+    assert_eq!(story.join(LOUNGE), []);
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.told("stale"), []);
+    assert_eq!(story.is_out(), [op4(LOUNGE)]);
+    story.is_in(LOUNGE);
+    assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
+}

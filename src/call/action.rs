@@ -1,0 +1,42 @@
+//! What a call does next, and what it says of itself.
+
+use super::{Cause, EndReason};
+use crate::gateway::session::Credentials;
+
+/// What the call does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Ask the bridge for fresh credentials.
+    Rejoin,
+    /// Tell the main gateway that the bot is no longer in voice.
+    Leave,
+    /// Begin a new voice session, with a new transport; the old ones are stopped first.
+    Identify(Credentials),
+    /// Continue the voice session on a new websocket; the transport is left alone.
+    Resume(Credentials),
+    /// Stop websocket and transport, and wait.
+    Disconnect,
+    /// Put a new speaker in the place of the dead one.
+    ReplaceSpeaker,
+    /// Stop all tracks; answered by [`Recovery::silent`](super::Recovery::silent).
+    Hush,
+    /// Say what is going on.
+    Report(Progress),
+    /// The call is over.
+    End(EndReason),
+}
+
+/// How the connection fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// The call can speak, in a new voice session.
+    Connected,
+    /// The voice session goes on; nothing was lost.
+    Resumed,
+    /// The websocket was lost; it is being resumed, and the audio plays on.
+    Resuming(Cause),
+    /// The voice session was lost; a new one is being made, and the tracks wait.
+    Reconnecting(Cause),
+}

@@ -1,0 +1,86 @@
+//! Reasons: what went wrong with a call, and why it is over.
+
+use crate::{
+    bridge::JoinFailure,
+    gateway::{close::CloseCode, session::SessionError},
+};
+
+/// What went wrong with the websocket or the transport.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The voice gateway closed the connection.
+    #[error("the voice gateway closed the connection with {0}")]
+    Closed(CloseCode),
+    /// The connection broke without a close frame.
+    #[error("the connection to the voice gateway broke: {0}")]
+    Lost(String),
+    /// The voice gateway stopped answering heartbeats.
+    #[error("the voice gateway left two heartbeats unanswered")]
+    Zombie,
+    /// The handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] SessionError),
+    /// An actor panicked.
+    #[error("the {0} actor panicked; this is a bug of ours, please report it")]
+    Panicked(&'static str),
+    /// The end-to-end encryption cannot go on.
+    #[cfg(feature = "dave")]
+    #[error(transparent)]
+    E2ee(#[from] crate::transport::dave::DaveError),
+    /// The UDP side failed.
+    #[error("the UDP transport failed: {0}")]
+    Transport(String),
+    /// No credentials came for a new voice session.
+    #[error(transparent)]
+    Join(#[from] JoinFailure),
+    /// Discord named another voice server, or another channel.
+    #[error("Discord moved the call to another voice server")]
+    ServerChanged,
+    /// Discord is allocating a voice server.
+    #[error("the voice server is gone; Discord is allocating another")]
+    EndpointLost,
+    /// The main gateway session was replaced.
+    #[error("the main gateway began a new session")]
+    SessionReplaced,
+}
+
+/// Why a call is over, and what can be done about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The user asked for it.
+    #[error("left as asked")]
+    Left,
+    /// A moderator disconnected the bot, or the channel is gone.
+    #[error(
+        "disconnected by a moderator, or the channel was deleted; join again only if someone asks for it"
+    )]
+    Kicked,
+    /// The first join got no answer.
+    #[error(transparent)]
+    NotJoined(JoinFailure),
+    /// The voice gateway gave a code after which trying again is wrong.
+    #[error("the voice gateway refused: {0}")]
+    Refused(CloseCode),
+    /// No voice session can be made with this server, however often it is tried.
+    #[error("no voice session can be made: {0}; is there a newer actix-voice?")]
+    Incompatible(SessionError),
+    /// Too many failures within a minute, or without a success in between.
+    #[error("gave up after {failures} failures, try again later; the last: {last}")]
+    GaveUp {
+        /// How many failures there were.
+        failures: usize,
+        /// The last of them.
+        last: Cause,
+    },
+    /// The bot is no longer in the guild, or the guild is unavailable.
+    #[error("the guild is gone or unavailable; join again when it is back")]
+    GuildGone,
+    /// libopus did not take the encoder settings.
+    #[error("the encoder settings cannot be used, correct them in Config: {0}")]
+    NoEncoder(String),
+    /// The manager was stopped.
+    #[error("the voice manager was stopped")]
+    Stopped,
+}

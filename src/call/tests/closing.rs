@@ -1,0 +1,205 @@
+//! Stories of voice gateways that close, and of what each close code leads to.
+
+use super::*;
+
+#[test]
+fn every_close_code_of_a_live_session_leads_to_its_reaction() {
+    for code in 0..=u16::MAX {
+        let mut story = Story::live();
+        let orders = story.gateway_lost(closed(code));
+        match CloseCode(code).verdict() {
+            Verdict::Resume => {
+                assert_eq!(orders, [resuming(closed(code)), Action::Resume(credentials(1))], "{code}");
+                assert!(story.call.is_live(), "{code}: audio goes on");
+            }
+            Verdict::Stop => {
+                assert_eq!(orders, gives_up(EndReason::Refused(CloseCode(code))), "{code}");
+            }
+            verdict => {
+                assert_eq!(orders, [Action::Disconnect, reconnecting(closed(code))], "{code}");
+                let pause = if verdict == Verdict::AwaitMove { 5 * SECOND } else { 500 * MILLI };
+                let (waited, then) = story.wait();
+                assert_eq!(waited, pause, "{code}");
+                if verdict == Verdict::AwaitMove {
+                    assert_eq!(then, [Action::Disconnect, reconnecting(closed(code))]);
+                    assert_eq!(story.wait().1, [Action::Rejoin]);
+                } else {
+                    assert_eq!(then, [Action::Rejoin], "{code}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_close_code_of_an_attempt_to_resume_leads_to_its_reaction() {
+    for code in 0..=u16::MAX {
+        let mut story = Story::live();
+        story.gateway_lost(lost());
+        let orders = story.gateway_lost(closed(code));
+        match CloseCode(code).verdict_while_resuming() {
+            Verdict::Resume => assert_eq!(orders, [resuming(closed(code))], "{code}"),
+            Verdict::Stop => {
+                assert_eq!(orders, gives_up(EndReason::Refused(CloseCode(code))), "{code}");
+            }
+            _ => assert_eq!(orders, [Action::Disconnect, reconnecting(closed(code))], "{code}"),
+        }
+    }
+}
+
+#[test]
+fn no_session_that_was_never_established_is_resumed() {
+    for cause in [closed(4015), closed(1000), closed(1006), lost(), Cause::Zombie, Cause::Panicked("Gateway")]
+    {
+        let mut story = Story::connecting();
+        story.rejoins(cause);
+        story.lives_on();
+    }
+}
+
+#[test]
+fn a_lost_websocket_is_resumed_at_once() {
+    for cause in [closed(4015), closed(1006), lost(), Cause::Zombie, Cause::Panicked("Gateway")] {
+        let mut story = Story::live();
+        let orders = story.gateway_lost(cause.clone());
+        assert_eq!(orders, [resuming(cause), Action::Resume(credentials(1))]);
+        assert!(story.call.is_live());
+        assert_eq!(story.resumed(), [Action::Report(Progress::Resumed)]);
+        assert_eq!(story.call.deadline(), None);
+    }
+}
+
+#[test]
+fn a_resume_that_is_lost_is_tried_twice_more_and_then_the_call_rejoins() {
+    let mut story = Story::live();
+    story.gateway_lost(lost());
+    for pause in [SECOND, 2 * SECOND] {
+        assert_eq!(story.gateway_lost(lost()), [resuming(lost())]);
+        assert!(story.call.is_live(), "audio goes on");
+        assert_eq!(story.wait(), (pause, vec![Action::Resume(credentials(1))]));
+    }
+    story.rejoins(lost());
+    story.lives_on();
+}
+
+#[test]
+fn a_resume_that_is_refused_rejoins_with_fresh_credentials() {
+    for code in [4006, 4009, 4015, 4004] {
+        let mut story = Story::live();
+        story.gateway_lost(closed(1006));
+        story.rejoins(closed(code));
+        story.lives_on();
+        story.gateway_lost(closed(1006));
+        assert_eq!(story.resumed(), [Action::Report(Progress::Resumed)]);
+    }
+}
+
+#[test]
+fn a_resume_that_is_not_answered_in_time_rejoins() {
+    let mut story = Story::live();
+    story.gateway_lost(lost());
+    story.rejoins(Cause::Handshake(SessionError::Timeout { awaited: "Resumed" }));
+}
+
+#[test]
+fn a_kick_ends_the_call_before_or_after_4014() {
+    for code in [4014, 4022] {
+        let mut story = Story::live();
+        story.gateway_lost(closed(code));
+        story.now += SECOND;
+        assert_eq!(story.kicked(), ends(EndReason::Kicked));
+
+        let mut story = Story::live();
+        assert_eq!(story.kicked(), ends(EndReason::Kicked));
+        assert_eq!(story.gateway_lost(closed(code)), []);
+    }
+}
+
+#[test]
+fn a_move_goes_on_in_the_other_channel_before_or_after_4014() {
+    let mut story = Story::live();
+    assert_eq!(story.gateway_lost(closed(4014)), [Action::Disconnect, reconnecting(closed(4014))]);
+    story.now += SECOND;
+    story.call.moved(STAGE);
+    story.lives_on();
+
+    let mut story = Story::live();
+    story.call.moved(STAGE);
+    assert_eq!(story.call.channel(), Some(STAGE));
+    let orders = story.credentials();
+    assert_eq!(orders, [reconnecting(Cause::ServerChanged), Action::Identify(credentials(2))]);
+    // The owner no longer listens to the old websocket; were it to, the call would live all the same.
+    story.gateway_lost(closed(4014));
+    assert_eq!(story.wait().0, 5 * SECOND);
+    assert_eq!(story.wait().1, [Action::Rejoin]);
+    story.lives_on();
+}
+
+#[test]
+fn neither_move_nor_kick_rejoins_after_the_grace() {
+    let mut story = Story::live();
+    story.gateway_lost(closed(4014));
+    assert_eq!(story.wait(), (5 * SECOND, vec![Action::Disconnect, reconnecting(closed(4014))]));
+    assert_eq!(story.wait(), (500 * MILLI, vec![Action::Rejoin]));
+    story.lives_on();
+}
+
+#[test]
+fn a_refused_mode_is_not_chosen_again_and_a_second_refusal_is_final() {
+    let mut story = Story::connecting();
+    story.call.offered(&[XCHACHA.to_owned(), GCM.to_owned()]);
+    story.rejoins(closed(4016));
+    assert_eq!(story.call.refused_modes(), [GCM]);
+    assert_eq!(story.credentials(), [Action::Identify(credentials(2))]);
+    story.call.offered(&[XCHACHA.to_owned(), GCM.to_owned()]);
+    assert_eq!(story.gateway_lost(closed(4016)), gives_up(EndReason::Refused(CloseCode(4016))));
+    assert_eq!(story.call.refused_modes(), [GCM, XCHACHA]);
+}
+
+#[test]
+fn a_server_without_a_usable_mode_ends_the_call_with_what_it_offered() {
+    let mut story = Story::connecting();
+    let error = SessionError::NoMode { offered: vec!["rot13".into()] };
+    let reason = EndReason::Incompatible(error.clone());
+    assert!(reason.to_string().contains("rot13"), "{reason}");
+    assert_eq!(story.gateway_lost(Cause::Handshake(error)), gives_up(reason));
+}
+
+#[test]
+fn a_code_with_one_more_chance_is_final_the_second_time() {
+    for code in [4001, 4002, 4003, 4004, 4005, 4016, 4020] {
+        let mut story = Story::live();
+        story.rejoins(closed(code));
+        story.credentials();
+        assert_eq!(story.gateway_lost(closed(code)), gives_up(EndReason::Refused(CloseCode(code))));
+    }
+}
+
+#[test]
+fn codes_with_one_more_chance_do_not_take_turns() {
+    let mut story = Story::live();
+    story.rejoins(closed(4001));
+    story.lives_on();
+    story.rejoins(closed(4002));
+    story.lives_on();
+    assert_eq!(story.gateway_lost(closed(4001)), gives_up(EndReason::Refused(CloseCode(4001))));
+}
+
+#[test]
+fn the_same_code_an_hour_later_has_its_chance_again() {
+    let mut story = Story::live();
+    for _ in 0..24 {
+        story.rejoins(closed(4004));
+        story.lives_on();
+        story.now += 3600 * SECOND;
+    }
+}
+
+#[test]
+fn a_code_with_one_more_chance_is_remembered_until_the_call_is_live_again() {
+    let mut story = Story::live();
+    story.rejoins(closed(4004));
+    story.now += 3600 * SECOND;
+    story.credentials();
+    assert_eq!(story.gateway_lost(closed(4004)), gives_up(EndReason::Refused(CloseCode(4004))));
+}

@@ -1,0 +1,161 @@
+//! Stories of calls that say goodbye, are void, or are over.
+
+use super::*;
+
+#[test]
+fn leaving_falls_silent_first() {
+    let mut story = Story::live();
+    assert_eq!(story.leave(), [Action::Hush]);
+    assert_eq!(story.leave(), [], "once is enough");
+    story.now += 100 * MILLI;
+    story.call.silent();
+    assert_eq!(story.orders(), gives_up(EndReason::Left));
+}
+
+#[test]
+fn leaving_does_not_wait_for_silence_for_ever() {
+    let mut story = Story::live();
+    story.leave();
+    assert_eq!(story.wait(), (500 * MILLI, gives_up(EndReason::Left)));
+    story.call.silent();
+    assert_eq!(story.orders(), []);
+}
+
+#[test]
+fn silence_that_nobody_asked_for_is_no_goodbye() {
+    let mut story = Story::live();
+    story.call.silent();
+    assert_eq!(story.orders(), []);
+    assert!(story.call.is_live());
+}
+
+#[test]
+fn leaving_works_everywhere() {
+    for (name, mut story) in Story::everywhere() {
+        if story.call.is_live() {
+            assert_eq!(story.leave(), [Action::Hush], "{name}");
+            // The way to resume goes on; the end comes half a second later at the latest.
+            let until = story.now + 500 * MILLI;
+            let mut orders = Vec::new();
+            while !story.call.is_ended() {
+                orders = story.wait().1;
+            }
+            assert_eq!(orders, gives_up(EndReason::Left), "{name}");
+            assert!(story.now <= until, "{name}");
+        } else {
+            assert_eq!(story.leave(), gives_up(EndReason::Left), "{name}: there is nothing to hush");
+        }
+        assert_eq!(story.call.deadline(), None, "{name}");
+    }
+}
+
+#[test]
+fn a_call_that_says_goodbye_mends_nothing() {
+    let breaks: [fn(&mut Story) -> Vec<Action>; 7] = [
+        |story| story.gateway_lost(closed(4015)),
+        |story| story.gateway_lost(closed(4014)),
+        |story| story.transport_lost(),
+        |story| story.speaker_lost(),
+        |story| story.endpoint_lost(),
+        |story| story.credentials(),
+        |story| {
+            story.call.session_replaced();
+            story.orders()
+        },
+    ];
+    for fact in breaks {
+        let mut story = Story::live();
+        story.leave();
+        assert_eq!(fact(&mut story), []);
+        assert_eq!(story.wait().1, gives_up(EndReason::Left));
+    }
+}
+
+#[test]
+fn a_kick_during_the_goodbye_ends_it() {
+    let mut story = Story::live();
+    story.leave();
+    assert_eq!(story.kicked(), ends(EndReason::Kicked));
+    story.call.silent();
+    assert_eq!(story.orders(), []);
+    assert_eq!(story.call.deadline(), None);
+}
+
+#[test]
+fn a_lost_endpoint_disconnects_and_waits_without_retrying() {
+    for (name, mut story) in Story::everywhere() {
+        let orders = story.endpoint_lost();
+        assert_eq!(orders, [Action::Disconnect, reconnecting(Cause::EndpointLost)], "{name}");
+        assert_eq!(story.call.deadline(), None, "{name}");
+        story.lives_on();
+    }
+}
+
+#[test]
+fn a_new_main_gateway_session_waits_for_what_the_bridge_brings() {
+    for (name, mut story) in Story::everywhere() {
+        story.call.session_replaced();
+        let orders = story.orders();
+        if name == "joining" {
+            assert_eq!(orders, [], "the bridge asks again, and the first join is still the first");
+            let reason = EndReason::NotJoined(JoinFailure::NoAnswer);
+            assert_eq!(story.join_failed(JoinFailure::NoAnswer), gives_up(reason));
+        } else {
+            assert_eq!(orders, [Action::Disconnect, reconnecting(Cause::SessionReplaced)], "{name}");
+            story.lives_on();
+        }
+    }
+}
+
+#[test]
+fn fresh_credentials_replace_whatever_was_there() {
+    for (name, mut story) in Story::everywhere() {
+        let was_live = story.call.is_live();
+        let orders = story.credentials();
+        assert_eq!(orders.first() == Some(&reconnecting(Cause::ServerChanged)), was_live, "{name}");
+        assert_eq!(orders.last(), Some(&Action::Identify(credentials(story.token))), "{name}");
+        assert!(!story.call.is_live());
+        assert_eq!(story.call.deadline(), None, "{name}: no earlier plan is carried out");
+        assert_eq!(story.established(), [Action::Report(Progress::Connected)]);
+    }
+}
+
+#[test]
+fn the_guild_going_away_ends_the_call_everywhere() {
+    for (name, mut story) in Story::everywhere() {
+        story.call.guild_gone();
+        assert_eq!(story.orders(), ends(EndReason::GuildGone), "{name}");
+    }
+}
+
+#[test]
+fn an_encoder_that_cannot_be_made_ends_the_call_once() {
+    let mut story = Story::begin();
+    story.call.cannot_speak("complexity 11".into());
+    assert_eq!(story.orders(), gives_up(EndReason::NoEncoder("complexity 11".into())));
+    story.call.cannot_speak("complexity 11".into());
+    assert_eq!(story.orders(), []);
+}
+
+#[test]
+fn every_end_says_what_happened_and_what_to_do() {
+    let remedies = [
+        (EndReason::Left, "as asked"),
+        (EndReason::Stopped, "manager was stopped"),
+        (EndReason::Kicked, "join again only if someone asks"),
+        (EndReason::GuildGone, "join again when it is back"),
+        (EndReason::NoEncoder("complexity 11".into()), "correct them in Config: complexity 11"),
+        (EndReason::GaveUp { failures: 5, last: lost() }, "try again later; the last: the connection"),
+        (EndReason::Refused(CloseCode(4017)), "build actix-voice with the feature `dave`"),
+        (EndReason::Refused(CloseCode(4021)), "wait before joining again"),
+        (EndReason::Refused(CloseCode(4012)), "update actix-voice"),
+        (EndReason::Refused(CloseCode(4001)), "please report it"),
+        (EndReason::NotJoined(JoinFailure::NoAnswer), "CONNECT may be missing"),
+        (EndReason::NotJoined(JoinFailure::NoState), "intent GUILD_VOICE_STATES"),
+        (EndReason::NotJoined(JoinFailure::NoServer), "does the bot forward it"),
+        (EndReason::NotJoined(JoinFailure::NoEndpoint), "try again later"),
+    ];
+    for (reason, remedy) in remedies {
+        assert!(reason.to_string().contains(remedy), "{reason:?} reads: {reason}");
+    }
+}

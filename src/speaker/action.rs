@@ -1,0 +1,78 @@
+//! What a speaker does next, and what it counts.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{TrackEnd, TrackId};
+use crate::gateway::payload::SpeakingFlags;
+
+/// What the speaker does next.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Ask the track's source for this many more frames.
+    Demand(TrackId, usize),
+    /// Tell the voice gateway; answered by [`Playout::speaking_sent`](super::Playout::speaking_sent).
+    Speaking(SpeakingFlags),
+    /// Send this frame now.
+    Voice(VoiceFrame),
+    /// See whether the track's source is still there, once a second while it has no frame; answered, if it is not,
+    /// by [`Playout::source_lost`](super::Playout::source_lost).
+    Probe(TrackId),
+    /// The first frame of the track was taken.
+    Started(TrackId),
+    /// The track had no frame for 100 ms; silence is played until it has.
+    Stalled(TrackId),
+    /// The track is over.
+    Ended(TrackId, TrackEnd),
+}
+
+/// One Opus packet of 20 ms and its place in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoiceFrame {
+    /// The packet, as it goes into RTP, before any encryption.
+    pub opus: Bytes,
+    /// Samples since the packet before, 960 when nothing was skipped: by how much the RTP timestamp moves.
+    pub elapsed: u32,
+    /// When the packet was due.
+    pub due: Instant,
+}
+
+/// In which form a source is asked for frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As the source has them.
+    Any,
+    /// Decoded, if the source can: they are mixed or turned down. What comes as Opus all the same is decoded where it is
+    /// mixed, at the cost of the packets there.
+    Pcm,
+}
+
+/// What has been played, counted since the speaker was born.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames sent, silence included.
+    pub frames: u64,
+    /// Frames forwarded without being encoded anew.
+    pub passed_through: u64,
+    /// Frames that a track did not have when they were due; none before its first, and none once all is quiet.
+    pub underruns: u64,
+    /// Frame times skipped because the speaker came more than 100 ms late.
+    pub skipped: u64,
+    /// Frames dropped because a source supplied more than it was asked for.
+    pub over_credit: u64,
+    /// Packets that could not be decoded for mixing, or frames that could not be encoded.
+    pub codec_errors: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.passed_through += other.passed_through;
+        self.underruns += other.underruns;
+        self.skipped += other.skipped;
+        self.over_credit += other.over_credit;
+        self.codec_errors += other.codec_errors;
+    }
+}
