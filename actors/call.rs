@@ -574,7 +574,7 @@ impl Handler<FromTransport> for Call {
 
     fn handle(&mut self, FromTransport { generation, report }: FromTransport, ctx: &mut Context<Self>) {
         use transport::Report;
-        let current = generation == self.transport_generation;
+        let current = generation == self.transport_generation && self.transport.is_some();
         match report {
             Report::Discovered(address) if current => {
                 if let Some(gateway) = &self.gateway {

@@ -1,7 +1,9 @@
 //! Faults: one line each, aimed at a user's connections.
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::buffer::Numbered;
 use crate::dave::{DaveSettings, Fault};
 use crate::netem::Netem;
 use crate::server::State;
@@ -81,6 +83,17 @@ impl Discord {
     pub fn send_raw_binary(&self, user: u64, frame: impl Into<Vec<u8>>) {
         let order = Order::Binary(frame.into());
         self.shared.with(|state, _| state.send_raw(user, &order));
+    }
+
+    /// Sends a binary message to a user's voice sessions, numbered and held for a resume like Discord's own.
+    pub fn send_numbered(&self, user: u64, op: u8, payload: impl Into<Bytes>) {
+        let message = Numbered::Binary { op, payload: payload.into() };
+        self.shared.with(|state, now| {
+            let owned = state.voice_sessions.iter().filter(|(_, session)| session.user == user);
+            for ssrc in owned.map(|(ssrc, _)| *ssrc).collect::<Vec<_>>() {
+                state.send_numbered(ssrc, message.clone(), now);
+            }
+        });
     }
 
     /// Sends a datagram from the relay to a user as it is.

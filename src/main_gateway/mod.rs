@@ -20,6 +20,7 @@ mod pace;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ use self::close::{Reaction, reaction};
 use self::message::{Message, Resumable, decode};
 use self::pace::Pace;
 use self::retry::Retry;
+use self::unanswered::Unanswered;
 use crate::bridge::events::UpdateVoiceState;
 use crate::gateway::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME};
 use crate::gateway::heartbeat::{self, Heartbeat};
@@ -52,6 +54,7 @@ pub struct Shard {
     user: Option<UserId>,
     retry: Retry,
     pace: Pace,
+    unanswered: Unanswered,
     latency: Option<Duration>,
     malformed: u64,
     actions: VecDeque<Action>,
@@ -91,6 +94,7 @@ impl Shard {
             user: None,
             retry: Retry::new(seed),
             pace: Pace::default(),
+            unanswered: Unanswered::default(),
             latency: None,
             malformed: 0,
             actions: VecDeque::new(),
@@ -135,7 +139,8 @@ impl Shard {
         self.wait(code.map_or(Loss::Severed, Loss::Closed), Duration::ZERO, now);
     }
 
-    /// Joins, moves, leaves or mutes (op 4): sent in order, as soon as the session and Discord's limit allow.
+    /// Joins, moves, leaves or mutes (op 4): sent in order, as soon as the session and Discord's limit allow, and again
+    /// after a resume if the connection was lost before Discord answered.
     pub fn update_voice_state(&mut self, update: UpdateVoiceState) {
         if !matches!(self.state, State::Stopped) {
             self.pace.push(update);
@@ -163,8 +168,10 @@ impl Shard {
         }
         if self.actions.is_empty() && self.is_ready() {
             // Counted by the pace itself.
-            let update = self.pace.next(now);
-            self.actions.extend(update.map(|update| Action::Send(message::update_voice_state(&update))));
+            if let Some(update) = self.pace.next(now) {
+                self.unanswered.sent(update, now);
+                self.actions.push_back(Action::Send(message::update_voice_state(&update)));
+            }
         }
         self.actions.pop_front()
     }
@@ -235,8 +242,8 @@ impl Shard {
                 self.wait(Loss::InvalidSession, pause, now);
             }
             Message::Ready { user, session_id, resume_url } => self.ready(user, session_id, resume_url),
-            Message::Dispatch(Dispatch::Resumed) => self.resumed(),
-            Message::Dispatch(dispatch) => self.actions.push_back(Action::Dispatch(dispatch)),
+            Message::Dispatch(Dispatch::Resumed) => self.resumed(now),
+            Message::Dispatch(dispatch) => self.dispatch(dispatch),
             Message::Ignored => {}
         }
     }
@@ -275,12 +282,25 @@ impl Shard {
         self.actions.push_back(Action::Dispatch(Dispatch::Ready { user, session_id }));
     }
 
-    fn resumed(&mut self) {
+    fn resumed(&mut self, now: Instant) {
         if !matches!(self.state, State::AwaitResumed { .. }) {
             self.malformed += 1;
         } else if self.begin() {
             self.actions.push_back(Action::Dispatch(Dispatch::Resumed));
+            // The replay is over: what it did not answer went down with the connection.
+            for update in self.unanswered.take(now) {
+                self.pace.push_again(update);
+            }
         }
+    }
+
+    fn dispatch(&mut self, dispatch: Dispatch) {
+        if let Dispatch::VoiceStateUpdate(state) = &dispatch
+            && Some(state.user) == self.user
+        {
+            self.unanswered.answered(state);
+        }
+        self.actions.push_back(Action::Dispatch(dispatch));
     }
 
     /// Enters Ready, if either kind of it is awaited.

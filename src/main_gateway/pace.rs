@@ -33,6 +33,13 @@ impl Pace {
         self.waiting.push_back(update);
     }
 
+    /// Queues an op 4 that was sent before, unless a later one for its guild waits already.
+    pub(super) fn push_again(&mut self, update: UpdateVoiceState) {
+        if self.waiting.iter().all(|later| later.guild != update.guild) {
+            self.push(update);
+        }
+    }
+
     /// Takes the next op 4 that may be sent now, and counts it.
     pub(super) fn next(&mut self, now: Instant) -> Option<UpdateVoiceState> {
         if self.room_at().is_some_and(|at| now < at) {

@@ -1,10 +1,9 @@
 //! A bot joins, plays a file and leaves; the listener hears it whole, whatever happens to the connection.
 
-
 use std::time::Duration;
 
-use actix_voice::{actors::What, call::Progress, speaker::TrackEnd};
 use crate::stage::{Stage, story};
+use actix_voice::{actors::What, call::Progress, speaker::TrackEnd};
 
 #[test]
 fn a_cut_in_the_middle_is_not_heard() {

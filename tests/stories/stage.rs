@@ -27,6 +27,11 @@ pub fn story(play: impl Future<Output = ()>) {
     });
 }
 
+/// Plays a story on the real clock.
+pub fn real_time(play: impl Future<Output = ()>) {
+    actix::System::new().block_on(play);
+}
+
 /// A test file.
 pub fn audio(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audio")).join(name)
@@ -53,8 +58,13 @@ impl Stage {
 
     /// A bot that has just logged in to this Discord.
     pub async fn on(discord: Builder) -> Self {
+        Self::with(discord, |_| ()).await
+    }
+
+    /// A bot with a configuration of its own that has just logged in to this Discord.
+    pub async fn with(discord: Builder, adjust: impl FnOnce(&mut Config)) -> Self {
         let discord = discord.start().await;
-        let config = match discord.ca_pem() {
+        let mut config = match discord.ca_pem() {
             Some(pem) => {
                 let mut config = Config::default().trust(&pem).unwrap();
                 config.media_arbiters = 0;
@@ -62,6 +72,7 @@ impl Stage {
             }
             None => Config::local(),
         };
+        adjust(&mut config);
         let bot = discord.bot("bot");
         let guild = discord.guild("guild");
         let channel = guild.channel("channel");
@@ -102,7 +113,26 @@ impl Stage {
 
     /// Plays a file of `tests/audio`.
     pub async fn play(&self, file: &str) -> TrackId {
-        self.manager.send(Speak::file(self.guild_id(), audio(file))).await.unwrap().expect("the file plays")
+        self.speak(Speak::file(self.guild_id(), audio(file))).await
+    }
+
+    /// Plays anything.
+    pub async fn speak(&self, speak: Speak) -> TrackId {
+        self.manager.send(speak).await.unwrap().expect("it plays")
+    }
+
+    /// Waits for the end of several tracks, in whatever order they come.
+    pub async fn ends_of<const N: usize>(&self, tracks: [TrackId; N]) -> [TrackEnd; N] {
+        let end = |track| {
+            self.events.all().into_iter().find_map(|what| match what {
+                What::TrackEnded(ended, end) if ended == track => Some(end),
+                _ => None,
+            })
+        };
+        self.events
+            .until_told("the tracks end", || tracks.iter().all(|track| end(*track).is_some()).then_some(()))
+            .await;
+        tracks.map(|track| end(track).expect("it has ended"))
     }
 
     /// Waits for the end of a track.
@@ -171,6 +201,11 @@ impl Events {
         Listener(self.clone()).start()
     }
 
+    /// All that was told.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.0.seen.borrow().clone()
+    }
+
     /// All that happened in calls.
     pub fn all(&self) -> Vec<What> {
         let seen = self.0.seen.borrow();
@@ -181,10 +216,15 @@ impl Events {
 
     /// Waits up to two virtual minutes for an event after the last that was waited for.
     pub async fn until<T>(&self, awaited: &str, pick: impl Fn(&Seen) -> Option<T>) -> T {
+        self.until_told(awaited, || self.next(&pick)).await
+    }
+
+    /// Waits up to two virtual minutes until what was told is enough.
+    pub async fn until_told<T>(&self, awaited: &str, enough: impl Fn() -> Option<T>) -> T {
         let waiting = async {
             loop {
                 let more = self.0.more.notified();
-                if let Some(found) = self.next(&pick) {
+                if let Some(found) = enough() {
                     return found;
                 }
                 more.await;

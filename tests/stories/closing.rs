@@ -1,0 +1,225 @@
+//! Closing: every close code at every moment has its outcome, and none makes a loop.
+
+use std::time::Duration;
+
+use actix_voice::{
+    actors::{JoinError, What},
+    call::{EndReason, Progress},
+    gateway::close::CloseCode,
+    speaker::TrackEnd,
+};
+use actix_voice_loopback::{Discord, Side, Stage as Moment};
+
+use crate::{
+    stage::{Stage, story},
+    witness::{connections, identifies, resumes},
+};
+
+/// What becomes of an established call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// The session is resumed.
+    Resumes,
+    /// Another session is made.
+    Rejoins,
+    /// The call is over.
+    Ends,
+}
+
+/// The codes of Discord's table, losses, and one that nobody knows.
+const CODES: [(u16, Fate); 21] = [
+    (1000, Fate::Resumes),
+    (1001, Fate::Resumes),
+    (1006, Fate::Resumes),
+    (4001, Fate::Rejoins),
+    (4002, Fate::Rejoins),
+    (4003, Fate::Rejoins),
+    (4004, Fate::Rejoins),
+    (4005, Fate::Rejoins),
+    (4006, Fate::Rejoins),
+    (4009, Fate::Rejoins),
+    (4011, Fate::Rejoins),
+    (4012, Fate::Ends),
+    (4013, Fate::Resumes),
+    (4014, Fate::Rejoins),
+    (4015, Fate::Resumes),
+    (4016, Fate::Rejoins),
+    (4017, Fate::Ends),
+    (4020, Fate::Rejoins),
+    (4021, Fate::Ends),
+    (4022, Fate::Rejoins),
+    (4999, Fate::Rejoins),
+];
+
+#[test]
+fn every_close_code_has_its_outcome_at_an_established_call() {
+    story(async {
+        for (code, fate) in CODES {
+            let stage = Stage::set().await;
+            stage.join().await;
+            let track = stage.play("music.opus").await;
+            stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stage.discord.close_voice(stage.bot.user_id, code, "");
+            let counts = match fate {
+                Fate::Resumes => {
+                    stage.what("Resumed", |what| *what == What::Connection(Progress::Resumed)).await;
+                    (1, 1)
+                }
+                Fate::Rejoins => {
+                    stage.what("Connected", |what| *what == What::Connection(Progress::Connected)).await;
+                    (2, 0)
+                }
+                Fate::Ends => {
+                    assert_eq!(stage.end_of(track).await, TrackEnd::Stopped, "{code}");
+                    let refused = What::Ended(EndReason::Refused(CloseCode(code)));
+                    stage.what("the end", |what| *what == refused).await;
+                    (1, 0)
+                }
+            };
+            if fate != Fate::Ends {
+                assert_eq!(stage.end_of(track).await, TrackEnd::Finished, "{code}");
+                stage.leave().await;
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!((identifies(&stage.discord), resumes(&stage.discord)), counts, "{code}");
+            stage.no_violations();
+        }
+    });
+}
+
+/// Closes the first connection once at this moment, with every code.
+fn struck_once(moment: Moment) {
+    story(async {
+        for (code, fate) in CODES {
+            let stage = Stage::set().await;
+            stage.discord.close_voice_at(moment, code);
+            let joined = tokio::time::timeout(TWO_MINUTES, stage.try_join(&stage.channel)).await;
+            let joined = joined.unwrap_or_else(|_| panic!("{code} at {moment:?}: Join was not answered"));
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let refused = EndReason::Refused(CloseCode(code));
+            let ended = stage.events.all().contains(&What::Ended(refused.clone()));
+            if let Err(error) = &joined {
+                assert_eq!(*error, JoinError::Ended(refused), "{code} at {moment:?}");
+            }
+            let inside = stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id);
+            assert_eq!((ended, inside), (fate == Fate::Ends, fate != Fate::Ends), "{code} at {moment:?}");
+            assert!(connections(&stage.discord, Side::Voice) <= 2, "{code} at {moment:?}");
+            stage.no_violations();
+        }
+    });
+}
+
+/// Closes every connection at this moment, with every code.
+fn struck_always(moment: Moment) {
+    story(async {
+        for (code, fate) in CODES {
+            let stage = Stage::set().await;
+            (0..100).for_each(|_| stage.discord.close_voice_at(moment, code));
+            let joined = tokio::time::timeout(TWO_MINUTES, stage.try_join(&stage.channel)).await;
+            let joined = joined.unwrap_or_else(|_| panic!("{code} at {moment:?}: Join was not answered"));
+            tokio::time::sleep(TWO_MINUTES).await;
+            let inside = stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id);
+            let ended = ending(&stage);
+            assert_eq!(inside, ended.is_none(), "{code} at {moment:?}: in the call or told why not");
+            let tried = connections(&stage.discord, Side::Voice);
+            match (&joined, fate) {
+                (Err(error), _) => assert_eq!(Some(error), ended.clone().map(JoinError::Ended).as_ref()),
+                (Ok(_), Fate::Ends) => assert_eq!(ended, Some(EndReason::Refused(CloseCode(code)))),
+                (Ok(_), _) => {}
+            }
+            assert_eq!(tried, allowed(code, fate), "{code} at {moment:?}: connections");
+            // Whatever became of it, that is all.
+            tokio::time::sleep(TWO_MINUTES).await;
+            assert_eq!(connections(&stage.discord, Side::Voice), tried, "{code} at {moment:?}");
+            stage.no_violations();
+        }
+    });
+}
+
+/// After how many connections that are closed with this code a call is over.
+fn allowed(code: u16, fate: Fate) -> usize {
+    match (code, fate) {
+        (_, Fate::Ends) => 1,
+        // Our own mistakes are made a second time, not a third.
+        (4001..=4005 | 4016 | 4020, _) => 2,
+        _ => 5,
+    }
+}
+
+fn ending(stage: &Stage) -> Option<EndReason> {
+    stage.events.all().into_iter().find_map(|what| match what {
+        What::Ended(reason) => Some(reason),
+        _ => None,
+    })
+}
+
+macro_rules! struck {
+    ($($once:ident, $always:ident: $moment:ident;)*) => {$(
+        #[test]
+        fn $once() {
+            struck_once(Moment::$moment);
+        }
+
+        #[test]
+        fn $always() {
+            struck_always(Moment::$moment);
+        }
+    )*};
+}
+
+struck! {
+    a_close_when_the_websocket_opens, a_close_whenever_a_websocket_opens: Connect;
+    a_close_after_hello, a_close_after_every_hello: Hello;
+    a_close_after_identify, a_close_after_every_identify: Identify;
+    a_close_after_ready, a_close_after_every_ready: Ready;
+    a_close_after_select_protocol, a_close_after_every_select_protocol: SelectProtocol;
+    a_close_after_the_description, a_close_after_every_description: Described;
+    a_close_after_the_first_speaking, a_close_after_every_speaking: Established;
+}
+
+#[test]
+fn a_session_that_is_closed_after_every_resume_is_given_up() {
+    story(async {
+        for (code, fate) in CODES {
+            let stage = Stage::set().await;
+            stage.join().await;
+            (0..100).for_each(|_| stage.discord.close_voice_at(Moment::Resumed, code));
+            stage.discord.close_voice(stage.bot.user_id, 4015, "");
+            tokio::time::sleep(TWO_MINUTES).await;
+            let inside = stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id);
+            let ended = ending(&stage);
+            assert_eq!(inside, ended.is_none(), "{code}: in the call or told why not");
+            let tried = connections(&stage.discord, Side::Voice);
+            let expected = match fate {
+                Fate::Resumes => 5,
+                Fate::Rejoins => 3,
+                Fate::Ends => 2,
+            };
+            assert_eq!(tried, expected, "{code}: connections");
+            assert_eq!(inside, fate == Fate::Rejoins, "{code}");
+            tokio::time::sleep(TWO_MINUTES).await;
+            assert_eq!(connections(&stage.discord, Side::Voice), tried, "{code}");
+            stage.no_violations();
+        }
+    });
+}
+
+#[test]
+fn a_mode_that_is_refused_is_not_chosen_again() {
+    story(async {
+        let stage = Stage::set().await;
+        stage.discord.close_voice_at(Moment::SelectProtocol, 4016);
+        stage.join().await;
+        let stats = stage.leave().await;
+        assert_eq!(stats.transport.mode.as_deref(), Some("aead_xchacha20_poly1305_rtpsize"));
+
+        let stage = Stage::on(Discord::builder().modes(["aead_aes256_gcm_rtpsize"])).await;
+        stage.discord.close_voice_at(Moment::SelectProtocol, 4016);
+        let error = stage.try_join(&stage.channel).await.expect_err("no other mode is left");
+        assert!(error.to_string().contains("aead_aes256_gcm_rtpsize"), "{error}");
+        assert_eq!(identifies(&stage.discord), 2);
+    });
+}
+
+const TWO_MINUTES: Duration = Duration::from_secs(120);

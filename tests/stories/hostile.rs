@@ -1,0 +1,242 @@
+//! Messages and datagrams that are damaged or mean nothing: counted, and otherwise without effect.
+
+use std::time::Duration;
+
+use actix_voice::{
+    actors::{CallStats, Speak, What},
+    audio::frame::FRAME,
+    call::Progress,
+    speaker::{TrackEnd, TrackId},
+    transport::Ignored,
+};
+use actix_voice_loopback::{Event, Side};
+use serde_json::{Value, json};
+
+use crate::{
+    ears::{and_silence, packets_heard, packets_of},
+    players::Round,
+    stage::{Stage, story},
+};
+
+/// A call in which the demo plays over and over.
+struct Siege {
+    stage: Stage,
+    track: TrackId,
+}
+
+impl Siege {
+    async fn lay() -> Self {
+        let stage = Stage::set().await;
+        stage.join().await;
+        let speak = Speak::start(stage.guild_id(), Round::new(packets_of("demo.opus"), usize::MAX));
+        let track = stage.speak(speak).await;
+        stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+        Self { stage, track }
+    }
+
+    /// Lets what was sent arrive.
+    async fn pause(&self) {
+        tokio::time::sleep(FRAME).await;
+    }
+
+    /// The track played through all of it, and the connection was never touched.
+    async fn outlasted(self) -> CallStats {
+        let Self { stage, track } = self;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let stats = stage.leave().await;
+        assert_eq!(stage.end_of(track).await, TrackEnd::Stopped);
+        let connection = stage.events.all().into_iter().filter(|what| matches!(what, What::Connection(_)));
+        assert_eq!(connection.collect::<Vec<_>>(), [What::Connection(Progress::Connected)]);
+        let heard = stage.heard();
+        let packets = packets_heard(&heard);
+        let demo = packets_of("demo.opus");
+        let sent: Vec<_> = demo.iter().cycle().take(packets.len() - 5).cloned().collect();
+        assert!(packets == and_silence(&sent), "something else was heard");
+        assert_eq!((heard.packets, heard.lost, heard.longest_gap), (stats.packets, 0, FRAME));
+        stage.no_violations();
+        stats
+    }
+}
+
+/// Every text message that the voice gateway can send, beside those that it has sent already.
+fn every_text_message(stage: &Stage) -> Vec<String> {
+    let mut messages = vec![
+        json!({"op": 2, "d": {"ssrc": 1, "ip": "127.0.0.1", "port": 5_000, "modes": ["aead_aes256_gcm_rtpsize"]}}),
+        json!({"op": 4, "d": {"mode": "aead_aes256_gcm_rtpsize", "secret_key": vec![7; 32], "dave_protocol_version": 0}}),
+        json!({"op": 5, "d": {"user_id": "1", "ssrc": 2, "speaking": 1}, "seq": 1}),
+        json!({"op": 9, "d": null}),
+        json!({"op": 11, "d": {"user_ids": ["1", "2"]}, "seq": 1}),
+        json!({"op": 12, "d": {"user_id": "1", "audio_ssrc": 2, "video_ssrc": 3, "streams": []}, "seq": 1}),
+        json!({"op": 13, "d": {"user_id": "1"}, "seq": 1}),
+        json!({"op": 18, "d": {"user_id": "1", "flags": 2}, "seq": 1}),
+        json!({"op": 20, "d": {"user_id": "1", "platform": 0}, "seq": 1}),
+        json!({"op": 21, "d": {"transition_id": 1, "protocol_version": 1}, "seq": 1}),
+        json!({"op": 22, "d": {"transition_id": 1}, "seq": 1}),
+        json!({"op": 24, "d": {"protocol_version": 1, "epoch": 1}, "seq": 1}),
+    ];
+    messages.extend(stage.discord.log().into_iter().filter_map(|entry| match entry.event {
+        Event::Sent { op, seq, d, .. } if entry.side == Side::Voice => {
+            Some(json!({"op": op, "d": d, "seq": seq}))
+        }
+        _ => None,
+    }));
+    messages.iter().map(Value::to_string).collect()
+}
+
+#[test]
+fn every_prefix_of_every_text_message_is_counted_and_ignored() {
+    story(async {
+        let siege = Siege::lay().await;
+        let mut sent = 0;
+        for message in every_text_message(&siege.stage) {
+            for end in 0..message.len() {
+                siege.stage.discord.send_raw_text(siege.stage.bot.user_id, &message[..end]);
+                sent += 1;
+            }
+            siege.pause().await;
+        }
+        assert!(sent > 1_000);
+        assert_eq!(siege.outlasted().await.malformed, sent);
+    });
+}
+
+#[test]
+fn messages_of_the_wrong_shape_are_counted_and_ignored() {
+    let wrong = [
+        "null",
+        "[]",
+        "\"op\"",
+        "{}",
+        r#"{"op": null}"#,
+        r#"{"op": -1, "d": {}}"#,
+        r#"{"op": "two", "d": {}}"#,
+        r#"{"op": 2, "d": null}"#,
+        r#"{"op": 2, "d": {"ssrc": 4294967296, "ip": "127.0.0.1", "port": 1, "modes": []}}"#,
+        r#"{"op": 2, "d": {"ssrc": 1, "ip": "nowhere", "port": 1, "modes": []}}"#,
+        r#"{"op": 2, "d": {"ssrc": 1, "ip": "127.0.0.1", "port": 65536, "modes": []}}"#,
+        r#"{"op": 4, "d": {"mode": "aead_aes256_gcm_rtpsize", "secret_key": [1, 2, 3]}}"#,
+        r#"{"op": 4, "d": {"mode": 4, "secret_key": []}}"#,
+        r#"{"op": 5, "d": {"user_id": [], "ssrc": -1, "speaking": "loud"}}"#,
+        r#"{"op": 6, "d": {}}"#,
+        r#"{"op": 8, "d": {"heartbeat_interval": 0}}"#,
+        r#"{"op": 8, "d": {"heartbeat_interval": -13750.0}}"#,
+        r#"{"op": 8, "d": {"heartbeat_interval": 1e300}}"#,
+        r#"{"op": 8, "d": 13750}"#,
+        r#"{"op": 11, "d": {"user_ids": "1"}}"#,
+        r#"{"op": 13, "d": {}}"#,
+    ];
+    story(async {
+        let siege = Siege::lay().await;
+        for message in wrong {
+            siege.stage.discord.send_raw_text(siege.stage.bot.user_id, message);
+        }
+        siege.stage.discord.send_raw_text(siege.stage.bot.user_id, "[".repeat(100_000));
+        siege.stage.discord.send_raw_text(siege.stage.bot.user_id, r#"{"op":"#.repeat(10_000));
+        assert_eq!(siege.outlasted().await.malformed, wrong.len() as u64 + 2);
+    });
+}
+
+#[test]
+fn messages_of_unknown_kinds_are_no_concern_of_ours() {
+    story(async {
+        let siege = Siege::lay().await;
+        for op in (14..=20).chain(32..=300) {
+            let message = json!({"op": op, "d": {"some": "thing"}}).to_string();
+            siege.stage.discord.send_raw_text(siege.stage.bot.user_id, message);
+            siege.stage.discord.send_raw_binary(siege.stage.bot.user_id, [0, 0, (op % 20) as u8, 1, 2, 3]);
+        }
+        assert_eq!(siege.outlasted().await.malformed, 0);
+    });
+}
+
+#[test]
+fn a_heartbeat_interval_of_a_microsecond_or_a_year_changes_little() {
+    story(async {
+        let siege = Siege::lay().await;
+        let (discord, user) = (siege.stage.discord.clone(), siege.stage.bot.user_id);
+        for interval in [0.001, 31_536_000_000.0] {
+            let before = discord.received(Side::Voice, user, 3).len();
+            discord.send_raw_text(user, json!({"op": 8, "d": {"heartbeat_interval": interval}}).to_string());
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let beats = discord.received(Side::Voice, user, 3).len() - before;
+            assert!((1..=200).contains(&beats), "{beats} beats in 10 s");
+        }
+        siege.outlasted().await;
+    });
+}
+
+#[test]
+fn binary_messages_cut_short_are_counted_and_ignored() {
+    story(async {
+        let siege = Siege::lay().await;
+        // Sequence, opcode, and how much of the payload has to be there: a transition id where there is one.
+        let mut sent = 0;
+        for (op, least) in [(25, 1), (27, 2), (29, 3), (30, 3)] {
+            let message = [0, 0, op, 0, 0, 0];
+            for end in 0..3 + least {
+                siege.stage.discord.send_raw_binary(siege.stage.bot.user_id, &message[..end]);
+                sent += 1;
+            }
+        }
+        assert_eq!(siege.outlasted().await.malformed, sent);
+    });
+}
+
+#[test]
+fn every_prefix_of_a_voice_packet_is_counted_and_ignored() {
+    story(async {
+        let siege = Siege::lay().await;
+        let (discord, bot) = (&siege.stage.discord, siege.stage.bot.user_id);
+        let opus = &packets_of("demo.opus")[100];
+        let [packet] = &discord.relay().sealed_for(bot, siege.stage.ear.ssrc, opus)[..] else { panic!() };
+        for end in 0..packet.len() {
+            discord.send_datagram(bot, &packet[..end]);
+            if end % 50 == 0 {
+                siege.pause().await;
+            }
+        }
+        let prefixes = packet.len() as u64;
+        discord.send_datagram(bot, &packet[..]);
+
+        let counts = siege.outlasted().await.transport.counts;
+        let ignored: u64 = Ignored::ALL.into_iter().map(|reason| counts.of(reason)).sum();
+        assert_eq!((ignored, counts.voice_packets), (prefixes, 1));
+        assert_eq!(counts.too_short + counts.wrong_key, prefixes, "{counts:?}");
+        assert!(counts.wrong_key > 50, "{counts:?}");
+    });
+}
+
+#[test]
+fn datagrams_of_noise_are_counted_and_ignored() {
+    story(async {
+        let siege = Siege::lay().await;
+        let mut random = Random(0x5EED);
+        for batch in 0..40 {
+            for _ in 0..50 {
+                let mut noise: Vec<u8> = (0..random.below(1_400)).map(|_| random.below(256) as u8).collect();
+                // Every other is dressed as RTP, so that more than the first check sees it.
+                if let (1, Some([version, kind])) = (batch % 2, noise.first_chunk_mut()) {
+                    (*version, *kind) = (*version & 0x3F | 0x80, 0x78);
+                }
+                siege.stage.discord.send_datagram(siege.stage.bot.user_id, noise);
+            }
+            siege.pause().await;
+        }
+        let counts = siege.outlasted().await.transport.counts;
+        let ignored: u64 = Ignored::ALL.into_iter().map(|reason| counts.of(reason)).sum();
+        assert_eq!((ignored, counts.voice_packets), (2_000, 0), "{counts:?}");
+        assert!(counts.not_rtp > 300 && counts.wrong_key > 500, "{counts:?}");
+    });
+}
+
+/// A sequence of numbers that look random (xorshift, Marsaglia 2003).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}

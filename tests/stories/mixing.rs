@@ -1,0 +1,150 @@
+//! Several tracks at once, each as loud as it was asked to be, and stopping them.
+
+use std::time::Duration;
+
+use actix_voice::{
+    actors::{Speak, StopSpeaking},
+    audio::frame::{FRAME, SILENCE},
+    source::Tone,
+    speaker::{TrackEnd, TrackId},
+};
+
+use crate::{
+    audio_support::reference,
+    ears::{loudness, packets_heard, packets_of, speaking_flags},
+    players::{Shelf, Then},
+    stage::{Stage, audio, story},
+};
+
+/// How loud a tone is by itself.
+const TONE: f64 = 0.25;
+
+fn about(found: f64, expected: f64) -> bool {
+    (found - expected).abs() < 0.05 * expected
+}
+
+async fn tone(stage: &Stage, hz: f32, volume: f32) -> TrackId {
+    stage.speak(Speak::source(stage.guild_id(), Tone::new(hz)).volume(volume)).await
+}
+
+async fn two_seconds() {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
+#[test]
+fn two_tracks_at_once_are_both_heard_and_one_can_be_stopped() {
+    story(async {
+        let stage = Stage::set().await;
+        stage.join().await;
+        let (low, high) = (tone(&stage, 440.0, 1.0).await, tone(&stage, 1_000.0, 1.0).await);
+        two_seconds().await;
+        stage.manager.send(StopSpeaking { guild: stage.guild_id(), track: Some(low) }).await.unwrap();
+        assert_eq!(stage.end_of(low).await, TrackEnd::Stopped);
+        two_seconds().await;
+        stage.manager.send(StopSpeaking { guild: stage.guild_id(), track: None }).await.unwrap();
+        assert_eq!(stage.end_of(high).await, TrackEnd::Stopped);
+        stage.leave().await;
+
+        let heard = stage.heard();
+        for hz in [440, 1_000] {
+            let together = loudness(&heard, hz, 500..1_500);
+            assert!(about(together, TONE), "{hz} Hz at {together}");
+        }
+        let (stopped, left) = (loudness(&heard, 440, 2_500..3_500), loudness(&heard, 1_000, 2_500..3_500));
+        assert!(stopped < 0.001 && about(left, TONE), "440 Hz at {stopped}, 1 kHz at {left}");
+        assert_eq!((heard.lost, heard.longest_gap), (0, FRAME));
+        stage.no_violations();
+    });
+}
+
+#[test]
+fn stopping_everything_ends_in_silence_and_the_call_goes_on() {
+    story(async {
+        let stage = Stage::set().await;
+        let call = stage.join().await;
+        let tracks = [tone(&stage, 440.0, 1.0).await, tone(&stage, 1_000.0, 1.0).await];
+        two_seconds().await;
+        call.stop(None);
+        assert_eq!(stage.ends_of(tracks).await, [TrackEnd::Stopped, TrackEnd::Stopped]);
+        two_seconds().await;
+        let packets = packets_heard(&stage.heard());
+        assert!(packets.ends_with(&[const { bytes::Bytes::from_static(&SILENCE) }; 5]));
+        assert_ne!(packets[packets.len() - 6], SILENCE[..]);
+
+        let next = stage.play("music.opus").await;
+        assert_eq!(stage.end_of(next).await, TrackEnd::Finished);
+        stage.leave().await;
+        assert_eq!(speaking_flags(&stage), [0, 1, 0, 1, 0]);
+        stage.no_violations();
+    });
+}
+
+#[test]
+fn stopping_a_track_that_is_over_stops_nothing_else() {
+    story(async {
+        let stage = Stage::set().await;
+        let call = stage.join().await;
+        let first = tone(&stage, 440.0, 1.0).await;
+        call.stop(Some(first));
+        assert_eq!(stage.end_of(first).await, TrackEnd::Stopped);
+        let second = stage.play("music.opus").await;
+        call.stop(Some(first));
+        assert_eq!(stage.end_of(second).await, TrackEnd::Finished);
+        stage.leave().await;
+        stage.no_violations();
+    });
+}
+
+#[test]
+fn half_the_volume_is_half_the_amplitude() {
+    story(async {
+        let stage = Stage::set().await;
+        let call = stage.join().await;
+        let tone = tone(&stage, 440.0, 0.5).await;
+        two_seconds().await;
+        call.stop(Some(tone));
+        stage.leave().await;
+        let quiet = loudness(&stage.heard(), 440, 500..1_500);
+        assert!(about(quiet, TONE / 2.0), "{quiet}");
+    });
+}
+
+#[test]
+fn half_the_volume_of_an_opus_file_is_6_db_less() {
+    story(async {
+        let stage = Stage::set().await;
+        stage.join().await;
+        let track = stage.speak(Speak::file(stage.guild_id(), audio("music.opus")).volume(0.5)).await;
+        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        let stats = stage.leave().await;
+        let score = stage.heard().score(&reference("music.wav")).unwrap();
+        assert_eq!(stats.speaker.passed_through, 0);
+        assert!((score.gain_db + 6.02).abs() < 0.3, "{} dB", score.gain_db);
+        assert!(score.heard_fraction > 0.98, "{score}");
+    });
+}
+
+#[test]
+fn opus_is_mixed_only_while_something_else_plays() {
+    story(async {
+        let stage = Stage::set().await;
+        stage.join().await;
+        let packets = packets_of("demo.opus");
+        let long = Shelf::new(packets[..400].to_vec(), Then::Finish);
+        let long = stage.speak(Speak::start(stage.guild_id(), long)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let tone = Tone::new(2_000.0).lasting(Duration::from_secs(2));
+        let short = stage.speak(Speak::source(stage.guild_id(), tone)).await;
+        assert_eq!(stage.ends_of([short, long]).await, [TrackEnd::Finished, TrackEnd::Finished]);
+        let stats = stage.leave().await;
+
+        let heard = packets_heard(&stage.heard());
+        let same = |at: &usize| heard[*at] == packets[*at];
+        let mixed: Vec<usize> = (0..400).filter(|at| !same(at)).collect();
+        assert_eq!(stats.speaker.passed_through, 300);
+        assert_eq!(mixed.len(), 100, "not the two seconds of the tone");
+        assert_eq!(mixed[99] - mixed[0], 99, "not in one piece");
+        assert_eq!(heard.len(), 405);
+        stage.no_violations();
+    });
+}
