@@ -460,8 +460,8 @@ impl Actor for Call {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        // Should that fail, whoever asked for the call hears of it when the request is read.
         self.start_speaker(ctx);
-        self.drive(ctx);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -474,7 +474,13 @@ impl Handler<Enter> for Call {
 
     fn handle(&mut self, Enter { channel, entered }: Enter, ctx: &mut Context<Self>) {
         if self.recovery.is_ended() {
-            // The asker finds its channel closed, and asks the manager again.
+            match &self.ended {
+                Some(reason) => drop(entered.send(Err(reason.clone()))),
+                None => {
+                    self.entering.push(entered);
+                    self.drive(ctx);
+                }
+            }
             return;
         }
         if self.seeking == Some(channel) {
@@ -558,10 +564,10 @@ impl Handler<FromGateway> for Call {
             }
             Report::Dave(event) => self.tell_dave(Tell::Event(event)),
             Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
-            Report::Exited { cause, last_seq, malformed } => {
+            Report::Malformed => self.stats.malformed += 1,
+            Report::Exited { cause, last_seq } => {
                 self.gateway = None;
                 self.last_seq = last_seq.or(self.last_seq);
-                self.stats.malformed += malformed;
                 self.recovery.gateway_lost(cause, now());
             }
         }

@@ -74,10 +74,11 @@ pub(super) enum Report {
     Mapped { user: UserId, ssrc: Ssrc },
     Dave(crate::gateway::payload::DaveEvent),
     RoundTrip(Duration),
+    /// A message could not be understood, and was skipped.
+    Malformed,
     Exited {
         cause: Cause,
         last_seq: Option<u16>,
-        malformed: u64,
     },
 }
 
@@ -103,7 +104,7 @@ pub(super) struct Gateway {
 enum Connection {
     Opening,
     Open { session: Box<Session>, writer: Writer, heart: Option<Heart> },
-    Gone { last_seq: Option<u16>, malformed: u64 },
+    Gone { last_seq: Option<u16> },
 }
 
 /// The heartbeater, and the interval to start another with.
@@ -205,11 +206,9 @@ impl Gateway {
 
     /// Lets go of the connection; what is still queued for it is written first.
     fn hang_up(&mut self, code: Option<u16>) {
-        let before =
-            std::mem::replace(&mut self.connection, Connection::Gone { last_seq: None, malformed: 0 });
+        let before = std::mem::replace(&mut self.connection, Connection::Gone { last_seq: None });
         if let Connection::Open { session, writer, heart } = before {
-            self.connection =
-                Connection::Gone { last_seq: session.last_seq(), malformed: session.malformed() };
+            self.connection = Connection::Gone { last_seq: session.last_seq() };
             if let Some(heart) = heart {
                 heart.beater.do_send(StopBeating);
             }
@@ -241,25 +240,29 @@ impl Actor for Gateway {
 
     fn stopped(&mut self, _: &mut Context<Self>) {
         self.hang_up(None);
-        let Connection::Gone { last_seq, malformed } = self.connection else { return };
+        let Connection::Gone { last_seq } = self.connection else { return };
         let cause = match std::mem::replace(&mut self.exit, Exit::Asked) {
             Exit::Asked => return,
             Exit::Failed(cause) => cause,
             Exit::Unforeseen => Cause::Panicked("Gateway"),
         };
-        self.report(Report::Exited { cause, last_seq, malformed });
+        self.report(Report::Exited { cause, last_seq });
     }
 }
 
 impl StreamHandler<Incoming> for Gateway {
     fn handle(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
         let Some(session) = self.session() else { return };
+        let malformed = session.malformed();
         match incoming {
             Incoming::Text(text) => session.text(&text, now()),
             Incoming::Binary(frame) => session.binary(&frame, now()),
             Incoming::Closed(Some(code)) => return self.fail(Cause::Closed(CloseCode(code)), ctx),
             Incoming::Closed(None) => return self.fail(Cause::Lost("closed without a code".into()), ctx),
             Incoming::Lost(why) => return self.fail(Cause::Lost(why), ctx),
+        }
+        if session.malformed() > malformed {
+            self.report(Report::Malformed);
         }
         self.drive(ctx);
     }

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     audio::{
         frame::{FRAME, Frame},
-        opus,
+        opus::{self, OpusError},
     },
     source::Source,
     speaker::{TrackEnd, TrackId},
@@ -249,6 +249,7 @@ fn check(packet: &[u8]) -> Result<(), PushError> {
     match opus::duration(packet) {
         Ok(FRAME) => Ok(()),
         Ok(other) => Err(PushError::NotOpus(format!("it lasts {other:?}"))),
+        Err(OpusError::Malformed(cause)) => Err(PushError::NotOpus(cause.to_owned())),
         Err(error) => Err(PushError::NotOpus(error.to_string())),
     }
 }

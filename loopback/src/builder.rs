@@ -58,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) event_order: EventOrder,
     pub(crate) hello: HelloOrder,
     pub(crate) modes: Vec<String>,
+    pub(crate) clock_step: Duration,
 }
 
 /// Sets up a [`Discord`]; made by [`Discord::builder`].
@@ -87,6 +88,7 @@ impl Default for Builder {
                 event_order: EventOrder::default(),
                 hello: HelloOrder::default(),
                 modes: modes.map(str::to_owned).to_vec(),
+                clock_step: Duration::from_millis(1),
             },
         }
     }
@@ -180,6 +182,13 @@ impl Builder {
     /// Sets the transport encryption modes offered in Ready.
     pub fn modes<'a>(mut self, modes: impl IntoIterator<Item = &'a str>) -> Self {
         self.settings.modes = modes.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Sets how far a paused clock may jump while something happens, and so about how long a message takes on it; a
+    /// millisecond unless changed. Hours pass faster in long steps.
+    pub fn clock_step(mut self, step: Duration) -> Self {
+        self.settings.clock_step = step;
         self
     }
 

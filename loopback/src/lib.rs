@@ -114,6 +114,7 @@ impl Discord {
     }
 
     pub(crate) async fn launch(settings: Settings) -> Result<Self, StartError> {
+        let clock_step = settings.clock_step;
         let authority = if settings.secure { Some(Authority::new()?) } else { None };
         let main = bind(settings.ip, settings.port).await?;
         let regions = [bind(settings.ip, 0).await?, bind(settings.ip, 0).await?];
@@ -127,7 +128,8 @@ impl Discord {
         let shared = Arc::new(Shared::new(state, relay, acceptor));
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(paced::hold_back_paused_clock(paced::clock_is_paused().await, Arc::clone(&shared)));
+        let paused = paced::clock_is_paused().await;
+        tasks.spawn(paced::hold_back_paused_clock(paused, clock_step, Arc::clone(&shared)));
         tasks.spawn(socket::accept(main, Door::Main, Arc::clone(&shared)));
         for (region, listener) in regions.into_iter().enumerate() {
             tasks.spawn(socket::accept(listener, Door::Voice(region), Arc::clone(&shared)));

@@ -17,14 +17,14 @@ pub(crate) async fn clock_is_paused() -> bool {
 /// Holds a paused clock back for ever; watches for a later pause when it is still the real one.
 ///
 /// While nothing happens the jumps grow, so that quiet hours pass quickly.
-pub(crate) async fn hold_back_paused_clock(mut paused: bool, shared: Arc<Shared>) {
+pub(crate) async fn hold_back_paused_clock(mut paused: bool, step: Duration, shared: Arc<Shared>) {
     let (mut quiet, mut seen) = (0_u32, 0);
     loop {
         if !paused {
             paused = sleep_takes_no_time(WATCH).await;
             continue;
         }
-        tokio::time::sleep(if quiet < QUIET { SHORTEST } else { LONGEST }).await;
+        tokio::time::sleep(if quiet < QUIET { step } else { step.max(LONGEST) }).await;
         let happened = shared.happened();
         quiet = if happened == seen { quiet.saturating_add(1) } else { 0 };
         seen = happened;
@@ -38,7 +38,6 @@ async fn sleep_takes_no_time(duration: Duration) -> bool {
     began.elapsed() < duration / 2
 }
 
-const SHORTEST: Duration = Duration::from_millis(1);
 /// What a message after a long silence may take.
 const LONGEST: Duration = Duration::from_millis(20);
 /// How many short ticks without an event make a silence.

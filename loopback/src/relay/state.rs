@@ -152,6 +152,14 @@ impl State {
         self.out.extend(members.filter_map(|member| member.address).map(|to| (to, datagram.to_vec())));
     }
 
+    pub(super) fn sealed_for(&mut self, user: u64, ssrc: u32, opus: &[u8]) -> Vec<Vec<u8>> {
+        let mouth = self.mouth(ssrc);
+        let header = Header::opus(ssrc, mouth.sequence, mouth.timestamp);
+        let clear = [&header.bytes()[..], opus].concat();
+        let members = self.members.values_mut().filter(|member| member.peer.user == user);
+        members.filter_map(|member| member.seal(&clear)).map(|(_, sealed)| sealed).collect()
+    }
+
     pub(super) fn report_to(&mut self, reports: mpsc::Sender<RelayEvent>) {
         self.reports = Some(reports);
     }
