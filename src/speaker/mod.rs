@@ -272,6 +272,8 @@ impl Playout {
                 self.state = State::Talking { due: due + FRAME };
                 self.talk(due);
             }
+            // The last silence frame has had its 20 ms: a call that leaves once this is said does not overtake it.
+            State::Trailing { due, left: 0 } if due <= now => self.hush(),
             State::Trailing { due, left } if due <= now => {
                 let due = self.skip(due, now);
                 self.miss(due);
@@ -332,9 +334,6 @@ impl Playout {
     fn trail(&mut self, due: Instant, left: u8) {
         self.send(Bytes::from_static(&SILENCE), due);
         self.state = State::Trailing { due: due + FRAME, left: left - 1 };
-        if left == 1 {
-            self.hush();
-        }
     }
 
     fn hush(&mut self) {
