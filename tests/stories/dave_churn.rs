@@ -1,90 +1,17 @@
-//! Encrypted calls: long seeded stories of joins, leaves, resumes and moves, over good and bad networks.
+//! Encrypted calls: long seeded stories of joins, leaves, resumes and moves.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use actix_voice::{actors::What, call::Progress};
 use actix_voice_loopback::{
-    Channel, Discord, Member, Netem,
+    Channel, Discord, Member,
     dave::{DaveSettings, Execution, Pacing, Winner},
-    netem::Direction,
 };
 
 use crate::{
-    dave_stage::{crowd, numbered, pass},
+    dave_stage::{numbered, pass},
     stage::{Stage, story},
 };
-
-const BAD: Netem = Netem {
-    loss: 0.05,
-    reorder: 0.05,
-    duplicate: 0.03,
-    delay: Duration::from_millis(20),
-    jitter: Duration::from_millis(8),
-    direction: Direction::Up,
-};
-
-#[test]
-fn joins_and_leaves_among_three_over_a_bad_network() {
-    joins_and_leaves_over_a_bad_network(3, 30, 1);
-}
-
-#[test]
-fn joins_and_leaves_among_twenty_five_over_a_bad_network() {
-    joins_and_leaves_over_a_bad_network(25, 30, 2);
-}
-
-/// Half of the members stay; the others come and go. What is not understood is what the network lost.
-fn joins_and_leaves_over_a_bad_network(most: usize, steps: usize, seed: u64) {
-    story(async {
-        let stage = Stage::on(Discord::builder().seed(seed)).await;
-        let room = stage.guild.channel("room");
-        let mut random = fastrand::Rng::with_seed(seed);
-        let stayers = crowd(&room, most / 2);
-        stage.try_join(&room).await.expect("the bot joins");
-        stage.agreed(&room, &stayers.iter().collect::<Vec<_>>()).await;
-        stage.discord.netem(BAD);
-        stage.speak_numbers().await;
-        let (mut guests, mut gone) = (Vec::new(), Vec::new());
-        for step in 0..steps {
-            pass(random.u64(40..400)).await;
-            let room_left = stayers.len() + guests.len() + 1 < most;
-            if guests.is_empty() || (room_left && random.u8(..4) > 0) {
-                guests.push(room.listener(&format!("guest {step}")));
-            } else {
-                let leaver: Member = guests.swap_remove(random.usize(..guests.len()));
-                leaver.leave();
-                gone.push(leaver);
-            }
-        }
-        let everyone: Vec<&Member> = stayers.iter().chain(&guests).collect();
-        stage.agreed(&room, &everyone).await;
-        pass(1_000).await;
-        let stats = stage.part().await;
-
-        let lost = stage.discord.relay().counters().lost;
-        assert!(lost > stats.packets / 50, "the network was bad: {lost} of {} lost", stats.packets);
-        for ear in &stayers {
-            let heard = stage.understood(ear);
-            assert_eq!(heard.undecryptable, 0);
-            assert_eq!(heard.packets + lost, stats.packets, "only what the network lost is missing");
-        }
-        let arrived: BTreeSet<u32> = stage.understood(&stayers[0]).numbers.into_iter().collect();
-        for guest in guests.iter().chain(&gone).filter(|guest| guest.heard(stage.bot.user_id).is_some()) {
-            understood_from_its_first_packet_on(&stage, guest, &arrived);
-        }
-        stage.no_violations();
-    });
-}
-
-/// All that arrived while its key was in use, give or take what overtook the change of keys.
-fn understood_from_its_first_packet_on(stage: &Stage, guest: &Member, arrived: &BTreeSet<u32>) {
-    let heard = stage.understood(guest);
-    let Some((first, last)) = heard.span() else { return };
-    let understood: BTreeSet<u32> = heard.numbers.iter().copied().collect();
-    let missed: Vec<&u32> =
-        arrived.range(first..=last).filter(|number| !understood.contains(number)).collect();
-    assert!(missed.is_empty(), "{missed:?} arrived and were not understood");
-}
 
 #[test]
 fn a_churning_call_stays_whole() {

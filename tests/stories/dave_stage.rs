@@ -1,6 +1,9 @@
 //! What the stories of encrypted calls have in common: numbered speech, who understood it, and what went over the wire.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use actix::Actor;
 use actix_voice::{
@@ -41,6 +44,14 @@ pub fn numbered(number: u32) -> Bytes {
         packet.extend((mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB).to_be_bytes());
     }
     packet.into()
+}
+
+/// An encrypted frame of the right shape whose tag is wrong.
+pub fn forged() -> Bytes {
+    let mut frame = vec![0x5A; 48];
+    frame.extend([7; 8]);
+    frame.extend([1, 12, 0xFA, 0xFA]);
+    frame.into()
 }
 
 /// Lets time pass.
@@ -204,7 +215,7 @@ impl Stage {
         let packets = self.wire(rooms);
         let counters = self.discord.relay().counters();
         assert_eq!(
-            packets.len() as u64 + counters.unknown_ssrc + stats.transport.unsent,
+            packets.len() as u64 + counters.unknown_ssrc + counters.lost + stats.transport.unsent,
             stats.packets,
             "some packets escaped the recording"
         );
@@ -218,21 +229,32 @@ impl Stage {
         self.nonces_are_fresh(&packets);
     }
 
-    /// Asserts that the nonces of the frames count up by one, and start over only when the key is another.
+    /// Asserts that the nonces of the frames count up, by one where no packet was lost, and start over only when the key is
+    /// another.
     pub fn nonces_are_fresh(&self, packets: &[Packet]) {
         let keys: HashSet<String> =
             self.states().into_iter().filter_map(|state| state.privacy_code).collect();
-        let nonces: Vec<u32> = packets.iter().filter_map(|packet| nonce_of(&packet.opus)).collect();
-        let (mut last, mut starts) = (0, 0);
-        for nonce in nonces {
-            if nonce == 1 {
-                starts += 1;
-            } else {
-                assert_eq!(nonce, last + 1, "a nonce out of order");
+        let mut streams: BTreeMap<u32, Vec<&Packet>> = BTreeMap::new();
+        for packet in packets {
+            streams.entry(packet.ssrc).or_default().push(packet);
+        }
+        let (mut starts, mut missing) = (0, 0);
+        for mut stream in streams.into_values() {
+            let first = stream[0].sequence;
+            stream.sort_by_key(|packet| packet.sequence.wrapping_sub(first).cast_signed());
+            let mut last = u32::MAX;
+            for nonce in stream.into_iter().filter_map(|packet| nonce_of(&packet.opus)) {
+                if nonce <= last {
+                    starts += 1;
+                    last = 0;
+                }
+                missing += u64::from(nonce - last - 1);
+                last = nonce;
             }
-            last = nonce;
         }
         assert!(starts <= keys.len(), "the nonces started over {starts} times under {} keys", keys.len());
+        let lost = self.discord.relay().counters().lost;
+        assert!(missing <= lost, "{missing} nonces were skipped, and {lost} packets lost");
     }
 }
 

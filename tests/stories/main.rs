@@ -9,6 +9,7 @@ mod damage;
 mod dave_churn;
 mod dave_faults;
 mod dave_joining;
+mod dave_matrix;
 mod dave_secrecy;
 mod dave_stage;
 mod dave_transitions;

@@ -1,0 +1,461 @@
+//! Encrypted calls: whatever befalls one, it befalls it among 1, 2, 3 and 25 members, with others coming and going, over a
+//! network that loses and reorders. What the network brought, everyone in the group understands.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use actix_voice::{
+    actors::{
+        What,
+        fault::{Panic, Victim},
+    },
+    call::Progress,
+};
+use actix_voice_loopback::{
+    Builder, Channel, Dave, Discord, Member, Netem,
+    dave::{DaveSettings, Execution, Fault, Pacing, Winner},
+    netem::Direction,
+};
+
+use crate::{
+    dave_stage::{crowd, forged, numbered, pass},
+    stage::{Stage, story},
+};
+
+const SIZES: [usize; 4] = [1, 2, 3, 25];
+
+const BAD: Netem = Netem {
+    loss: 0.05,
+    reorder: 0.05,
+    duplicate: 0.03,
+    delay: Duration::from_millis(20),
+    jitter: Duration::from_millis(8),
+    direction: Direction::Up,
+};
+
+/// A room and everyone who was ever in it, but for the bot.
+struct Room {
+    channel: Channel,
+    stayers: Vec<Member>,
+    guests: Vec<Member>,
+    gone: Vec<Member>,
+}
+
+impl Room {
+    fn with(channel: Channel, stayers: usize) -> Self {
+        Self { stayers: crowd(&channel, stayers), channel, guests: Vec::new(), gone: Vec::new() }
+    }
+
+    fn members(&self) -> Vec<&Member> {
+        self.stayers.iter().chain(&self.guests).collect()
+    }
+}
+
+/// The bot, and the rooms it has been in; the last is where it is.
+struct Party {
+    stage: Stage,
+    rooms: Vec<Room>,
+    random: fastrand::Rng,
+    names: u32,
+}
+
+impl Party {
+    /// All but the bot are there.
+    async fn gather(discord: Builder, members: usize) -> Self {
+        let seed = members as u64;
+        let stage = Stage::on(discord.seed(seed)).await;
+        let rooms = vec![Room::with(stage.guild.channel("room"), members - 1)];
+        Self { stage, rooms, random: fastrand::Rng::with_seed(seed), names: 0 }
+    }
+
+    fn room(&mut self) -> &mut Room {
+        self.rooms.last_mut().expect("there is always one")
+    }
+
+    fn channel(&self) -> &Channel {
+        &self.rooms[self.rooms.len() - 1].channel
+    }
+
+    fn turn(&self, turn: impl FnOnce(&mut DaveSettings)) {
+        self.stage.discord.turn_dave(self.channel(), turn);
+    }
+
+    /// The bot joins, speaks from then on, and from then on the network is bad.
+    async fn begin(&mut self) {
+        self.stage.try_join(self.channel()).await.expect("the bot joins");
+        self.agree().await;
+        self.stage.discord.netem(BAD);
+        self.stage.speak_numbers().await;
+        pass(500).await;
+    }
+
+    /// Everyone in the room is one group.
+    async fn agree(&mut self) -> Option<String> {
+        let room = &self.rooms[self.rooms.len() - 1];
+        self.stage.agreed(&room.channel, &room.members()).await
+    }
+
+    fn come(&mut self) {
+        self.names += 1;
+        let guest = self.channel().listener(&format!("guest {}", self.names));
+        self.room().guests.push(guest);
+    }
+
+    fn go(&mut self) {
+        let leaver = self.random.usize(..self.rooms[self.rooms.len() - 1].guests.len());
+        let leaver = self.room().guests.swap_remove(leaver);
+        leaver.leave();
+        self.room().gone.push(leaver);
+    }
+
+    /// Guests come and go, four times, as the seed says.
+    async fn bustle(&mut self) {
+        for _ in 0..4 {
+            pass(self.random.u64(40..600)).await;
+            let guests = self.room().guests.len();
+            if guests == 0 || (guests < 3 && self.random.bool()) { self.come() } else { self.go() }
+        }
+    }
+
+    async fn connected(&self, how: Progress) {
+        self.stage.what("the call is back", |what| *what == What::Connection(how.clone())).await;
+    }
+
+    /// Waits for something that the bot has to do.
+    async fn until(&self, awaited: &str, condition: impl Fn(&Stage) -> bool) {
+        let limit = Duration::from_secs(5);
+        self.stage.discord.until(|_| condition(&self.stage), limit).await.expect(awaited);
+    }
+
+    /// The bot leaves, and everyone has understood what the network brought them.
+    async fn end(mut self, secrecy: Secrecy) {
+        self.bustle().await;
+        self.agree().await;
+        pass(1_500).await;
+        let stats = self.stage.part().await;
+
+        let lost = self.stage.discord.relay().counters().lost;
+        assert!(lost > stats.packets / 50, "the network was bad: {lost} of {} lost", stats.packets);
+        for room in &self.rooms {
+            self.understood(room);
+        }
+        if secrecy == Secrecy::Kept {
+            let channels: Vec<_> = self.rooms.iter().map(|room| &room.channel).collect();
+            self.stage.nothing_plain(&channels, &stats, (0..5_000).map(numbered));
+        }
+        self.stage.no_violations();
+    }
+
+    fn understood(&self, room: &Room) {
+        let mut wire = self.stage.wire(&[&room.channel]);
+        wire.sort_by_key(|packet| packet.position);
+        let place: HashMap<_, _> =
+            wire.iter().zip(0..).map(|(packet, n)| ((packet.ssrc, packet.sequence), n)).collect();
+        for ear in &room.stayers {
+            let heard = ear.heard(self.stage.bot.user_id).expect("the bot was heard");
+            assert_eq!(
+                (heard.undecryptable, heard.packets),
+                (0, wire.len() as u64),
+                "what a stayer understood"
+            );
+        }
+        for guest in room.guests.iter().chain(&room.gone) {
+            let Some(heard) = guest.heard(self.stage.bot.user_id) else { continue };
+            let heard: HashSet<usize> =
+                heard.audio.iter().map(|packet| place[&(packet.ssrc, packet.sequence)]).collect();
+            let (Some(first), Some(last)) = (heard.iter().min(), heard.iter().max()) else { continue };
+            assert_eq!(heard.len(), last - first + 1, "holes in what a guest understood");
+        }
+    }
+}
+
+/// Whether something plain may have been sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrecy {
+    Kept,
+    /// Somebody was there who cannot decrypt.
+    Lifted,
+}
+
+/// Plays the same among each number of members.
+fn among_each_number(discord: impl Fn() -> Builder, play: impl AsyncFn(&mut Party)) {
+    for members in SIZES {
+        eprintln!("among {members}");
+        story(async {
+            let mut party = Party::gather(discord(), members).await;
+            play(&mut party).await;
+            party.end(Secrecy::Kept).await;
+        });
+    }
+}
+
+fn settings(settings: DaveSettings) -> impl Fn() -> Builder {
+    move || Discord::builder().dave_settings(settings.clone())
+}
+
+#[test]
+fn members_come_and_go() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        for _ in 0..4 {
+            party.bustle().await;
+        }
+    });
+}
+
+#[test]
+fn the_bot_wins_the_races() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        let bot = party.stage.bot.user_id;
+        party.turn(|settings| settings.winner = Winner::User(bot));
+        let won = party.stage.races_won();
+        for _ in 0..3 {
+            party.come();
+            party.agree().await;
+        }
+        assert_eq!(party.stage.races_won(), won + 3);
+    });
+}
+
+#[test]
+fn the_bot_loses_the_races() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        party.come();
+        party.agree().await;
+        // Of two members any may be the first.
+        let rival = party.room().guests[0].user_id;
+        party.turn(|settings| settings.winner = Winner::User(rival));
+        let won = party.stage.races_won();
+        for _ in 0..3 {
+            party.come();
+            party.agree().await;
+        }
+        assert_eq!(party.stage.races_won(), won);
+    });
+}
+
+#[test]
+fn the_first_transition_has_a_number() {
+    let numbered = DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() };
+    among_each_number(settings(numbered), async |party| {
+        party.begin().await;
+        party.bustle().await;
+        let welcomes = party.stage.binary_to_bot(30);
+        assert!(welcomes.iter().all(|welcome| welcome[..2] != [0, 0]));
+    });
+}
+
+#[test]
+fn several_transitions_are_open_and_op_22_is_late() {
+    let (pacing, execution) = (Pacing::Overlapping, Execution::After(Duration::from_millis(2_500)));
+    among_each_number(
+        settings(DaveSettings { pacing, execution, ..DaveSettings::default() }),
+        async |party| {
+            party.begin().await;
+            for _ in 0..2 {
+                party.bustle().await;
+            }
+        },
+    );
+}
+
+#[test]
+fn an_op_22_never_comes() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        party.come();
+        party.agree().await;
+        party.turn(|settings| settings.execution = Execution::Never);
+        party.come();
+        pass(4_000).await;
+        party.turn(|settings| settings.execution = Execution::Prompt);
+    });
+}
+
+#[test]
+fn all_leave_and_others_come() {
+    for (sole_member_op21_version, op24_on_empty_join) in [(1, false), (0, true)] {
+        let alone = DaveSettings { sole_member_op21_version, op24_on_empty_join, ..DaveSettings::default() };
+        among_each_number(settings(alone), async |party| {
+            party.begin().await;
+            party.bustle().await;
+            let room = party.room();
+            room.guests.append(&mut room.stayers);
+            while !party.room().guests.is_empty() {
+                party.go();
+            }
+            assert_eq!(party.agree().await, None, "alone");
+            pass(500).await;
+            party.come();
+            party.agree().await;
+        });
+    }
+}
+
+#[test]
+fn somebody_without_dave_comes_and_goes() {
+    for members in SIZES {
+        story(async {
+            let mut party = Party::gather(Discord::builder().dave(Dave::Allowed), members).await;
+            party.begin().await;
+            party.bustle().await;
+            party.agree().await;
+            let before = party.stage.states().len();
+            let old = party.channel().old_listener("old");
+            party
+                .until("the downgrade", |stage| {
+                    stage.states()[before..].iter().any(|state| state.version == 0)
+                })
+                .await;
+            pass(1_000).await;
+            old.leave();
+            party.agree().await;
+            party.end(Secrecy::Lifted).await;
+        });
+    }
+}
+
+/// Something goes wrong with the group of the bot, and then guests come and go.
+fn after(faults: impl Fn(u64) -> Vec<Fault>, pleas: usize) {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        party.come();
+        party.agree().await;
+        // The next commit must be another's, if it is to be sent to the bot at all.
+        let (bot, rival) = (party.stage.bot.user_id, party.room().guests[0].user_id);
+        party.turn(|settings| settings.winner = Winner::User(rival));
+        for fault in faults(bot) {
+            party.stage.discord.dave_fault(party.channel(), fault);
+        }
+        party.come();
+        party.agree().await;
+        assert_eq!(party.stage.said(31), pleas);
+        assert_eq!(party.stage.binary_from_bot(26).len(), 1 + pleas, "with a new key package each");
+        party.turn(|settings| settings.winner = Winner::First);
+    });
+}
+
+#[test]
+fn a_commit_is_invalid() {
+    after(|bot| vec![Fault::CorruptCommit { to: bot }], 1);
+}
+
+#[test]
+fn a_commit_is_invalid_and_so_is_the_welcome_that_mends_it() {
+    after(|bot| vec![Fault::CorruptCommit { to: bot }, Fault::CorruptWelcome { to: bot }], 2);
+}
+
+#[test]
+fn proposals_are_foreign_or_stale() {
+    let strays = |bot| {
+        vec![
+            Fault::UnknownUser { to: bot, stranger: 99 },
+            Fault::OwnAdd { to: bot },
+            Fault::OwnRemove { to: bot },
+            Fault::WrongEpoch { to: bot },
+            Fault::RepeatProposals { to: bot },
+            Fault::RevokeStrays { to: bot },
+        ]
+    };
+    after(strays, 0);
+}
+
+#[test]
+fn the_websocket_is_lost_in_the_middle_of_a_transition() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        party.come();
+        party.agree().await;
+        party.turn(|settings| settings.execution = Execution::After(Duration::from_millis(500)));
+        let before = party.stage.said(23);
+        party.come();
+        party.until("op 23", |stage| stage.said(23) > before).await;
+        party.stage.discord.close_voice(party.stage.bot.user_id, 4015, "");
+        party.connected(Progress::Resumed).await;
+    });
+}
+
+#[test]
+fn the_websocket_is_lost_while_a_transition_begins() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        party.stage.discord.close_voice(party.stage.bot.user_id, 4015, "");
+        party.come();
+        party.connected(Progress::Resumed).await;
+    });
+}
+
+#[test]
+fn the_websocket_is_lost_between_a_commit_and_its_announcement() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        let bot = party.stage.bot.user_id;
+        party.turn(|settings| {
+            settings.winner = Winner::User(bot);
+            settings.commit_window = Duration::from_secs(30);
+        });
+        let before = party.stage.binary_from_bot(28).len();
+        party.come();
+        party.until("op 28", |stage| stage.binary_from_bot(28).len() > before).await;
+        party.stage.discord.close_voice(bot, 4015, "");
+        party.connected(Progress::Resumed).await;
+    });
+}
+
+#[test]
+fn the_bot_moves_away_and_back() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        party.bustle().await;
+        let here = party.agree().await;
+        let stayers = party.room().stayers.len();
+        let there = Room::with(party.stage.guild.channel("there"), stayers);
+        party.rooms.push(there);
+        party.stage.try_join(party.channel()).await.expect("the bot moves");
+        party.bustle().await;
+        assert_ne!(here, party.agree().await, "it is another group");
+        party.rooms.rotate_left(1);
+        party.stage.try_join(party.channel()).await.expect("the bot moves back");
+    });
+}
+
+#[test]
+fn nothing_that_the_bot_hears_opens_any_more() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        party.come();
+        party.agree().await;
+        // The keys of those before are gone.
+        pass(12_000).await;
+        let garbler = party.room().guests.pop().expect("it has just come");
+        party.stage.discord.relay().encrypt_with(garbler.ssrc, Box::new(|_| Some(forged().to_vec())));
+        garbler.announce(1);
+        for frame in 0..37 {
+            assert_eq!(party.stage.said(31), 0, "36 in a row are borne");
+            garbler.say(numbered(frame));
+            pass(20).await;
+        }
+        party.until("op 31", |stage| stage.said(31) == 1).await;
+        party.room().guests.push(garbler);
+        party.agree().await;
+    });
+}
+
+#[test]
+fn an_actor_of_the_bot_dies() {
+    among_each_number(Discord::builder, async |party| {
+        party.begin().await;
+        for victim in [Victim::Gateway, Victim::Transport, Victim::Dave] {
+            party.come();
+            party.agree().await;
+            party.stage.manager.do_send(Panic { guild: party.stage.guild_id(), victim });
+            let how = if victim == Victim::Gateway { Progress::Resumed } else { Progress::Connected };
+            party.connected(how).await;
+            party.agree().await;
+        }
+    });
+}
