@@ -204,12 +204,20 @@ fn an_outsider_that_joins_nobodys_group_is_not_heard() {
 
 #[test]
 fn a_bot_without_dave_is_told_so_at_once_and_does_not_try_again() {
+    for others in [0, 1, 2, 24] {
+        refused_by(others);
+    }
+}
+
+fn refused_by(others: usize) {
     story(async {
         let mut config = Config::local();
         config.max_dave_protocol_version = 0;
         let stage = Stage::set().await.with_bot("old", config).await;
+        let room = stage.guild.channel("room");
+        let there: Vec<u64> = crowd(&room, others).iter().map(|member| member.user_id).collect();
         let before = tokio::time::Instant::now();
-        let refused = stage.try_join(&stage.channel).await.expect_err("Discord refuses");
+        let refused = stage.try_join(&room).await.expect_err("Discord refuses");
         assert!(before.elapsed() < Duration::from_secs(1), "it took {:?}", before.elapsed());
         assert_eq!(refused, JoinError::Ended(EndReason::Refused(CloseCode(4017))));
         let text = refused.to_string();
@@ -217,7 +225,7 @@ fn a_bot_without_dave_is_told_so_at_once_and_does_not_try_again() {
         assert!(text.contains("max_dave_protocol_version"), "{text}");
         pass(120_000).await;
         assert_eq!(identifies(&stage), 1);
-        assert_eq!(stage.discord.members_of(&stage.channel), [stage.ear.user_id], "it left the channel");
+        assert_eq!(stage.discord.members_of(&room), there, "it left the channel");
     });
 }
 

@@ -251,14 +251,28 @@ fn the_first_transition_has_a_number() {
 
 #[test]
 fn several_transitions_are_open_and_op_22_is_late() {
-    let (pacing, execution) = (Pacing::Overlapping, Execution::After(Duration::from_millis(2_500)));
     among_each_number(
-        settings(DaveSettings { pacing, execution, ..DaveSettings::default() }),
+        settings(DaveSettings { pacing: Pacing::Overlapping, ..DaveSettings::default() }),
         async |party| {
             party.begin().await;
-            for _ in 0..2 {
-                party.bustle().await;
-            }
+            party.come();
+            party.agree().await;
+            party.turn(|settings| settings.execution = Execution::After(Duration::from_millis(2_500)));
+            party.come();
+            pass(1_500).await;
+            party.come();
+            pass(1_500).await;
+            let newest = party.room().guests.len() - 2..;
+            let bot = party.stage.bot.user_id;
+            let understood = party.room().guests[newest]
+                .iter()
+                .map(|guest| guest.heard(bot).expect("the bot was heard").audio.len());
+            let understood: Vec<_> = understood.collect();
+            assert!(
+                understood[0] > 15 && understood[1] == 0,
+                "{understood:?}: op 22 came for the first of them only"
+            );
+            party.bustle().await;
         },
     );
 }

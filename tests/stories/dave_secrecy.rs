@@ -147,34 +147,48 @@ fn what_was_played_is_what_a_member_decodes() {
 
 #[test]
 fn who_has_left_understands_nothing_more() {
+    for others in [1, 2, 24] {
+        who_has_left_one_of(others);
+    }
+}
+
+fn who_has_left_one_of(others: usize) {
     story(async {
         let stage = Stage::set().await;
         let room = stage.guild.channel("room");
-        let stayers = crowd(&room, 2);
-        let leaver = room.listener("leaver");
+        let mut stayers = crowd(&room, others);
         stage.try_join(&room).await.expect("the bot joins");
-        stage.agreed(&room, &[&stayers[0], &stayers[1], &leaver]).await;
+        stage.agreed(&room, &stayers.iter().collect::<Vec<_>>()).await;
         stage.speak_numbers().await;
         pass(1_000).await;
+        let leaver = stayers.pop().expect("somebody is there");
         leaver.leave();
-        stage.agreed(&room, &[&stayers[0], &stayers[1]]).await;
+        stage.agreed(&room, &stayers.iter().collect::<Vec<_>>()).await;
         // Its handle still listens in on the relay.
         let before = stage.understood(&leaver);
+        let newcomer = room.listener("newcomer");
         pass(5_000).await;
         let after = stage.understood(&leaver);
         assert_eq!(after.numbers, before.numbers, "not a packet more");
         assert!(after.undecryptable > before.undecryptable + 240, "though all came by");
         let stats = stage.part().await;
         stage.heard_everything(&stayers, &stats);
+        stage.heard_whole(&newcomer);
     });
 }
 
 #[test]
 fn a_spy_on_the_voice_server_understands_nothing() {
+    for others in [1, 2, 24] {
+        a_spy_among(others);
+    }
+}
+
+fn a_spy_among(others: usize) {
     story(async {
         let stage = Stage::set().await;
         let room = stage.guild.channel("room");
-        let stayers = crowd(&room, 2);
+        let stayers = crowd(&room, others);
         let spy = Arc::new(Mutex::new(Participant::new(99, room.id)));
         let tap = stage.discord.relay().tap(room.id, 99);
         let (ear, bot) = (Arc::clone(&spy), stage.bot.user_id);
@@ -183,7 +197,7 @@ fn a_spy_on_the_voice_server_understands_nothing() {
         }));
         spy.lock().unwrap().described(1);
         stage.try_join(&room).await.expect("the bot joins");
-        stage.agreed(&room, &[&stayers[0], &stayers[1]]).await;
+        stage.agreed(&room, &stayers.iter().collect::<Vec<_>>()).await;
         stage.speak_numbers().await;
         for round in 0..4 {
             pass(500).await;
