@@ -37,6 +37,8 @@ pub struct VoiceServerUpdate(pub VoiceServer);
 pub struct SessionReplaced;
 
 /// **Your bot → VoiceManager → Bridge.** A GUILD_DELETE: the bot left the guild, or it is unavailable. Ends its call.
+///
+/// Optional: without it, the call finds out when Discord closes its connections.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct GuildGone(pub GuildId);
@@ -47,6 +49,7 @@ pub struct GuildGone(pub GuildId);
 pub(super) struct Seek {
     pub(super) guild: GuildId,
     pub(super) channel: ChannelId,
+    pub(super) generation: u64,
     pub(super) call: WeakRecipient<FromBridge>,
 }
 
@@ -89,6 +92,8 @@ pub(super) struct Bridge {
 
 struct Guild {
     rendezvous: Rendezvous,
+    /// The number of the call that the rendezvous is for.
+    generation: u64,
     /// None once the call is over, and only its goodbye is awaited.
     call: Option<WeakRecipient<FromBridge>>,
 }
@@ -153,6 +158,10 @@ impl Handler<VoiceStateUpdate> for Bridge {
     type Result = ();
 
     fn handle(&mut self, VoiceStateUpdate(state): VoiceStateUpdate, ctx: &mut Context<Self>) {
+        // Most are of others.
+        if state.user != self.user {
+            return;
+        }
         if let Some(rendezvous) = state.guild.and_then(|guild| self.rendezvous(guild)) {
             rendezvous.voice_state(&state, now());
             self.drive(ctx);
@@ -186,10 +195,12 @@ impl Handler<SessionReplaced> for Bridge {
 impl Handler<GuildGone> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, GuildGone(guild): GuildGone, _: &mut Context<Self>) {
-        if let Some(guild) = self.guilds.get(&guild) {
+    fn handle(&mut self, GuildGone(guild): GuildGone, ctx: &mut Context<Self>) {
+        if let Some(guild) = self.guilds.get_mut(&guild) {
+            guild.rendezvous.guild_gone();
             guild.tell(FromBridge::GuildGone);
         }
+        self.drive(ctx);
     }
 }
 
@@ -205,12 +216,20 @@ impl Handler<Plug> for Bridge {
 impl Handler<Seek> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, Seek { guild, channel, call }: Seek, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Seek { guild, channel, generation, call }: Seek, ctx: &mut Context<Self>) {
         let user = self.user;
         let entry = self.guilds.entry(guild);
-        let known = entry.or_insert_with(|| Guild { rendezvous: Rendezvous::new(guild, user), call: None });
+        let known = entry.or_insert_with(|| Guild {
+            rendezvous: Rendezvous::new(guild, user),
+            generation,
+            call: None,
+        });
         known.call = Some(call);
-        known.rendezvous.join(channel, now());
+        if std::mem::replace(&mut known.generation, generation) == generation {
+            known.rendezvous.join(channel, now());
+        } else {
+            known.rendezvous.take_over(channel, now());
+        }
         self.drive(ctx);
     }
 }

@@ -19,6 +19,23 @@ pub struct CallEvent {
     pub what: What,
 }
 
+impl CallEvent {
+    /// Writes into the log what one would tell a friend, and the rest for those who look closer.
+    pub(super) fn log(&self) {
+        let (guild, what) = (self.guild.0, &self.what);
+        match what {
+            What::Connection(progress) => tracing::info!(guild, ?progress, "call"),
+            What::Moved(channel) => tracing::info!(guild, channel = channel.0, "moved"),
+            What::E2ee(state) => {
+                tracing::info!(guild, version = state.version, epoch = state.epoch, "encryption")
+            }
+            What::TrackEnded(track, end) => tracing::info!(guild, track = track.0, ?end, "track ended"),
+            What::Ended(reason) => tracing::info!(guild, %reason, "call ended"),
+            what => tracing::debug!(guild, ?what, "call"),
+        }
+    }
+}
+
 /// What can happen in a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -19,6 +19,8 @@ pub struct Panic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Victim {
+    /// The call itself.
+    Call,
     /// The websocket.
     Gateway,
     /// The heartbeats of the websocket.

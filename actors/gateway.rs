@@ -79,6 +79,8 @@ pub(super) enum Report {
     RoundTrip(Duration),
     /// A message could not be understood, and was skipped.
     Malformed,
+    /// A command was dropped: too many came before the connection was open.
+    Unsaid,
     Exited {
         cause: Cause,
         last_seq: Option<u16>,
@@ -100,6 +102,8 @@ pub(super) struct Gateway {
     plan: Plan,
     owner: WeakRecipient<FromGateway>,
     connection: Connection,
+    /// What was to be sent while the connection was being opened, for as long as that may take.
+    unsaid: Vec<Command>,
     alarm: Alarm,
     exit: Exit,
 }
@@ -126,7 +130,14 @@ enum Exit {
 
 impl Gateway {
     pub(super) fn new(plan: Plan, owner: WeakRecipient<FromGateway>) -> Self {
-        Self { plan, owner, connection: Connection::Opening, alarm: Alarm::default(), exit: Exit::Unforeseen }
+        Self {
+            plan,
+            owner,
+            connection: Connection::Opening,
+            unsaid: Vec::new(),
+            alarm: Alarm::default(),
+            exit: Exit::Unforeseen,
+        }
     }
 
     fn report(&self, report: Report) {
@@ -141,6 +152,7 @@ impl Gateway {
                 let Plan { credentials, start, speaking, .. } = self.plan.clone();
                 let mut session = Session::new(credentials, start, now());
                 session.speaking(speaking);
+                self.unsaid.drain(..).for_each(|command| session.command(command));
                 self.connection = Connection::Open { session: Box::new(session), writer, heart: None };
                 ctx.add_stream(reader);
                 self.drive(ctx);
@@ -303,8 +315,10 @@ impl Handler<Send> for Gateway {
     type Result = ();
 
     fn handle(&mut self, Send(command): Send, ctx: &mut Context<Self>) {
-        if let Some(session) = self.session() {
-            session.command(command);
+        match &mut self.connection {
+            Connection::Open { session, .. } => session.command(command),
+            _ if self.unsaid.len() < MOST_UNSAID => self.unsaid.push(command),
+            _ => self.report(Report::Unsaid),
         }
         self.drive(ctx);
     }
@@ -342,6 +356,8 @@ impl Handler<Beat> for Gateway {
     }
 }
 
+/// Commands that are kept while there is no connection: more than a group says in the time of a resume.
+pub(super) const MOST_UNSAID: usize = 64;
 /// The voice session is over as far as we are concerned (RFC 6455 section 7.4.1).
 const NORMAL: u16 = 1000;
 

@@ -35,6 +35,7 @@
 
 pub mod bridge;
 pub mod call;
+mod channel;
 pub mod config;
 mod dave;
 pub mod event;
@@ -56,12 +57,15 @@ use std::time::Instant;
 use actix::{Actor, AsyncContext, Context, SpawnHandle};
 
 pub use self::{
-    bridge::{SessionReplaced, VoiceServerUpdate, VoiceStateUpdate},
+    bridge::{GuildGone, SessionReplaced, VoiceServerUpdate, VoiceStateUpdate},
     call::CallHandle,
     config::{Config, Encryption},
     event::{CallEvent, What},
-    main_gateway::MainGateway,
-    manager::{Disconnect, Join, JoinError, Plug, Speak, SpeakError, StopSpeaking, Subscribe, VoiceManager},
+    main_gateway::{Login, Logout, MainGateway},
+    manager::{
+        ChannelBitrate, Disconnect, Join, JoinError, Plug, PlugChannel, Shutdown, Speak, SpeakError,
+        StopSpeaking, Subscribe, SubscribeChannel, VoiceManager,
+    },
     source::{Demand, Player, Pusher, Supplier},
     stats::CallStats,
 };

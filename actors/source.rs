@@ -4,7 +4,13 @@
 //! frames when a track starts, one more for each that was taken. [`Player`] runs an ordinary
 //! [`Source`]; [`Pusher`] takes Opus packets from anywhere.
 
-use std::any::Any;
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture,
@@ -55,7 +61,37 @@ pub(super) enum Supplied {
 pub struct Supplier {
     track: TrackId,
     to: Recipient<Supply>,
+    credit: Arc<Credit>,
     listening: watch::Receiver<()>,
+}
+
+/// How much more a source may supply. It is kept on the source's side of the speaker's mailbox, which has no bound itself.
+#[derive(Debug, Default)]
+pub(super) struct Credit {
+    frames: AtomicUsize,
+    refused: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Credit {
+    pub(super) fn grant(&self, frames: usize) {
+        self.frames.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    /// Frames that were supplied without credit, and dropped.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Spends the credit for one frame, or counts it as refused.
+    fn spend(&self) -> bool {
+        let spent =
+            self.frames.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |frames| frames.checked_sub(1));
+        if spent.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        spent.is_ok()
+    }
 }
 
 impl Demand {
@@ -66,8 +102,13 @@ impl Demand {
 
 impl Supplier {
     /// `listening` closes when the track is over.
-    pub(super) fn new(track: TrackId, to: Recipient<Supply>, listening: watch::Receiver<()>) -> Self {
-        Self { track, to, listening }
+    pub(super) fn new(
+        track: TrackId,
+        to: Recipient<Supply>,
+        credit: Arc<Credit>,
+        listening: watch::Receiver<()>,
+    ) -> Self {
+        Self { track, to, credit, listening }
     }
 
     /// The track that the frames are for.
@@ -90,7 +131,9 @@ impl Supplier {
 
     /// Supplies 20 ms; more than was asked for is dropped and counted.
     pub fn supply(&self, frame: Frame) {
-        self.send(Supplied::Frame(frame));
+        if self.credit.spend() {
+            self.send(Supplied::Frame(frame));
+        }
     }
 
     /// Says that there are no more frames.
@@ -103,8 +146,11 @@ impl Supplier {
         self.end(TrackEnd::Failed(why.to_string()));
     }
 
+    /// The first end counts.
     fn end(&self, end: TrackEnd) {
-        self.send(Supplied::End(end));
+        if !self.credit.ended.swap(true, Ordering::Relaxed) {
+            self.send(Supplied::End(end));
+        }
     }
 
     /// Once the speaker is gone there is nobody to miss the frame.

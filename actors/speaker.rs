@@ -1,6 +1,6 @@
 //! Speaker: sends a frame every 20 ms, from the sources that are attached to it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, StreamHandler,
@@ -12,7 +12,7 @@ use super::{
     Demand, Supplier,
     metronome::{Baton, Pace, Tick, ticks},
     now,
-    source::{Supplied, Supply},
+    source::{Credit, Supplied, Supply},
 };
 use crate::{
     gateway::payload::SpeakingFlags,
@@ -59,6 +59,11 @@ pub(super) struct TellCounts;
 #[rtype(result = "()")]
 pub(super) struct Stop;
 
+/// **Speaker → Speaker.** The source of this track is no more; whatever it said was said before this.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct SourceGone(TrackId);
+
 /// **Speaker → Call.** What the speaker with this number says.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -73,10 +78,9 @@ pub(super) enum Report {
     Started(TrackId),
     Stalled(TrackId),
     Ended(TrackId, TrackEnd),
-    /// The speaker is no more, and these tracks with it.
+    /// The speaker is no more, and its tracks with it.
     Exited {
         asked: Asked,
-        tracks: Vec<TrackId>,
         counts: Counts,
     },
 }
@@ -97,12 +101,15 @@ pub(super) struct Speaker {
     owner: WeakRecipient<FromSpeaker>,
     pace: Pace,
     baton: Option<Baton>,
+    /// Frames that sources of tracks that are over supplied unasked.
+    refused: u64,
     asked: Asked,
 }
 
 /// A source, and the sign by which it sees that its track is over.
 struct Sourced {
     source: Recipient<Demand>,
+    credit: Arc<Credit>,
     listening: watch::Sender<()>,
 }
 
@@ -121,6 +128,7 @@ impl Speaker {
             owner,
             pace,
             baton: None,
+            refused: 0,
             asked: Asked::No,
         }
     }
@@ -144,7 +152,7 @@ impl Speaker {
             Action::Started(track) => self.report(Report::Started(track)),
             Action::Stalled(track) => self.report(Report::Stalled(track)),
             Action::Ended(track, end) => {
-                self.sources.remove(&track);
+                self.refused += self.sources.remove(&track).map_or(0, |sourced| sourced.credit.refused());
                 self.report(Report::Ended(track, end));
             }
         }
@@ -152,16 +160,23 @@ impl Speaker {
 
     /// Asks the source for frames, and notices when it is gone.
     fn demand(&mut self, track: TrackId, frames: usize, ctx: &mut Context<Self>) {
-        let Some(Sourced { source, listening }) = self.sources.get(&track) else { return };
+        let Some(Sourced { source, credit, listening }) = self.sources.get(&track) else { return };
         if !source.connected() {
-            self.playout.source_lost(track);
+            // Its last frames, and how it ended, may still be in the mailbox.
+            ctx.address().do_send(SourceGone(track));
         } else if frames > 0 {
-            source.do_send(Demand::new(
-                frames,
-                self.playout.form(track),
-                Supplier::new(track, ctx.address().recipient(), listening.subscribe()),
-            ));
+            credit.grant(frames);
+            let to = ctx.address().recipient();
+            let supplier = Supplier::new(track, to, Arc::clone(credit), listening.subscribe());
+            source.do_send(Demand::new(frames, self.playout.form(track), supplier));
         }
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = self.playout.counts();
+        counts.over_credit += self.refused;
+        counts.over_credit += self.sources.values().map(|sourced| sourced.credit.refused()).sum::<u64>();
+        counts
     }
 
     fn drive(&mut self, ctx: &mut Context<Self>) {
@@ -184,8 +199,7 @@ impl Actor for Speaker {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        let tracks = self.sources.keys().copied().collect();
-        self.report(Report::Exited { asked: self.asked, tracks, counts: self.playout.counts() });
+        self.report(Report::Exited { asked: self.asked, counts: self.counts() });
     }
 }
 
@@ -199,8 +213,10 @@ impl Handler<Attach> for Speaker {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Context<Self>) {
-        self.sources
-            .insert(attach.track, Sourced { source: attach.source, listening: watch::Sender::new(()) });
+        self.sources.insert(
+            attach.track,
+            Sourced { source: attach.source, credit: Arc::default(), listening: watch::Sender::new(()) },
+        );
         self.playout.attach(attach.track, attach.flags, attach.volume);
         self.drive(ctx);
     }
@@ -214,6 +230,15 @@ impl Handler<Supply> for Speaker {
             Supplied::Frame(frame) => self.playout.supply(track, frame, now()),
             Supplied::End(end) => self.playout.finish(track, end),
         }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<SourceGone> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, SourceGone(track): SourceGone, ctx: &mut Context<Self>) {
+        self.playout.source_lost(track);
         self.drive(ctx);
     }
 }
@@ -262,7 +287,7 @@ impl Handler<TellCounts> for Speaker {
     type Result = MessageResult<TellCounts>;
 
     fn handle(&mut self, _: TellCounts, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.playout.counts())
+        MessageResult(self.counts())
     }
 }
 

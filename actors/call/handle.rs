@@ -3,18 +3,19 @@
 use actix::Addr;
 use tokio::sync::oneshot;
 
-use super::{Call, Part, TellStats, VerificationCode};
+use super::{AwaitEnd, Call, Part, TellStats, VerificationCode};
 use crate::{
     actors::{CallStats, Speak, SpeakError, VoiceManager, speaker::Hush},
     call::EndReason,
     id::{GuildId, UserId},
-    speaker::TrackId,
+    speaker::{TrackEnd, TrackId},
 };
 
 /// One call, as the user holds it. Cheap to clone; the call goes on when it is dropped.
 #[derive(Clone, Debug)]
 pub struct CallHandle {
     pub(in crate::actors) guild: GuildId,
+    pub(in crate::actors) generation: u64,
     pub(in crate::actors) call: Addr<Call>,
     pub(in crate::actors) manager: Addr<VoiceManager>,
 }
@@ -26,13 +27,14 @@ impl CallHandle {
         self.guild
     }
 
-    /// Plays something; see [`Speak`](Speak).
+    /// Plays something in this call, whatever guild it names; see [`Speak`](Speak).
     ///
     /// # Errors
     ///
     /// When the call is over, or the file cannot be played.
     pub async fn speak(&self, mut speak: Speak) -> Result<TrackId, SpeakError> {
         speak.guild = self.guild;
+        speak.generation = Some(self.generation);
         self.manager.send(speak).await.unwrap_or(Err(SpeakError::NotJoined(self.guild)))
     }
 
@@ -41,8 +43,15 @@ impl CallHandle {
     /// # Errors
     ///
     /// When the call is over, or the file cannot be played.
+    #[cfg(feature = "decode")]
     pub async fn play(&self, path: impl Into<std::path::PathBuf>) -> Result<TrackId, SpeakError> {
         self.speak(Speak::file(self.guild, path)).await
+    }
+
+    /// Waits for the end of a track, and says how it ended; none if it was never played in this call, ended long ago, or the
+    /// call is over.
+    pub async fn ended(&self, track: TrackId) -> Option<TrackEnd> {
+        self.call.send(AwaitEnd(track)).await.ok().flatten()
     }
 
     /// Stops one track, or all.

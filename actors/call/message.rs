@@ -4,25 +4,42 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::{
-    actors::{CallEvent, CallStats, JoinError, speaker},
+    actors::{CallEvent, CallStats, JoinError, SpeakError, speaker},
     call::EndReason,
     id::{ChannelId, UserId},
+    speaker::{TrackEnd, TrackId},
 };
 
-/// **VoiceManager → Call.** Be in this channel; answered once the call can speak there, will not get there, or is over.
+/// **VoiceManager → Call.** Be in this channel.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Enter {
     pub(in crate::actors) channel: ChannelId,
-    pub(in crate::actors) entered: oneshot::Sender<Result<(), JoinError>>,
+    pub(in crate::actors) entered: oneshot::Sender<Entered>,
+}
+
+/// What became of [`Enter`].
+#[derive(Clone, Debug)]
+pub(in crate::actors) enum Entered {
+    /// The call can speak in the channel.
+    There,
+    /// It will not get there.
+    Failed(JoinError),
+    /// It was on its way out already, and is gone now: the next call may.
+    Over,
 }
 
 /// **VoiceManager → Call.** Play this source.
 #[derive(Clone, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), SpeakError>")]
 pub(in crate::actors) struct Attach(pub(in crate::actors) speaker::Attach);
 
-/// **VoiceManager → Call.** Say goodbye and end; answered with what the call has done.
+/// **CallHandle → Call.** Say how this track has ended, once it has.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<TrackEnd>")]
+pub(in crate::actors) struct AwaitEnd(pub(in crate::actors) TrackId);
+
+/// **VoiceManager or CallHandle → Call.** Say goodbye and end; answered with what the call has done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Part {

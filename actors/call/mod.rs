@@ -2,48 +2,50 @@
 
 mod handle;
 mod message;
+mod orders;
 mod place;
 mod reports;
+mod tracks;
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use actix::{
     Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient,
-    ResponseFuture, WeakRecipient,
+    WeakRecipient,
 };
 use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 pub use self::handle::CallHandle;
+use self::tracks::Tracks;
 pub(super) use self::{
-    message::{Attach, Enter, FromCall, Part, TellStats, VerificationCode},
+    message::{Attach, AwaitEnd, Enter, Entered, FromCall, Part, TellStats, VerificationCode},
     place::Place,
 };
 use super::{
     Alarm, CallEvent, Driven, What,
-    bridge::{Bridge, Forget, Leave, Seek, SeekAgain},
+    bridge::{Bridge, Forget, Leave, SeekAgain},
     config::{Config, Encryption},
-    dave::{Dave, Tell, TellFingerprints},
-    gateway::{Close, Gateway, Plan, Speaking},
-    manager::JoinError,
+    dave::{Dave, Tell},
+    gateway::{Close, Gateway, MOST_UNSAID, Plan, Send, Speaking},
     now,
-    speaker::{self, Bitrate, Connect, Hush, Speaker, SpeakingSent},
+    speaker::{self, Connect, Hush, Speaker, SpeakingSent},
     stats::CallStats,
     transport::{self, Transport},
 };
 use crate::{
     audio::opus::EncoderSettings,
-    bridge::JoinFailure,
     call::{Action, Cause, EndReason, Progress, Recovery},
     gateway::{
-        payload::SpeakingFlags,
+        payload::{Command, SpeakingFlags},
         session::{Credentials, Start},
     },
     id::{ChannelId, GuildId, Ssrc},
-    speaker::Playout,
+    speaker::{Playout, TrackEnd, TrackId},
     transport::dave::{Group, IdentityKey},
 };
 
@@ -83,9 +85,15 @@ pub struct Call {
     sessions: u64,
     seeking: Option<ChannelId>,
     /// Who waits for the channel that is being sought.
-    entering: Vec<oneshot::Sender<Result<(), JoinError>>>,
+    entering: Vec<oneshot::Sender<Entered>>,
+    /// Who asked for a channel when this call was over already.
+    late: Vec<oneshot::Sender<Entered>>,
     parting: Vec<oneshot::Sender<CallStats>>,
     ended: Option<EndReason>,
+    concluded: bool,
+    tracks: Tracks,
+    /// What the group wants to say while there is no connection to say it on.
+    unsaid: VecDeque<Command>,
     alarm: Alarm,
 }
 
@@ -95,7 +103,7 @@ impl Call {
         Self {
             terms,
             manager,
-            recovery: Recovery::new(fastrand::f32()),
+            recovery: Recovery::new(fastrand::f32(), now()),
             gateway: None,
             dave: None,
             transport: None,
@@ -113,8 +121,12 @@ impl Call {
             sessions: 0,
             seeking: None,
             entering: Vec::new(),
+            late: Vec::new(),
             parting: Vec::new(),
             ended: None,
+            concluded: false,
+            tracks: Tracks::default(),
+            unsaid: VecDeque::new(),
             alarm: Alarm::default(),
         }
     }
@@ -133,7 +145,7 @@ impl Call {
             Action::Identify(credentials) => self.identify(credentials, ctx),
             Action::Resume(credentials) => self.resume(credentials, ctx),
             Action::Disconnect => self.disconnect(),
-            Action::ReplaceSpeaker => self.start_speaker(ctx),
+            Action::StartSpeaker => self.start_speaker(ctx),
             Action::Hush => self.hush(),
             Action::Report(progress) => self.progress(progress),
             Action::End(reason) => self.end(reason, ctx),
@@ -142,6 +154,7 @@ impl Call {
 
     fn identify(&mut self, credentials: Credentials, ctx: &mut Context<Self>) {
         self.disconnect();
+        self.unsaid.clear();
         self.ssrc = None;
         self.last_seq = None;
         self.start_dave(&credentials, ctx);
@@ -171,6 +184,7 @@ impl Call {
             speaking: self.speaking,
         };
         let gateway = Gateway::new(plan, ctx.address().downgrade().recipient()).start();
+        self.unsaid.drain(..).for_each(|command| gateway.do_send(Send(command)));
         if let Some(old) = self.gateway.replace(gateway) {
             old.do_send(Close);
         }
@@ -195,7 +209,7 @@ impl Call {
         }
     }
 
-    fn to_transport<M: Message<Result = ()> + Send + 'static>(&self, message: M)
+    fn to_transport<M: Message<Result = ()> + std::marker::Send + 'static>(&self, message: M)
     where
         Transport: Handler<M>,
     {
@@ -261,7 +275,10 @@ impl Call {
                 self.stats.reconnects = self.sessions;
                 self.sessions += 1;
                 self.to_speaker(Connect(self.voice_frames()));
-                self.answer(Ok(()));
+                // Not if another channel was asked for since: that is still being sought.
+                if self.seeking.is_none_or(|sought| self.recovery.channel() == Some(sought)) {
+                    self.answer(&Entered::There);
+                }
             }
             Progress::Resumed => {
                 self.stats.resumes += 1;
@@ -273,11 +290,20 @@ impl Call {
     }
 
     /// Answers those who wait for the channel that is being sought.
-    fn answer(&mut self, answer: Result<(), JoinError>) {
+    fn answer(&mut self, answer: &Entered) {
         self.seeking = None;
         for entered in self.entering.drain(..) {
             // Whoever asked may no longer wait.
             let _ = entered.send(answer.clone());
+        }
+    }
+
+    /// What the group says: now, or on the next connection of this voice session.
+    fn say(&mut self, command: Command) {
+        match &self.gateway {
+            Some(gateway) => gateway.do_send(Send(command)),
+            None if self.unsaid.len() < MOST_UNSAID => self.unsaid.push_back(command),
+            None => self.stats.unsaid += 1,
         }
     }
 
@@ -297,7 +323,7 @@ impl Call {
         }
     }
 
-    fn to_speaker<M: Message<Result = ()> + Send + 'static>(&self, message: M)
+    fn to_speaker<M: Message<Result = ()> + std::marker::Send + 'static>(&self, message: M)
     where
         Speaker: Handler<M>,
     {
@@ -312,7 +338,7 @@ impl Call {
     }
 
     fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
-        self.answer(Err(reason.clone().into()));
+        self.answer(&Entered::Failed(reason.clone().into()));
         self.ended = Some(reason);
         self.to_speaker(speaker::Stop);
         ctx.run_later(LAST_WORDS, |call, ctx| call.conclude(ctx));
@@ -332,7 +358,34 @@ impl Call {
         }
         self.terms.bridge.do_send(Forget(self.terms.guild));
         self.tell(What::Ended(reason));
+        for late in self.late.drain(..) {
+            let _ = late.send(Entered::Over);
+        }
+        self.concluded = true;
         ctx.stop();
+    }
+
+    /// After a panic: the children would live on without a parent, and the bot stay in voice.
+    fn abandon(&mut self) {
+        self.disconnect();
+        self.to_speaker(speaker::Stop);
+        self.answer(&Entered::Failed(EndReason::Panicked.into()));
+        self.terms.bridge.do_send(Leave(self.terms.guild));
+        self.terms.bridge.do_send(Forget(self.terms.guild));
+        self.end_tracks(&TrackEnd::SpeakerLost);
+        self.tell(What::Ended(EndReason::Panicked));
+    }
+
+    fn track_ended(&mut self, track: TrackId, end: TrackEnd) {
+        self.tracks.ended(track, &end);
+        self.tell(What::TrackEnded(track, end));
+    }
+
+    /// Reports the end of every track that has not had one.
+    fn end_tracks(&mut self, end: &TrackEnd) {
+        for track in self.tracks.playing() {
+            self.track_ended(track, end.clone());
+        }
     }
 }
 
@@ -349,137 +402,13 @@ impl Driven for Call {
 impl Actor for Call {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        // Should that fail, whoever asked for the call hears of it when the request is read.
-        self.start_speaker(ctx);
-    }
-
     fn stopped(&mut self, _: &mut Context<Self>) {
         self.terms.place.calls.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Handler<Enter> for Call {
-    type Result = ();
-
-    fn handle(&mut self, Enter { channel, entered }: Enter, ctx: &mut Context<Self>) {
-        if self.recovery.is_ended() {
-            match &self.ended {
-                Some(reason) => drop(entered.send(Err(reason.clone().into()))),
-                None => {
-                    self.entering.push(entered);
-                    self.drive(ctx);
-                }
-            }
-            return;
+        if !self.concluded {
+            self.abandon();
         }
-        if self.seeking == Some(channel) {
-            return self.entering.push(entered);
-        }
-        let elsewhere = self.seeking.is_some();
-        self.answer(Err(JoinError::NotMoved(JoinFailure::Superseded)));
-        if self.recovery.is_live() && self.recovery.channel() == Some(channel) {
-            // Whoever asked may no longer wait.
-            let _ = entered.send(Ok(()));
-            if !elsewhere {
-                return;
-            }
-        } else {
-            self.entering.push(entered);
-            self.seeking = Some(channel);
-        }
-        let call = ctx.address().downgrade().recipient();
-        self.terms.bridge.do_send(Seek { guild: self.terms.guild, channel, call });
-    }
-}
-
-impl Handler<VerificationCode> for Call {
-    type Result = ResponseFuture<Option<String>>;
-
-    fn handle(&mut self, VerificationCode(user): VerificationCode, _: &mut Context<Self>) -> Self::Result {
-        let dave = self.dave.clone();
-        Box::pin(async move {
-            let fingerprints = dave?.send(TellFingerprints(user)).await.ok()??;
-            // scrypt, slow on purpose.
-            actix_rt::task::spawn_blocking(move || fingerprints.verification_code()).await.ok()
-        })
-    }
-}
-
-impl Handler<Attach> for Call {
-    type Result = ();
-
-    fn handle(&mut self, Attach(attach): Attach, _: &mut Context<Self>) {
-        self.to_speaker(attach);
-    }
-}
-
-impl Handler<Hush> for Call {
-    type Result = ();
-
-    fn handle(&mut self, hush: Hush, _: &mut Context<Self>) {
-        self.to_speaker(hush);
-    }
-}
-
-impl Handler<Bitrate> for Call {
-    type Result = ();
-
-    fn handle(&mut self, Bitrate(bitrate): Bitrate, _: &mut Context<Self>) {
-        self.terms.encoder.bitrate = bitrate;
-        self.to_speaker(Bitrate(bitrate));
-    }
-}
-
-impl Handler<Part> for Call {
-    type Result = ();
-
-    fn handle(&mut self, Part { reason, parted }: Part, ctx: &mut Context<Self>) {
-        self.parting.extend(parted);
-        self.recovery.leave(reason, now());
-        self.drive(ctx);
-    }
-}
-
-impl Handler<TellStats> for Call {
-    type Result = ResponseFuture<CallStats>;
-
-    fn handle(&mut self, _: TellStats, _: &mut Context<Self>) -> Self::Result {
-        let (transport, speaker) = (self.transport.clone(), self.speaker.clone());
-        let mut stats = self.stats.clone();
-        Box::pin(async move {
-            if let Some(transport) = transport
-                && let Ok(now) = transport.send(transport::TellStats).await
-            {
-                stats.add(&now);
-            }
-            if let Some(speaker) = speaker
-                && let Ok(counts) = speaker.send(speaker::TellCounts).await
-            {
-                stats.speaker += counts;
-            }
-            stats
-        })
     }
 }
 
 /// How long the children may take to tell what they have done.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-#[cfg(feature = "faults")]
-impl Handler<super::fault::Panic> for Call {
-    type Result = ();
-
-    fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
-        use super::fault::{PanicNow, Victim};
-        let (gateway, transport, speaker) =
-            (self.gateway.as_ref(), self.transport.as_ref(), self.speaker.as_ref());
-        match fault.victim {
-            Victim::Gateway => gateway.into_iter().for_each(|gateway| gateway.do_send(PanicNow)),
-            Victim::Heartbeater => gateway.into_iter().for_each(|gateway| gateway.do_send(fault)),
-            Victim::Transport => transport.into_iter().for_each(|transport| transport.do_send(PanicNow)),
-            Victim::Speaker => speaker.into_iter().for_each(|speaker| speaker.do_send(PanicNow)),
-            Victim::Dave => self.dave.iter().for_each(|dave| dave.do_send(PanicNow)),
-        }
-    }
-}

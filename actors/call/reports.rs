@@ -2,7 +2,7 @@
 
 use actix::{Context, Handler};
 
-use super::Call;
+use super::{Call, Entered};
 use crate::{
     actors::{
         Driven, JoinError, What,
@@ -23,15 +23,15 @@ impl Handler<FromBridge> for Call {
     fn handle(&mut self, report: FromBridge, ctx: &mut Context<Self>) {
         match report {
             FromBridge::Credentials(credentials) => self.recovery.credentials(credentials),
-            FromBridge::EndpointLost => self.recovery.endpoint_lost(),
+            FromBridge::EndpointLost => self.recovery.endpoint_lost(now()),
             FromBridge::Moved(channel) => {
                 self.recovery.moved(channel);
                 self.tell(What::Moved(channel));
             }
-            FromBridge::NotMoved(failure) => self.answer(Err(JoinError::NotMoved(failure))),
+            FromBridge::NotMoved(failure) => self.answer(&Entered::Failed(JoinError::NotMoved(failure))),
             FromBridge::Disconnected => self.recovery.disconnected(),
             FromBridge::Failed(failure) => self.recovery.join_failed(failure, now()),
-            FromBridge::SessionReplaced => self.recovery.session_replaced(),
+            FromBridge::SessionReplaced => self.recovery.session_replaced(now()),
             FromBridge::GuildGone => self.recovery.guild_gone(),
         }
         self.drive(ctx);
@@ -79,6 +79,7 @@ impl Handler<FromGateway> for Call {
             Report::Dave(event) => self.tell_dave(Tell::Event(event)),
             Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
             Report::Malformed => self.stats.malformed += 1,
+            Report::Unsaid => self.stats.unsaid += 1,
             Report::Exited { cause, last_seq } => {
                 self.gateway = None;
                 self.last_seq = last_seq.or(self.last_seq);
@@ -126,11 +127,7 @@ impl Handler<FromDave> for Call {
             return;
         }
         match report {
-            Report::Send(command) => {
-                if let Some(gateway) = &self.gateway {
-                    gateway.do_send(gateway::Send(command));
-                }
-            }
+            Report::Send(command) => self.say(command),
             Report::Install(change) => self.to_transport(change),
             Report::Settled => self.recovery.settled(),
             Report::State(state) => {
@@ -158,13 +155,13 @@ impl Handler<FromSpeaker> for Call {
             Report::Speaking(flags) => self.say_speaking(flags),
             Report::Started(track) => self.tell(What::TrackStarted(track)),
             Report::Stalled(track) => self.tell(What::TrackStalled(track)),
-            Report::Ended(track, end) => self.tell(What::TrackEnded(track, end)),
-            Report::Exited { asked, tracks, counts } => {
+            Report::Ended(track, end) => {
+                self.track_ended(track, end);
+            }
+            Report::Exited { asked, counts } => {
                 self.stats.speaker += counts;
                 let end = if asked == Asked::Yes { TrackEnd::Stopped } else { TrackEnd::SpeakerLost };
-                for track in tracks {
-                    self.tell(What::TrackEnded(track, end.clone()));
-                }
+                self.end_tracks(&end);
                 self.speaker = None;
                 if asked == Asked::No {
                     self.say_speaking(SpeakingFlags::NONE);

@@ -1,8 +1,10 @@
 //! What a bot says to its manager, and what can be wrong with it.
 
+#[cfg(feature = "decode")]
 use std::path::PathBuf;
 
 use actix::{Actor, ArbiterHandle, Context, Handler, Message, Recipient};
+use tokio::sync::mpsc;
 
 use crate::{
     actors::{CallEvent, CallHandle, CallStats, Demand, Player, UpdateVoiceState},
@@ -26,7 +28,10 @@ pub struct Plug {
 
 /// **Your bot → VoiceManager.** Join a voice channel, or move to it. Answered once the call can speak.
 ///
-/// Before a main gateway is plugged in, it waits for one for up to 30 s.
+/// Before a main gateway is plugged in, it waits for one for up to 30 s. Discord refuses in silence, which takes 10 s to
+/// notice; with a voice server that is still to be allocated, or failures on the way, it may take minutes. Dropping the
+/// request does not leave the channel. In an encrypted call it is answered even when the group is not formed within 5 s;
+/// what is said until then is withheld.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<CallHandle, JoinError>")]
 pub struct Join {
@@ -50,6 +55,8 @@ pub struct Disconnect {
 #[rtype(result = "Result<TrackId, SpeakError>")]
 pub struct Speak {
     pub(in crate::actors) guild: GuildId,
+    /// Only in the call with this number; none means whatever call is there.
+    pub(in crate::actors) generation: Option<u64>,
     pub(super) material: Material,
     pub(super) flags: SpeakingFlags,
     pub(super) volume: f32,
@@ -65,7 +72,19 @@ pub struct StopSpeaking {
     pub track: Option<TrackId>,
 }
 
-/// **Your bot → VoiceManager.** Tell this actor what happens in the calls.
+/// **Your bot → VoiceManager.** [`Plug`] for programs without actors: op 4 goes to a channel. Read it promptly; ten are room
+/// enough.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct PlugChannel {
+    /// The bot's own user.
+    pub user: UserId,
+    /// Takes [`UpdateVoiceState`], to be sent to Discord as op 4.
+    pub gateway: mpsc::Sender<UpdateVoiceState>,
+}
+
+/// **Your bot → VoiceManager.** Tell this actor what happens in the calls, for as long as it lives. Of an actor that is a
+/// thousand events behind the newest are dropped.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct Subscribe {
@@ -73,6 +92,17 @@ pub struct Subscribe {
     pub guild: Option<GuildId>,
     /// Who is told.
     pub to: Recipient<CallEvent>,
+}
+
+/// **Your bot → VoiceManager.** [`Subscribe`] for programs without actors: events go to a channel, until its receiver is
+/// dropped; what does not fit is dropped.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SubscribeChannel {
+    /// Only of this guild; none means all.
+    pub guild: Option<GuildId>,
+    /// Who is told.
+    pub to: mpsc::Sender<CallEvent>,
 }
 
 /// **MainGateway or your bot → VoiceManager.** The bitrate of a voice channel, in bits per second; audio that is encoded
@@ -127,43 +157,53 @@ pub enum StartError {
 
 /// What is to be played.
 pub(super) enum Material {
+    #[cfg(feature = "decode")]
     File(PathBuf),
-    Actor(Starter),
+    Player(Starter),
+    Guest(Starter),
 }
 
-/// Starts a source, on the arbiter of sources if there is one.
+/// Starts a source, on this arbiter if there is one.
 pub(super) type Starter = Box<dyn FnOnce(Option<&ArbiterHandle>) -> Recipient<Demand> + Send>;
+
+pub(super) fn starter<A>(actor: A) -> Starter
+where
+    A: Actor<Context = Context<A>> + Handler<Demand> + Send,
+{
+    Box::new(move |arbiter| match arbiter {
+        Some(arbiter) => A::start_in_arbiter(arbiter, |_| actor).recipient(),
+        None => actor.start().recipient(),
+    })
+}
 
 impl Speak {
     /// Plays a file: anything that [`source::open`](crate::source::open) reads.
+    #[cfg(feature = "decode")]
     pub fn file(guild: GuildId, path: impl Into<PathBuf>) -> Self {
         Self::new(guild, Material::File(path.into()))
     }
 
     /// Plays a [`Source`], run by a [`Player`] of its own.
     pub fn source<S: Source + Unpin>(guild: GuildId, source: S) -> Self {
-        Self::start(guild, Player::new(source))
+        Self::new(guild, Material::Player(starter(Player::new(source))))
     }
 
-    /// Starts this actor on the arbiter of sources, and plays what it supplies.
+    /// Starts this actor on an arbiter for source actors, and plays what it supplies. One that blocks holds up the others
+    /// there; a [`Source`] may block.
     pub fn start<A>(guild: GuildId, actor: A) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<Demand> + Send,
     {
-        let starter: Starter = Box::new(move |arbiter| match arbiter {
-            Some(arbiter) => A::start_in_arbiter(arbiter, |_| actor).recipient(),
-            None => actor.start().recipient(),
-        });
-        Self::new(guild, Material::Actor(starter))
+        Self::new(guild, Material::Guest(starter(actor)))
     }
 
     /// Plays what an actor supplies that runs already.
     pub fn actor(guild: GuildId, source: Recipient<Demand>) -> Self {
-        Self::new(guild, Material::Actor(Box::new(|_| source)))
+        Self::new(guild, Material::Guest(Box::new(|_| source)))
     }
 
     fn new(guild: GuildId, material: Material) -> Self {
-        Self { guild, material, flags: SpeakingFlags::MICROPHONE, volume: 1.0 }
+        Self { guild, generation: None, material, flags: SpeakingFlags::MICROPHONE, volume: 1.0 }
     }
 
     /// How the track speaks: microphone unless said otherwise. Priority counts only with the permission for it.
@@ -179,7 +219,7 @@ impl Speak {
     }
 }
 
-/// **Your bot → VoiceManager.** Leave all calls and stop.
+/// **Your bot → VoiceManager.** Leave all calls, and stop the manager and its threads. Answered once the calls are over.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Shutdown;

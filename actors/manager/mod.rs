@@ -1,40 +1,37 @@
 //! VoiceManager: what a bot talks to. Owns the bridge and the calls.
 
+mod arbiters;
 mod message;
+mod subscribers;
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use actix::{
-    Actor, ActorContext, Addr, Arbiter, ArbiterHandle, ArbiterService, AsyncContext, Context, Handler,
-    ResponseFuture, Supervised, SystemService,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture,
+    ResponseFuture, Supervised, System, SystemService, WrapFuture,
 };
 use rustls::ClientConfig;
 use tokio::sync::{oneshot, watch};
 
 pub use self::message::{
-    ChannelBitrate, Disconnect, Join, JoinError, Plug, Shutdown, Speak, SpeakError, StartError, StopSpeaking,
-    Subscribe,
+    ChannelBitrate, Disconnect, Join, JoinError, Plug, PlugChannel, Shutdown, Speak, SpeakError, StartError,
+    StopSpeaking, Subscribe, SubscribeChannel,
 };
-use self::message::{Material, Starter};
+use self::{
+    arbiters::Arbiters,
+    message::{Material, Starter},
+    subscribers::Subscribers,
+};
 use super::{
-    CallEvent, CallHandle, CallStats, Config, Player, What,
+    CallHandle, CallStats, Config, What,
     bridge::{Bridge, GuildGone, SessionReplaced, VoiceServerUpdate, VoiceStateUpdate},
-    call::{Attach, Call, Enter, FromCall, Part, Place, Terms},
-    metronome, now,
+    call::{Attach, Call, Enter, Entered, FromCall, Part, Terms},
+    channel::Forward,
     speaker::{Attach as AttachTrack, Bitrate, Hush},
 };
 use crate::{
     call::EndReason,
     id::{ChannelId, GuildId},
-    source::SourceError,
     speaker::TrackId,
     transport::dave::IdentityKey,
 };
@@ -43,29 +40,30 @@ use crate::{
 pub struct VoiceManager {
     config: Arc<Config>,
     tls: Arc<ClientConfig>,
-    bridge: Option<Addr<Bridge>>,
+    plug: Option<Plug>,
     plugged: watch::Sender<()>,
+    bridge: Option<Addr<Bridge>>,
     calls: HashMap<GuildId, Known>,
-    subscribers: Vec<Subscribe>,
+    subscribers: Subscribers,
     bitrates: HashMap<ChannelId, u32>,
-    media: Vec<Media>,
-    sources: Option<Arbiter>,
-    crypto: Option<Arbiter>,
+    arbiters: Arbiters,
     identity: IdentityKey,
-    epoch: Instant,
+    system: Whose,
     born: u64,
+}
+
+/// Whose actix system the manager runs in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Callers,
+    /// Of the manager alone; it ends with it.
+    Own,
 }
 
 struct Known {
     call: Addr<Call>,
     generation: u64,
     channel: ChannelId,
-}
-
-/// One media arbiter, and how much it has to do.
-struct Media {
-    arbiter: Arbiter,
-    calls: Arc<AtomicUsize>,
 }
 
 impl VoiceManager {
@@ -75,21 +73,21 @@ impl VoiceManager {
         Self {
             tls: config.tls(),
             identity: config.identity.clone().unwrap_or_else(IdentityKey::generate),
+            arbiters: Arbiters::new(config.media_arbiters),
             config: Arc::new(config),
-            bridge: None,
+            plug: None,
             plugged: watch::Sender::new(()),
+            bridge: None,
             calls: HashMap::new(),
-            subscribers: Vec::new(),
+            subscribers: Subscribers::default(),
             bitrates: HashMap::new(),
-            media: Vec::new(),
-            sources: None,
-            crypto: None,
-            epoch: now(),
+            system: Whose::Callers,
             born: 0,
         }
     }
 
-    /// Starts a manager in an actix system on a thread of its own, for programs that run on plain tokio.
+    /// Starts a manager in an actix system on a thread of its own, for programs that run on plain tokio: those plug in with
+    /// [`PlugChannel`] and listen with [`SubscribeChannel`]. The thread ends with [`Shutdown`].
     ///
     /// # Errors
     ///
@@ -97,8 +95,9 @@ impl VoiceManager {
     pub fn spawn(config: Config) -> Result<Addr<Self>, StartError> {
         let (started, address) = std::sync::mpsc::channel();
         let system = move || {
-            let system = actix::System::new();
-            system.block_on(async { started.send(Self::new(config).start()) }).ok();
+            let system = System::new();
+            let manager = Self { system: Whose::Own, ..Self::new(config) };
+            system.block_on(async { started.send(manager.start()) }).ok();
             system.run()
         };
         std::thread::Builder::new()
@@ -108,55 +107,50 @@ impl VoiceManager {
         address.recv().map_err(|error| StartError::Thread(error.to_string()))
     }
 
-    /// The media arbiter with the fewest calls, started when it is first needed.
-    fn place(&mut self) -> Place {
-        if self.media.len() < self.config.media_arbiters {
-            let arbiter = Arbiter::new();
-            arbiter.spawn_fn(metronome::tune_thread);
-            self.media.push(Media { arbiter, calls: Arc::default() });
-        }
-        let slot = u32::try_from(self.born % u64::from(u32::MAX)).unwrap_or_default();
-        let least = self.media.iter().min_by_key(|media| media.calls.load(Ordering::Relaxed));
-        Place {
-            arbiter: least.map(|media| media.arbiter.handle()),
-            calls: least.map(|media| Arc::clone(&media.calls)).unwrap_or_default(),
-            epoch: self.epoch,
-            slot,
+    /// The bridge; one that panicked is replaced, and the calls that relied on it end in their own time.
+    fn bridge(&mut self) -> Option<Addr<Bridge>> {
+        let plug = self.plug.as_ref()?;
+        let bridge = self.bridge.take().filter(Addr::connected);
+        let bridge = bridge.unwrap_or_else(|| Bridge::new(plug.user, plug.gateway.clone()).start());
+        self.bridge = Some(bridge.clone());
+        Some(bridge)
+    }
+
+    fn to_bridge<M: actix::Message<Result = ()> + Send + 'static>(&mut self, message: M)
+    where
+        Bridge: Handler<M>,
+    {
+        if let Some(bridge) = self.bridge() {
+            bridge.do_send(message);
         }
     }
 
-    /// Sources have an arbiter of their own, so that neither a busy bot nor the media arbiters are in their way.
-    fn source_arbiter(&mut self) -> Option<ArbiterHandle> {
-        if self.config.media_arbiters == 0 {
-            return None;
-        }
-        Some(self.sources.get_or_insert_with(Arbiter::new).handle())
+    fn plug_in(&mut self, plug: Plug) {
+        self.plug = Some(plug.clone());
+        self.to_bridge(plug);
+        self.plugged.send_replace(());
     }
 
-    /// MLS takes milliseconds, which neither packets nor heartbeats have.
-    fn crypto_arbiter(&mut self) -> Option<ArbiterHandle> {
-        if self.config.media_arbiters == 0 {
-            return None;
-        }
-        Some(self.crypto.get_or_insert_with(Arbiter::new).handle())
+    /// What is encoded for this channel has this many bits per second.
+    fn bitrate_of(&self, channel: ChannelId) -> u32 {
+        self.bitrates.get(&channel).copied().unwrap_or(self.config.encoder.bitrate)
     }
 
     /// The call of the guild, a new one if there is none.
-    fn call(&mut self, join: Join, bridge: Addr<Bridge>, ctx: &mut Context<Self>) -> Addr<Call> {
-        if let Some(known) = self.calls.get(&join.guild).filter(|known| known.call.connected()) {
-            return known.call.clone();
+    fn call(&mut self, join: Join, bridge: Addr<Bridge>, ctx: &mut Context<Self>) -> CallHandle {
+        let (guild, manager) = (join.guild, ctx.address());
+        if let Some(known) = self.calls.get(&guild).filter(|known| known.call.connected()) {
+            return CallHandle { guild, generation: known.generation, call: known.call.clone(), manager };
         }
         self.born += 1;
         let mut encoder = self.config.encoder.clone();
-        if let Some(&bitrate) = self.bitrates.get(&join.channel) {
-            encoder.bitrate = bitrate;
-        }
+        encoder.bitrate = self.bitrate_of(join.channel);
         let terms = Terms {
-            guild: join.guild,
+            guild,
             generation: self.born,
             bridge,
-            place: self.place(),
-            crypto: self.crypto_arbiter(),
+            place: self.arbiters.place(),
+            crypto: self.arbiters.crypto(),
             identity: self.identity.clone(),
             config: Arc::clone(&self.config),
             tls: Arc::clone(&self.tls),
@@ -164,15 +158,22 @@ impl VoiceManager {
         };
         let call = Call::new(terms, ctx.address().downgrade().recipient()).start();
         let known = Known { call: call.clone(), generation: self.born, channel: join.channel };
-        self.calls.insert(join.guild, known);
-        call
+        self.calls.insert(guild, known);
+        CallHandle { guild, generation: self.born, call, manager }
     }
 
-    fn publish(&mut self, event: &CallEvent) {
-        self.subscribers.retain(|subscriber| subscriber.to.connected());
-        for Subscribe { guild, to } in &self.subscribers {
-            if guild.is_none_or(|guild| guild == event.guild) {
-                to.do_send(event.clone());
+    /// Ends all calls; done once they are over.
+    fn part_all(&self) -> impl Future<Output = ()> + use<> {
+        let part = |known: &Known| {
+            let (parted, done) = oneshot::channel();
+            known.call.do_send(Part { reason: EndReason::Stopped, parted: Some(parted) });
+            done
+        };
+        let parting: Vec<_> = self.calls.values().map(part).collect();
+        async move {
+            for parted in parting {
+                // A call that is gone without a word is over too.
+                let _ = parted.await;
             }
         }
     }
@@ -188,27 +189,36 @@ impl Actor for VoiceManager {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        for known in self.calls.values() {
-            known.call.do_send(Part { reason: EndReason::Stopped, parted: None });
-        }
+        let (parted, system) = (self.part_all(), self.system);
+        let arbiters = std::mem::replace(&mut self.arbiters, Arbiters::new(0));
+        actix_rt::spawn(async move {
+            parted.await;
+            arbiters.stop();
+            if system == Whose::Own {
+                System::current().stop();
+            }
+        });
     }
 }
 
 impl Supervised for VoiceManager {}
+/// Any actor finds a manager that was registered: `SystemRegistry::set(VoiceManager::new(config).start())`, then
+/// `VoiceManager::from_registry()`. One that was not is started with [`Config::default`].
 impl SystemService for VoiceManager {}
-impl ArbiterService for VoiceManager {}
 
 impl Handler<Plug> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, plug: Plug, _: &mut Context<Self>) {
-        match &self.bridge {
-            Some(bridge) => bridge.do_send(plug),
-            None => {
-                self.bridge = Some(Bridge::new(plug.user, plug.gateway).start());
-                self.plugged.send_replace(());
-            }
-        }
+        self.plug_in(plug);
+    }
+}
+
+impl Handler<PlugChannel> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, PlugChannel { user, gateway }: PlugChannel, _: &mut Context<Self>) {
+        self.plug_in(Plug { user, gateway: Forward(gateway).start().recipient() });
     }
 }
 
@@ -216,17 +226,23 @@ impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
     fn handle(&mut self, join: Join, ctx: &mut Context<Self>) -> Self::Result {
-        let Some(bridge) = self.bridge.clone() else {
+        let Some(bridge) = self.bridge() else {
             return Box::pin(join_later(join, ctx.address(), self.plugged.subscribe()));
         };
-        let call = self.call(join, bridge, ctx);
+        let handle = self.call(join, bridge, ctx);
         let (entered, answer) = oneshot::channel();
-        call.do_send(Enter { channel: join.channel, entered });
-        let handle = CallHandle { guild: join.guild, call, manager: ctx.address() };
+        handle.call.do_send(Enter { channel: join.channel, entered });
         Box::pin(async move {
-            // A call that stops without an answer was stopped from outside.
-            answer.await.unwrap_or(Err(JoinError::Ended(EndReason::Stopped)))?;
-            Ok(handle)
+            match answer.await {
+                Ok(Entered::There) => Ok(handle),
+                Ok(Entered::Failed(error)) => Err(error),
+                // That call was on its way out; this is for the next.
+                Ok(Entered::Over) => {
+                    handle.manager.send(join).await.unwrap_or(Err(EndReason::Stopped.into()))
+                }
+                // A call that stops without an answer was stopped from outside.
+                Err(_) => Err(EndReason::Stopped.into()),
+            }
         })
     }
 }
@@ -247,19 +263,25 @@ impl Handler<Speak> for VoiceManager {
     type Result = ResponseFuture<Result<TrackId, SpeakError>>;
 
     fn handle(&mut self, speak: Speak, _: &mut Context<Self>) -> Self::Result {
-        let Some(call) = self.calls.get(&speak.guild).map(|known| known.call.clone()) else {
-            return Box::pin(async move { Err(SpeakError::NotJoined(speak.guild)) });
+        let Speak { guild, generation, material, flags, volume } = speak;
+        let meant = |known: &&Known| generation.is_none_or(|generation| generation == known.generation);
+        let Some(call) = self.calls.get(&guild).filter(meant).map(|known| known.call.clone()) else {
+            return Box::pin(async move { Err(SpeakError::NotJoined(guild)) });
         };
         self.born += 1;
-        let (track, arbiter) = (TrackId(self.born), self.source_arbiter());
+        let track = TrackId(self.born);
+        let arbiter = match &material {
+            Material::Guest(_) => self.arbiters.guests(),
+            _ => self.arbiters.players(),
+        };
         Box::pin(async move {
-            let Speak { guild, material, flags, volume } = speak;
             let starter = match material {
-                Material::Actor(starter) => starter,
+                Material::Guest(starter) | Material::Player(starter) => starter,
+                #[cfg(feature = "decode")]
                 Material::File(path) => open(path).await?,
             };
             let attach = AttachTrack { track, source: starter(arbiter.as_ref()), flags, volume };
-            call.send(Attach(attach)).await.map_err(|_| SpeakError::NotJoined(guild))?;
+            call.send(Attach(attach)).await.unwrap_or(Err(SpeakError::NotJoined(guild)))?;
             Ok(track)
         })
     }
@@ -278,14 +300,15 @@ async fn join_later(
 }
 
 /// Opens a file off the arbiter.
-async fn open(path: PathBuf) -> Result<Starter, SourceError> {
+#[cfg(feature = "decode")]
+async fn open(path: std::path::PathBuf) -> Result<Starter, crate::source::SourceError> {
     let name = path.display().to_string();
     let opening = actix_rt::task::spawn_blocking(move || crate::source::open(path)).await;
-    let source = opening.map_err(|error| SourceError::Unreadable { name, cause: error.to_string() })??;
-    Ok(Box::new(move |arbiter| match arbiter {
-        Some(arbiter) => Player::start_in_arbiter(arbiter, |_| Player::new(source)).recipient(),
-        None => Player::new(source).start().recipient(),
-    }))
+    let unreadable = |error: tokio::task::JoinError| crate::source::SourceError::Unreadable {
+        name,
+        cause: error.to_string(),
+    };
+    Ok(message::starter(super::Player::new(opening.map_err(unreadable)??)))
 }
 
 impl Handler<StopSpeaking> for VoiceManager {
@@ -301,8 +324,16 @@ impl Handler<StopSpeaking> for VoiceManager {
 impl Handler<Subscribe> for VoiceManager {
     type Result = ();
 
-    fn handle(&mut self, subscribe: Subscribe, _: &mut Context<Self>) {
-        self.subscribers.push(subscribe);
+    fn handle(&mut self, Subscribe { guild, to }: Subscribe, _: &mut Context<Self>) {
+        self.subscribers.actor(guild, to);
+    }
+}
+
+impl Handler<SubscribeChannel> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, SubscribeChannel { guild, to }: SubscribeChannel, _: &mut Context<Self>) {
+        self.subscribers.channel(guild, to);
     }
 }
 
@@ -310,6 +341,7 @@ impl Handler<ChannelBitrate> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, ChannelBitrate { channel, bitrate }: ChannelBitrate, _: &mut Context<Self>) {
+        let bitrate = bitrate.clamp(LEAST_BITRATE, MOST_BITRATE);
         self.bitrates.insert(channel, bitrate);
         for known in self.calls.values().filter(|known| known.channel == channel) {
             known.call.do_send(Bitrate(bitrate));
@@ -321,18 +353,19 @@ impl Handler<FromCall> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, FromCall { generation, event }: FromCall, _: &mut Context<Self>) {
-        let Some(known) = self.calls.get_mut(&event.guild).filter(|known| known.generation == generation)
-        else {
-            return;
-        };
-        match event.what {
-            What::Moved(channel) => known.channel = channel,
-            What::Ended(_) => {
-                self.calls.remove(&event.guild);
+        if let Some(known) = self.calls.get_mut(&event.guild).filter(|known| known.generation == generation) {
+            match event.what {
+                What::Moved(channel) => {
+                    known.channel = channel;
+                    let call = known.call.clone();
+                    call.do_send(Bitrate(self.bitrate_of(channel)));
+                }
+                What::Ended(_) => drop(self.calls.remove(&event.guild)),
+                _ => {}
             }
-            _ => {}
         }
-        self.publish(&event);
+        event.log();
+        self.subscribers.publish(&event);
     }
 }
 
@@ -340,9 +373,7 @@ impl Handler<VoiceStateUpdate> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, update: VoiceStateUpdate, _: &mut Context<Self>) {
-        if let Some(bridge) = &self.bridge {
-            bridge.do_send(update);
-        }
+        self.to_bridge(update);
     }
 }
 
@@ -350,9 +381,7 @@ impl Handler<VoiceServerUpdate> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, update: VoiceServerUpdate, _: &mut Context<Self>) {
-        if let Some(bridge) = &self.bridge {
-            bridge.do_send(update);
-        }
+        self.to_bridge(update);
     }
 }
 
@@ -360,9 +389,7 @@ impl Handler<SessionReplaced> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, replaced: SessionReplaced, _: &mut Context<Self>) {
-        if let Some(bridge) = &self.bridge {
-            bridge.do_send(replaced);
-        }
+        self.to_bridge(replaced);
     }
 }
 
@@ -370,20 +397,21 @@ impl Handler<GuildGone> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, gone: GuildGone, _: &mut Context<Self>) {
-        if let Some(bridge) = &self.bridge {
-            bridge.do_send(gone);
-        }
+        self.to_bridge(gone);
     }
 }
 
+/// What Discord lets a channel have, in bits per second.
+const LEAST_BITRATE: u32 = 8_000;
+const MOST_BITRATE: u32 = 384_000;
 /// How long a join waits for the bot to log in.
 const LOGIN: Duration = Duration::from_secs(30);
 
 impl Handler<Shutdown> for VoiceManager {
-    type Result = ();
+    type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, _: Shutdown, ctx: &mut Context<Self>) {
-        ctx.stop();
+    fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(self.part_all().into_actor(self).map(|(), _, ctx| ctx.stop()))
     }
 }
 

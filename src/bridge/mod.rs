@@ -162,6 +162,21 @@ impl Rendezvous {
         }
     }
 
+    /// Another call wants to be in this channel, and knows nothing of what the one before was told.
+    pub fn take_over(&mut self, channel: ChannelId, now: Instant) {
+        self.target = Some(channel);
+        match self.state {
+            State::Joining { .. } | State::Joined { .. } => self.part(now),
+            State::Leaving { .. } => {}
+            State::Away => self.enter(channel, now),
+        }
+    }
+
+    /// The bot is no longer in the guild, or the guild is unavailable: there is nothing to leave, and nowhere to be.
+    pub fn guild_gone(&mut self) {
+        *self = Self::new(self.guild, self.user);
+    }
+
     /// The voice session is of no use any more: leave, and join again, for fresh credentials.
     pub fn rejoin(&mut self, now: Instant) {
         if self.target.is_some() && !matches!(self.state, State::Leaving { .. }) {

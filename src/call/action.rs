@@ -17,8 +17,8 @@ pub enum Action {
     Resume(Credentials),
     /// Stop websocket and transport, and wait.
     Disconnect,
-    /// Put a new speaker in the place of the dead one.
-    ReplaceSpeaker,
+    /// Start a speaker: the first, or one in the place of the dead.
+    StartSpeaker,
     /// Stop all tracks; answered by [`Recovery::silent`](super::Recovery::silent).
     Hush,
     /// Say what is going on.

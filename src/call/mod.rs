@@ -58,7 +58,7 @@ pub struct Recovery {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    Joining(First),
+    Joining { first: First, until: Instant },
     Connecting(Awaited),
     Live,
     Resuming { tried: u32 },
@@ -93,9 +93,9 @@ enum Step {
 
 impl Recovery {
     /// A call whose credentials have been asked for. `jitter` in 0..1 spreads the pauses of many calls.
-    pub fn new(jitter: f32) -> Self {
+    pub fn new(jitter: f32, now: Instant) -> Self {
         Self {
-            state: State::Joining(First::Yes),
+            state: State::Joining { first: First::Yes, until: now + LONG_STOP },
             credentials: None,
             failures: VecDeque::with_capacity(LIMIT),
             in_a_row: 0,
@@ -105,7 +105,7 @@ impl Recovery {
             refused_modes: Vec::new(),
             parting: None,
             jitter: jitter.clamp(0.0, 1.0),
-            orders: VecDeque::new(),
+            orders: VecDeque::from([Action::StartSpeaker]),
         }
     }
 
@@ -123,9 +123,9 @@ impl Recovery {
     }
 
     /// The voice server is gone; Discord promises another.
-    pub fn endpoint_lost(&mut self) {
+    pub fn endpoint_lost(&mut self, now: Instant) {
         if !self.is_over() {
-            self.wait_for_credentials(Cause::EndpointLost);
+            self.wait_for_credentials(Cause::EndpointLost, now);
         }
     }
 
@@ -142,9 +142,9 @@ impl Recovery {
     }
 
     /// The main gateway began a new session: what was connected is void, and the bridge is asking for more.
-    pub fn session_replaced(&mut self) {
-        if !self.is_over() && self.state != State::Joining(First::Yes) {
-            self.wait_for_credentials(Cause::SessionReplaced);
+    pub fn session_replaced(&mut self, now: Instant) {
+        if !self.is_over() && !matches!(self.state, State::Joining { first: First::Yes, .. }) {
+            self.wait_for_credentials(Cause::SessionReplaced, now);
         }
     }
 
@@ -153,7 +153,7 @@ impl Recovery {
         match self.state {
             _ if self.is_over() => {}
             // Half a join leaves the bot in the channel, and Discord's answer may only be late.
-            State::Joining(First::Yes) => self.give_up(EndReason::NotJoined(failure)),
+            State::Joining { first: First::Yes, .. } => self.give_up(EndReason::NotJoined(failure)),
             State::Pausing { then: Step::Rejoin, .. } => {}
             _ => self.step(Step::Rejoin, Cause::Join(failure), now),
         }
@@ -209,7 +209,7 @@ impl Recovery {
         };
         match (verdict, &self.state) {
             _ if self.is_over() => {}
-            (_, State::Ended | State::Awaiting { .. } | State::Pausing { .. } | State::Joining(_)) => {}
+            (_, State::Ended | State::Awaiting { .. } | State::Pausing { .. } | State::Joining { .. }) => {}
             (Verdict::Stop, _) => self.stop(cause),
             (Verdict::AwaitMove, _) => self.await_move(cause, now),
             (Verdict::OtherMode, _) => {
@@ -241,7 +241,7 @@ impl Recovery {
         }
         match self.failed(&Cause::Panicked("Speaker"), now) {
             Some(end) => self.give_up(end),
-            None => self.orders.push_back(Action::ReplaceSpeaker),
+            None => self.orders.push_back(Action::StartSpeaker),
         }
     }
 
@@ -294,7 +294,8 @@ impl Recovery {
     pub fn deadline(&self) -> Option<Instant> {
         let parting = self.parting.as_ref().map(|(until, _)| *until);
         let waiting = match &self.state {
-            State::Pausing { until, .. }
+            State::Joining { until, .. }
+            | State::Pausing { until, .. }
             | State::Awaiting { until, .. }
             | State::Connecting(Awaited::Encryption { until }) => Some(*until),
             _ => None,
@@ -316,13 +317,12 @@ impl Recovery {
         self.credentials.as_ref().map(|credentials| credentials.channel)
     }
 
-    /// Whether the call is over.
-    pub fn is_ended(&self) -> bool {
+    fn is_ended(&self) -> bool {
         self.state == State::Ended
     }
 
-    /// Whether nothing is worth mending any more.
-    fn is_over(&self) -> bool {
+    /// Whether the call is over, or saying goodbye: nothing is worth mending any more.
+    pub fn is_over(&self) -> bool {
         self.is_ended() || self.parting.is_some()
     }
 
@@ -336,9 +336,11 @@ impl Recovery {
                     self.state = State::Resuming { tried };
                     self.orders.push_back(Action::Resume(credentials));
                 }
-                None => self.rejoin(),
+                None => self.rejoin(now),
             },
-            State::Pausing { then: Step::Rejoin, .. } => self.rejoin(),
+            State::Pausing { then: Step::Rejoin, .. } => self.rejoin(now),
+            // The bridge has deadlines of its own, and answers before this unless it is gone.
+            State::Joining { .. } => self.join_failed(JoinFailure::NoAnswer, now),
             // Frames are withheld until a key comes; the rest of the call need not wait for it.
             State::Connecting(Awaited::Encryption { .. }) => self.go_live(Progress::Connected),
             // Neither a move nor a kick: the main gateway lost its session, or the user's bot dropped the event.
@@ -355,14 +357,14 @@ impl Recovery {
     }
 
     /// What was connected is void, and the bridge brings more, or says that there is none.
-    fn wait_for_credentials(&mut self, cause: Cause) {
-        self.state = State::Joining(First::No);
+    fn wait_for_credentials(&mut self, cause: Cause, now: Instant) {
+        self.state = State::Joining { first: First::No, until: now + LONG_STOP };
         self.orders.push_back(Action::Disconnect);
         self.report(Progress::Reconnecting(cause));
     }
 
-    fn rejoin(&mut self) {
-        self.state = State::Joining(First::No);
+    fn rejoin(&mut self, now: Instant) {
+        self.state = State::Joining { first: First::No, until: now + LONG_STOP };
         self.orders.push_back(Action::Rejoin);
     }
 
@@ -463,6 +465,8 @@ impl Recovery {
     }
 }
 
+/// How long the bridge may take for credentials: longer than any of its own deadlines.
+const LONG_STOP: Duration = Duration::from_secs(90);
 /// Failures within [`MINUTE`], or without being live in between, after which a call gives up.
 const LIMIT: usize = 5;
 const MINUTE: Duration = Duration::from_secs(60);

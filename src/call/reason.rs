@@ -80,6 +80,9 @@ pub enum EndReason {
     /// libopus did not take the encoder settings.
     #[error("the encoder settings cannot be used, correct them in Config: {0}")]
     NoEncoder(String),
+    /// The call's own actor panicked.
+    #[error("the call panicked, join again; this is a bug of ours, please report it")]
+    Panicked,
     /// The manager was stopped.
     #[error("the voice manager was stopped")]
     Stopped,

@@ -71,7 +71,10 @@ impl Story {
     }
 
     fn with_jitter(jitter: f32) -> Self {
-        Self { call: Recovery::new(jitter), now: start(), token: 0 }
+        let now = start();
+        let mut call = Recovery::new(jitter, now);
+        assert_eq!(call.poll(now), Some(Action::StartSpeaker));
+        Self { call, now, token: 0 }
     }
 
     fn connecting() -> Self {
@@ -159,7 +162,7 @@ impl Story {
     }
 
     fn endpoint_lost(&mut self) -> Vec<Action> {
-        self.call.endpoint_lost();
+        self.call.endpoint_lost(self.now);
         self.orders()
     }
 
@@ -194,7 +197,7 @@ impl Story {
         assert!(!self.call.is_live());
         let (pause, orders) = self.wait();
         assert_eq!(orders, [Action::Rejoin]);
-        assert_eq!(self.call.deadline(), None, "the bridge has its own deadline");
+        assert_eq!(self.call.deadline(), Some(self.now + LONG_STOP), "the bridge answers before that");
         pause
     }
 
@@ -246,6 +249,18 @@ fn a_first_join_that_fails_ends_the_call_and_tidies_up() {
 }
 
 #[test]
+fn a_bridge_that_says_nothing_at_all_is_not_waited_for_for_ever() {
+    let reason = EndReason::NotJoined(JoinFailure::NoAnswer);
+    assert_eq!(Story::begin().wait(), (LONG_STOP, gives_up(reason)));
+
+    let mut story = Story::live();
+    story.rejoins(closed(4006));
+    let failed = Cause::Join(JoinFailure::NoAnswer);
+    assert_eq!(story.wait(), (LONG_STOP, vec![Action::Disconnect, reconnecting(failed)]));
+    assert_eq!(story.wait(), (SECOND, vec![Action::Rejoin]));
+}
+
+#[test]
 fn a_later_join_that_fails_is_tried_again() {
     let mut story = Story::live();
     story.rejoins(closed(4006));
@@ -291,7 +306,7 @@ fn a_lost_transport_rejoins_whatever_the_websocket_does() {
 fn a_lost_speaker_is_replaced_four_times_a_minute() {
     let mut story = Story::live();
     for _ in 0..4 {
-        assert_eq!(story.speaker_lost(), [Action::ReplaceSpeaker]);
+        assert_eq!(story.speaker_lost(), [Action::StartSpeaker]);
         assert!(story.call.is_live());
         story.now += 10 * SECOND;
     }
@@ -300,7 +315,7 @@ fn a_lost_speaker_is_replaced_four_times_a_minute() {
 
     let mut story = Story::live();
     for _ in 0..100 {
-        assert_eq!(story.speaker_lost(), [Action::ReplaceSpeaker], "one in twenty seconds");
+        assert_eq!(story.speaker_lost(), [Action::StartSpeaker], "one in twenty seconds");
         story.now += 20 * SECOND;
     }
 }

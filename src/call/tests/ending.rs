@@ -59,7 +59,7 @@ fn a_call_that_says_goodbye_mends_nothing() {
         |story| story.endpoint_lost(),
         |story| story.credentials(),
         |story| {
-            story.call.session_replaced();
+            story.call.session_replaced(story.now);
             story.orders()
         },
     ];
@@ -86,7 +86,7 @@ fn a_lost_endpoint_disconnects_and_waits_without_retrying() {
     for (name, mut story) in Story::everywhere() {
         let orders = story.endpoint_lost();
         assert_eq!(orders, [Action::Disconnect, reconnecting(Cause::EndpointLost)], "{name}");
-        assert_eq!(story.call.deadline(), None, "{name}");
+        assert_eq!(story.call.deadline(), Some(story.now + LONG_STOP), "{name}");
         story.lives_on();
     }
 }
@@ -94,7 +94,7 @@ fn a_lost_endpoint_disconnects_and_waits_without_retrying() {
 #[test]
 fn a_new_main_gateway_session_waits_for_what_the_bridge_brings() {
     for (name, mut story) in Story::everywhere() {
-        story.call.session_replaced();
+        story.call.session_replaced(story.now);
         let orders = story.orders();
         if name == "joining" {
             assert_eq!(orders, [], "the bridge asks again, and the first join is still the first");

@@ -116,9 +116,9 @@ impl Story {
             }
             Fact::TransportLost => self.call.transport_lost(Cause::Transport("gone".into()), self.now),
             Fact::SpeakerLost => self.call.speaker_lost(self.now),
-            Fact::EndpointLost => self.call.endpoint_lost(),
+            Fact::EndpointLost => self.call.endpoint_lost(self.now),
             Fact::Moved => self.call.moved(STAGE),
-            Fact::SessionReplaced => self.call.session_replaced(),
+            Fact::SessionReplaced => self.call.session_replaced(self.now),
             Fact::JoinFailed(failure) => self.call.join_failed(failure, self.now),
             Fact::Kicked => self.call.disconnected(),
             Fact::GuildGone => self.call.guild_gone(),
@@ -157,7 +157,7 @@ proptest! {
                 story.happen(fact, &mut watch);
             }
         }
-        story.pass(60 * SECOND, &mut watch);
+        story.pass(15 * MINUTE, &mut watch);
         prop_assert_eq!(story.call.deadline(), None);
         prop_assert_eq!(watch.ended.is_some(), story.call.is_ended());
     }

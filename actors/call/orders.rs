@@ -1,0 +1,150 @@
+//! What a call does with what its manager and its user ask of it.
+
+use actix::{AsyncContext, Context, Handler, ResponseFuture};
+
+use super::{Attach, AwaitEnd, Call, Enter, Entered, Part, TellStats, Terms, VerificationCode};
+use crate::{
+    actors::{
+        CallStats, Driven, SpeakError,
+        bridge::Seek,
+        dave::TellFingerprints,
+        manager::JoinError,
+        now,
+        speaker::{self, Bitrate, Hush},
+        transport,
+    },
+    bridge::JoinFailure,
+    speaker::TrackEnd,
+};
+
+impl Handler<Enter> for Call {
+    type Result = ();
+
+    fn handle(&mut self, Enter { channel, entered }: Enter, ctx: &mut Context<Self>) {
+        if self.recovery.is_over() {
+            return self.late.push(entered);
+        }
+        if self.seeking == Some(channel) {
+            return self.entering.push(entered);
+        }
+        let elsewhere = self.seeking.is_some();
+        self.answer(&Entered::Failed(JoinError::NotMoved(JoinFailure::Superseded)));
+        if self.recovery.is_live() && self.recovery.channel() == Some(channel) {
+            // Whoever asked may no longer wait.
+            let _ = entered.send(Entered::There);
+            if !elsewhere {
+                return;
+            }
+        } else {
+            self.entering.push(entered);
+            self.seeking = Some(channel);
+        }
+        let Terms { guild, generation, bridge, .. } = &self.terms;
+        let call = ctx.address().downgrade().recipient();
+        bridge.do_send(Seek { guild: *guild, channel, generation: *generation, call });
+        self.drive(ctx);
+    }
+}
+
+impl Handler<VerificationCode> for Call {
+    type Result = ResponseFuture<Option<String>>;
+
+    fn handle(&mut self, VerificationCode(user): VerificationCode, _: &mut Context<Self>) -> Self::Result {
+        let dave = self.dave.clone();
+        Box::pin(async move {
+            let fingerprints = dave?.send(TellFingerprints(user)).await.ok()??;
+            // scrypt, slow on purpose.
+            actix_rt::task::spawn_blocking(move || fingerprints.verification_code()).await.ok()
+        })
+    }
+}
+
+impl Handler<Attach> for Call {
+    type Result = Result<(), SpeakError>;
+
+    fn handle(&mut self, Attach(attach): Attach, _: &mut Context<Self>) -> Self::Result {
+        if self.recovery.is_over() {
+            return Err(SpeakError::NotJoined(self.terms.guild));
+        }
+        self.tracks.attached(attach.track);
+        self.to_speaker(attach);
+        Ok(())
+    }
+}
+
+impl Handler<AwaitEnd> for Call {
+    type Result = ResponseFuture<Option<TrackEnd>>;
+
+    fn handle(&mut self, AwaitEnd(track): AwaitEnd, _: &mut Context<Self>) -> Self::Result {
+        let end = self.tracks.end_of(track);
+        Box::pin(async move { end.await.ok() })
+    }
+}
+
+impl Handler<Hush> for Call {
+    type Result = ();
+
+    fn handle(&mut self, hush: Hush, _: &mut Context<Self>) {
+        self.to_speaker(hush);
+    }
+}
+
+impl Handler<Bitrate> for Call {
+    type Result = ();
+
+    fn handle(&mut self, Bitrate(bitrate): Bitrate, _: &mut Context<Self>) {
+        self.terms.encoder.bitrate = bitrate;
+        self.to_speaker(Bitrate(bitrate));
+    }
+}
+
+impl Handler<Part> for Call {
+    type Result = ();
+
+    fn handle(&mut self, Part { reason, parted }: Part, ctx: &mut Context<Self>) {
+        self.parting.extend(parted);
+        self.recovery.leave(reason, now());
+        self.drive(ctx);
+    }
+}
+
+impl Handler<TellStats> for Call {
+    type Result = ResponseFuture<CallStats>;
+
+    fn handle(&mut self, _: TellStats, _: &mut Context<Self>) -> Self::Result {
+        let (transport, speaker) = (self.transport.clone(), self.speaker.clone());
+        let mut stats = self.stats.clone();
+        Box::pin(async move {
+            if let Some(transport) = transport
+                && let Ok(now) = transport.send(transport::TellStats).await
+            {
+                stats.add(&now);
+            }
+            if let Some(speaker) = speaker
+                && let Ok(counts) = speaker.send(speaker::TellCounts).await
+            {
+                stats.speaker += counts;
+            }
+            stats
+        })
+    }
+}
+
+#[cfg(feature = "faults")]
+impl Handler<crate::actors::fault::Panic> for Call {
+    type Result = ();
+
+    fn handle(&mut self, fault: crate::actors::fault::Panic, _: &mut Context<Self>) {
+        use crate::actors::fault::{PanicNow, Victim};
+        let (gateway, transport, speaker) =
+            (self.gateway.as_ref(), self.transport.as_ref(), self.speaker.as_ref());
+        match fault.victim {
+            Victim::Call => panic!("a test made the Call panic"),
+            Victim::Gateway => gateway.into_iter().for_each(|gateway| gateway.do_send(PanicNow)),
+            Victim::Heartbeater => gateway.into_iter().for_each(|gateway| gateway.do_send(fault)),
+            Victim::Transport => transport.into_iter().for_each(|transport| transport.do_send(PanicNow)),
+            Victim::Speaker => speaker.into_iter().for_each(|speaker| speaker.do_send(PanicNow)),
+            Victim::Dave => self.dave.iter().for_each(|dave| dave.do_send(PanicNow)),
+        }
+    }
+}
