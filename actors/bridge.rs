@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler, Message, Recipient, WeakRecipient};
 use super::{Alarm, Driven, manager::Plug, now};
 use crate::{
     bridge::{
-        Action, JoinFailure, Rendezvous,
+        Action, JoinFailure, Rendezvous, Silenced,
         events::{UpdateVoiceState, VoiceServer, VoiceState},
     },
     gateway::session::Credentials,
@@ -35,6 +35,19 @@ pub struct VoiceServerUpdate(pub VoiceServer);
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SessionReplaced;
+
+/// **Your bot → VoiceManager → Bridge.** The main gateway is away: nothing is expected of it until [`SessionResumed`],
+/// [`SessionReplaced`] or [`Plug`].
+///
+/// Optional: without it, a call that has to join again meanwhile gives up after a minute.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SessionLost;
+
+/// **Your bot → VoiceManager → Bridge.** The main gateway is back, and its session goes on (RESUMED).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SessionResumed;
 
 /// **Your bot → VoiceManager → Bridge.** A GUILD_DELETE: the bot left the guild, or it is unavailable. Ends its call.
 ///
@@ -79,6 +92,7 @@ pub(super) enum FromBridge {
     Disconnected,
     Failed(JoinFailure),
     SessionReplaced,
+    Silenced(Option<Silenced>),
     GuildGone,
 }
 
@@ -86,8 +100,16 @@ pub(super) enum FromBridge {
 pub(super) struct Bridge {
     user: UserId,
     gateway: Recipient<UpdateVoiceState>,
+    session: MainSession,
     guilds: HashMap<GuildId, Guild>,
     alarm: Alarm,
+}
+
+/// Whether the main gateway can be asked for anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MainSession {
+    Up,
+    Lost,
 }
 
 struct Guild {
@@ -108,7 +130,7 @@ impl Guild {
 
 impl Bridge {
     pub(super) fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
-        Self { user, gateway, guilds: HashMap::new(), alarm: Alarm::default() }
+        Self { user, gateway, session: MainSession::Up, guilds: HashMap::new(), alarm: Alarm::default() }
     }
 
     fn rendezvous(&mut self, guild: GuildId) -> Option<&mut Rendezvous> {
@@ -131,6 +153,7 @@ impl Bridge {
             Action::EndpointLost => guild.tell(FromBridge::EndpointLost),
             Action::Moved(channel) => guild.tell(FromBridge::Moved(channel)),
             Action::NotMoved(failure) => guild.tell(FromBridge::NotMoved(failure)),
+            Action::Silenced(silenced) => guild.tell(FromBridge::Silenced(silenced)),
             Action::Disconnected => guild.tell(FromBridge::Disconnected),
             Action::Failed(failure) => guild.tell(FromBridge::Failed(failure)),
         }
@@ -139,6 +162,10 @@ impl Bridge {
 
 impl Driven for Bridge {
     fn drive(&mut self, ctx: &mut Context<Self>) {
+        if self.session == MainSession::Lost {
+            // No question arrives, and no silence is an answer.
+            return self.alarm.set(None, ctx);
+        }
         let guilds: Vec<GuildId> = self.guilds.keys().copied().collect();
         for guild in guilds {
             while let Some(action) = self.rendezvous(guild).and_then(|rendezvous| rendezvous.poll(now())) {
@@ -184,9 +211,30 @@ impl Handler<SessionReplaced> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: SessionReplaced, ctx: &mut Context<Self>) {
+        self.session = MainSession::Up;
         for guild in self.guilds.values_mut() {
             guild.rendezvous.session_replaced(now());
             guild.tell(FromBridge::SessionReplaced);
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<SessionLost> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: SessionLost, ctx: &mut Context<Self>) {
+        self.session = MainSession::Lost;
+        self.drive(ctx);
+    }
+}
+
+impl Handler<SessionResumed> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: SessionResumed, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.session, MainSession::Up) == MainSession::Lost {
+            self.guilds.values_mut().for_each(|guild| guild.rendezvous.session_resumed(now()));
         }
         self.drive(ctx);
     }
@@ -207,9 +255,11 @@ impl Handler<GuildGone> for Bridge {
 impl Handler<Plug> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, Plug { user, gateway }: Plug, _: &mut Context<Self>) {
+    fn handle(&mut self, Plug { user, gateway }: Plug, ctx: &mut Context<Self>) {
         self.user = user;
         self.gateway = gateway;
+        self.session = MainSession::Up;
+        self.drive(ctx);
     }
 }
 

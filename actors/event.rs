@@ -3,6 +3,7 @@
 use actix::Message;
 
 use crate::{
+    bridge::Silenced,
     call::{EndReason, Progress},
     gateway::payload::SpeakingFlags,
     id::{ChannelId, GuildId, Ssrc, UserId},
@@ -30,6 +31,7 @@ impl CallEvent {
                 tracing::info!(guild, version = state.version, epoch = state.epoch, "encryption")
             }
             What::TrackEnded(track, end) => tracing::info!(guild, track = track.0, ?end, "track ended"),
+            What::Silenced(Some(silenced)) => tracing::warn!(guild, %silenced, "call"),
             What::Ended(reason) => tracing::info!(guild, %reason, "call ended"),
             what => tracing::debug!(guild, ?what, "call"),
         }
@@ -44,6 +46,9 @@ pub enum What {
     Connection(Progress),
     /// The bot is in another channel now; its tracks go on there.
     Moved(ChannelId),
+    /// Whether nobody hears the bot though it speaks, and why: a moderator muted it, or it is in the audience of a stage
+    /// channel.
+    Silenced(Option<Silenced>),
     /// A user started, changed or ended speaking; by this SSRC its packets are known.
     Speaking {
         /// The user, where Discord names it.

@@ -2,7 +2,10 @@
 
 use actix::{Context, Handler, Message};
 
-use super::{dave::Dave, gateway::Gateway, heartbeat::Heartbeater, speaker::Speaker, transport::Transport};
+use super::{
+    bridge::Bridge, dave::Dave, gateway::Gateway, heartbeat::Heartbeater, speaker::Speaker,
+    transport::Transport,
+};
 use crate::id::GuildId;
 
 /// **A test → VoiceManager → Call.** Panic in this actor of the guild's call.
@@ -19,6 +22,8 @@ pub struct Panic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Victim {
+    /// What stands between the main gateway and all calls.
+    Bridge,
     /// The call itself.
     Call,
     /// The websocket.
@@ -50,4 +55,4 @@ macro_rules! mortal {
     )*};
 }
 
-mortal!(Dave, Gateway, Heartbeater, Speaker, Transport);
+mortal!(Bridge, Dave, Gateway, Heartbeater, Speaker, Transport);

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Alarm, Config, Driven, UpdateVoiceState,
-    bridge::{GuildGone, SessionReplaced, VoiceServerUpdate, VoiceStateUpdate},
+    bridge::{GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate},
     manager::{ChannelBitrate, Plug, VoiceManager},
     now,
     websocket::{self, Incoming, Reader, Writer},
@@ -136,8 +136,13 @@ impl MainGateway {
                 self.hang_up(ctx);
             }
             Action::Dispatch(dispatch) => self.dispatch(dispatch, ctx),
-            Action::Reconnecting { why, .. } => self.tell(MainGatewayEvent::Reconnecting(why)),
+            Action::Reconnecting { why, .. } => {
+                tracing::info!(?why, "main gateway: reconnecting");
+                self.manager.do_send(SessionLost);
+                self.tell(MainGatewayEvent::Reconnecting(why));
+            }
             Action::Fail(error) => {
+                tracing::error!(%error, "main gateway");
                 self.answer(Err(error.into()));
                 self.tell(MainGatewayEvent::Refused(error));
                 ctx.stop();
@@ -159,6 +164,7 @@ impl MainGateway {
                 self.shard.opened(now());
             }
             Err(error) => {
+                tracing::warn!(error, "main gateway: unreachable");
                 self.input = None;
                 self.tell(MainGatewayEvent::Unreachable(error));
                 self.shard.closed(None, now());
@@ -178,6 +184,7 @@ impl MainGateway {
         self.tell(MainGatewayEvent::Dispatch(dispatch.clone()));
         match dispatch {
             Dispatch::Ready { user, .. } => {
+                tracing::info!(user = user.0, "main gateway: ready");
                 self.manager.do_send(Plug { user, gateway: ctx.address().recipient() });
                 if self.sessions > 0 {
                     self.manager.do_send(SessionReplaced);
@@ -186,6 +193,7 @@ impl MainGateway {
                 self.user = Some(user);
                 self.answer(Ok(user));
             }
+            Dispatch::Resumed => self.manager.do_send(SessionResumed),
             Dispatch::VoiceStateUpdate(state) => self.manager.do_send(VoiceStateUpdate(state)),
             Dispatch::VoiceServerUpdate(server) => self.manager.do_send(VoiceServerUpdate(server)),
             Dispatch::ChannelBitrate { channel, bitrate } => {
@@ -199,7 +207,6 @@ impl MainGateway {
                     }
                 }
             }
-            _ => {}
         }
     }
 }

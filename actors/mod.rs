@@ -29,7 +29,8 @@
 //! | Dave | the MLS group, and with it the keys | as Transport |
 //! | Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
-//! | Call, Bridge or VoiceManager | do no I/O and are not restarted; a call ends with a reason | the others live on |
+//! | Call | itself: it leaves, and ends with a reason | the others live on |
+//! | Bridge or VoiceManager | with the Bridge nothing, until a call has to join again, and ends; with the VoiceManager all calls | the next message has another Bridge; a VoiceManager is started by the bot |
 //!
 //! Supervision needs unwinding panics: with `panic = "abort"` a panic still ends the process.
 
@@ -57,7 +58,7 @@ use std::time::Instant;
 use actix::{Actor, AsyncContext, Context, SpawnHandle};
 
 pub use self::{
-    bridge::{GuildGone, SessionReplaced, VoiceServerUpdate, VoiceStateUpdate},
+    bridge::{GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate},
     call::CallHandle,
     config::{Config, Encryption},
     event::{CallEvent, What},

@@ -105,14 +105,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let room = discord.guild("house").channel("Living room");
     let ear = room.listener("ear");
 
+    // For a Discord on this machine; `Config::default()` for the real one.
     let manager = VoiceManager::new(Config::local()).start();
     let ready = connect(&discord.gateway_url(), bot.token.clone(), manager.clone()).await?;
     ready.await?;
 
     let (guild, channel) = (GuildId(room.guild_id), ChannelId(room.id));
     let call = manager.send(Join { guild, channel }).await??;
-    call.speak(Speak::source(guild, Tone::new(330.0))).await?;
-    actix::clock::sleep(Duration::from_secs(2)).await;
+    let tone = Tone::new(330.0).lasting(Duration::from_secs(2));
+    let track = call.speak(Speak::source(guild, tone)).await?;
+    call.ended(track).await;
     call.disconnect().await;
 
     println!("heard {} packets", ear.packets_heard(bot.user_id));

@@ -6,7 +6,7 @@ use std::{error::Error, f32::consts::TAU, time::Duration};
 
 use actix::{Actor, Context, Handler, Message};
 use actix_voice::{
-    actors::{Config, Demand, Join, MainGateway, Speak, VoiceManager, main_gateway::Login},
+    actors::{Config, Demand, Join, Login, MainGateway, Speak, VoiceManager},
     audio::frame::{CHANNELS, Frame, Pcm, SAMPLE_RATE},
     id::{ChannelId, GuildId, Token},
 };
@@ -76,6 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let room = discord.guild("school").channel("Practice");
     let ear = room.listener("pupil");
 
+    // For a Discord on this machine; `Config::default()` for the real one.
     let config = Config::local();
     let manager = VoiceManager::new(config.clone()).start();
     let token = Token(bot.token.clone());
@@ -86,10 +87,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let call = manager.send(Join { guild, channel }).await??;
     let clicks = Clicks::new(60).start();
     call.speak(Speak::actor(guild, clicks.clone().recipient())).await?;
-    for tempo in [60, 120, 240] {
+    for (tempo, packets) in [(60, 100), (120, 200), (240, 300)] {
         println!("{tempo} clicks a minute");
         clicks.send(Tempo(tempo)).await?;
-        actix::clock::sleep(Duration::from_secs(2)).await;
+        // Two seconds of each.
+        discord.until(|_| ear.packets_heard(bot.user_id) >= packets, Duration::from_secs(10)).await?;
     }
     call.disconnect().await;
 

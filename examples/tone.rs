@@ -6,7 +6,7 @@ use std::{error::Error, time::Duration};
 
 use actix::Actor;
 use actix_voice::{
-    actors::{Config, Join, MainGateway, Speak, VoiceManager, main_gateway::Login},
+    actors::{Config, Join, Login, MainGateway, Speak, VoiceManager},
     id::{ChannelId, GuildId, Token},
     source::Tone,
 };
@@ -19,6 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let hall = discord.guild("hall").channel("General");
     let ear = hall.listener("ear");
 
+    // For a Discord on this machine; `Config::default()` for the real one.
     let config = Config::local();
     let manager = VoiceManager::new(config.clone()).start();
     let token = Token(bot.token.clone());
@@ -28,8 +29,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (guild, channel) = (GuildId(hall.guild_id), ChannelId(hall.id));
     let call = manager.send(Join { guild, channel }).await??;
     let length = Duration::from_secs(3);
-    call.speak(Speak::source(guild, Tone::new(440.0).lasting(length))).await?;
-    actix::clock::sleep(length).await;
+    let track = call.speak(Speak::source(guild, Tone::new(440.0).lasting(length))).await?;
+    call.ended(track).await;
     let stats = call.disconnect().await.ok_or("the call was over")?;
 
     discord.until(|_| ear.packets_heard(bot.user_id) == stats.packets, Duration::from_secs(1)).await?;

@@ -140,6 +140,7 @@ impl Call {
 
     fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
         match action {
+            Action::Rejoin if !self.terms.bridge.connected() => self.recovery.bridge_lost(),
             Action::Rejoin => self.terms.bridge.do_send(SeekAgain(self.terms.guild)),
             Action::Leave => self.terms.bridge.do_send(Leave(self.terms.guild)),
             Action::Identify(credentials) => self.identify(credentials, ctx),

@@ -34,7 +34,7 @@ impl Place {
     }
 
     /// Slots are taken so that any number of calls is spread evenly: each falls into the largest gap.
-    pub(super) fn phase(&self) -> Phase {
+    pub(in crate::actors) fn phase(&self) -> Phase {
         let share = f64::from(self.slot.reverse_bits()) / f64::from(u32::MAX);
         Phase { epoch: self.epoch, offset: FRAME.mul_f64(share.min(0.999)) }
     }

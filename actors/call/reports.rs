@@ -32,6 +32,7 @@ impl Handler<FromBridge> for Call {
             FromBridge::Disconnected => self.recovery.disconnected(),
             FromBridge::Failed(failure) => self.recovery.join_failed(failure, now()),
             FromBridge::SessionReplaced => self.recovery.session_replaced(now()),
+            FromBridge::Silenced(silenced) => self.tell(What::Silenced(silenced)),
             FromBridge::GuildGone => self.recovery.guild_gone(),
         }
         self.drive(ctx);

@@ -104,3 +104,32 @@ impl Lazy {
 fn started() -> Option<Arbiter> {
     Arbiter::try_new().inspect_err(|error| tracing::warn!(%error, "no thread for an arbiter")).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::audio::frame::FRAME;
+
+    #[test]
+    fn the_calls_of_every_arbiter_are_spread_over_the_20_ms() {
+        actix::System::new().block_on(async {
+            let mut arbiters = Arbiters::new(2);
+            let mut phases: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+            for _ in 0..32 {
+                let place = arbiters.place();
+                place.calls.fetch_add(1, Ordering::Relaxed);
+                phases.entry(Arc::as_ptr(&place.calls) as usize).or_default().push(place.phase().offset);
+            }
+            assert_eq!(phases.len(), 2);
+            for mut offsets in phases.into_values() {
+                assert_eq!(offsets.len(), 16);
+                offsets.sort();
+                let gaps = offsets.windows(2).map(|pair| pair[1] - pair[0]);
+                assert!(gaps.max() <= Some(FRAME / 8), "{offsets:?}");
+            }
+            arbiters.stop();
+        });
+    }
+}

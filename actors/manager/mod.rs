@@ -24,7 +24,9 @@ use self::{
 };
 use super::{
     CallHandle, CallStats, Config, What,
-    bridge::{Bridge, GuildGone, SessionReplaced, VoiceServerUpdate, VoiceStateUpdate},
+    bridge::{
+        Bridge, GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate,
+    },
     call::{Attach, Call, Enter, Entered, FromCall, Part, Terms},
     channel::Forward,
     speaker::{Attach as AttachTrack, Bitrate, Hush},
@@ -393,6 +395,22 @@ impl Handler<SessionReplaced> for VoiceManager {
     }
 }
 
+impl Handler<SessionLost> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, lost: SessionLost, _: &mut Context<Self>) {
+        self.to_bridge(lost);
+    }
+}
+
+impl Handler<SessionResumed> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, resumed: SessionResumed, _: &mut Context<Self>) {
+        self.to_bridge(resumed);
+    }
+}
+
 impl Handler<GuildGone> for VoiceManager {
     type Result = ();
 
@@ -420,8 +438,10 @@ impl Handler<super::fault::Panic> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
-        if let Some(known) = self.calls.get(&fault.guild) {
-            known.call.do_send(fault);
+        match (self.calls.get(&fault.guild), fault.victim) {
+            (_, super::fault::Victim::Bridge) => self.to_bridge(super::fault::PanicNow),
+            (Some(known), _) => known.call.do_send(fault),
+            (None, _) => {}
         }
     }
 }

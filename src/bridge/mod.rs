@@ -44,6 +44,8 @@ pub enum Action {
     Moved(ChannelId),
     /// The channel that was asked for last was refused; the bot is, or goes back, where it was before.
     NotMoved(JoinFailure),
+    /// Whether nobody hears the bot, and why.
+    Silenced(Option<Silenced>),
     /// The bot was taken out of voice.
     Disconnected,
     /// Nothing came back in time; ask again with [`Rendezvous::rejoin`], or [`Rendezvous::leave`].
@@ -76,6 +78,21 @@ pub enum JoinFailure {
     Superseded,
 }
 
+/// Why nobody hears a bot that is in voice and speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Silenced {
+    /// A moderator muted it on this server.
+    #[error("a moderator muted the bot on this server: nobody hears it until it is unmuted")]
+    Muted,
+    /// It is in the audience of a stage channel.
+    #[error(
+        "the bot is in the audience of a stage channel: nobody hears it until a moderator lets it speak, or it sends \
+         PATCH /guilds/{{guild.id}}/voice-states/@me with suppress false"
+    )]
+    Suppressed,
+}
+
 /// The machine of one guild.
 #[derive(Debug)]
 pub struct Rendezvous {
@@ -87,6 +104,7 @@ pub struct Rendezvous {
     asked: Option<Instant>,
     /// Where the bot is, or was when it was last in voice.
     home: Option<ChannelId>,
+    silenced: Option<Silenced>,
     state: State,
     orders: VecDeque<Action>,
 }
@@ -141,6 +159,7 @@ impl Rendezvous {
             target: None,
             asked: None,
             home: None,
+            silenced: None,
             state: State::Away,
             orders: VecDeque::new(),
         }
@@ -192,6 +211,28 @@ impl Rendezvous {
         }
     }
 
+    /// The main gateway is back and its session goes on. What was asked while it was away may not have arrived.
+    pub fn session_resumed(&mut self, now: Instant) {
+        let (target, answer) = (self.target, now + ANSWER);
+        match (&mut self.state, target) {
+            (State::Away, _) => {}
+            (State::Leaving { .. }, _) => self.part(now),
+            (State::Joining { until, .. }, Some(channel)) => {
+                *until = answer;
+                self.request(channel, now);
+            }
+            (State::Joined { server, .. }, Some(channel)) => {
+                if let ServerHalf::Awaited { until, .. } = server {
+                    *until = answer.max(*until);
+                }
+                if self.asked.is_some() {
+                    self.request(channel, now);
+                }
+            }
+            (State::Joining { .. } | State::Joined { .. }, None) => {}
+        }
+    }
+
     /// The user wants to leave.
     pub fn leave(&mut self, now: Instant) {
         self.target = None;
@@ -210,8 +251,22 @@ impl Rendezvous {
             return;
         }
         match event.channel {
-            Some(channel) => self.in_channel(channel, event.session_id.clone(), now),
+            Some(channel) => {
+                self.in_channel(channel, event.session_id.clone(), now);
+                self.heard(event);
+            }
             None => self.out_of_voice(now),
+        }
+    }
+
+    fn heard(&mut self, event: &VoiceState) {
+        let silenced = match event {
+            VoiceState { suppress: true, .. } => Some(Silenced::Suppressed),
+            VoiceState { mute: true, .. } => Some(Silenced::Muted),
+            _ => None,
+        };
+        if std::mem::replace(&mut self.silenced, silenced) != silenced {
+            self.orders.push_back(Action::Silenced(silenced));
         }
     }
 

@@ -210,11 +210,11 @@ fn one_event_alone_names_the_other() {
 
 #[test]
 fn a_null_endpoint_is_waited_out_in_either_order() {
-    for first in [Story::is_in as fn(&mut Story, ChannelId) -> _, |story, _| story.told_null()] {
+    let state_first: fn(&mut Story) = |story| drop((story.is_in(LOUNGE), story.told_null()));
+    let null_first: fn(&mut Story) = |story| drop((story.told_null(), story.is_in(LOUNGE)));
+    for both in [state_first, null_first] {
         let mut story = Story::joining();
-        first(&mut story, LOUNGE);
-        story.is_in(LOUNGE);
-        story.told_null();
+        both(&mut story);
         story.now += 50 * SECOND;
         assert_eq!(story.orders(), []);
         assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
@@ -363,6 +363,65 @@ fn a_new_main_gateway_session_joins_again() {
     story.rejoin();
     assert_eq!(story.session_replaced(), [op4(LOUNGE)], "nothing is left to say goodbye to");
     assert_eq!(story.wait(), (10 * SECOND, vec![Action::Failed(JoinFailure::NoAnswer)]));
+}
+
+#[test]
+fn a_main_gateway_that_is_back_is_asked_again_for_what_it_may_not_have_heard() {
+    let resumed = |story: &mut Story| {
+        story.now += 60 * SECOND;
+        story.rendezvous.session_resumed(story.now);
+        story.orders()
+    };
+    let mut story = Story::joining();
+    assert_eq!(resumed(&mut story), [op4(LOUNGE)]);
+    assert_eq!(story.wait(), (10 * SECOND, vec![Action::Failed(JoinFailure::NoAnswer)]));
+
+    let mut story = Story::joined();
+    assert_eq!(resumed(&mut story), [], "all was answered");
+    story.rejoin();
+    assert_eq!(resumed(&mut story), [op4(None)]);
+    assert_eq!(story.is_out(), [op4(LOUNGE)]);
+
+    let mut story = Story::joined();
+    assert_eq!(story.join(CELLAR), [op4(CELLAR)]);
+    assert_eq!(resumed(&mut story), [op4(CELLAR)]);
+}
+
+#[test]
+fn a_guild_that_is_gone_is_forgotten_and_can_be_joined_again() {
+    for mut story in [Story::joining(), Story::joined()] {
+        story.rendezvous.guild_gone();
+        assert_eq!(story.orders(), []);
+        assert!(story.rendezvous.is_away());
+        assert_eq!(story.session_replaced(), [], "there is nowhere to be");
+        assert_eq!(story.join(LOUNGE), [op4(LOUNGE)]);
+    }
+}
+
+#[test]
+fn another_call_gets_credentials_of_its_own() {
+    let taken_over = |story: &mut Story| {
+        story.rendezvous.take_over(LOUNGE, story.now);
+        story.orders()
+    };
+    assert_eq!(taken_over(&mut Story::begin()), [op4(LOUNGE)]);
+    for mut story in [Story::joining(), Story::joined()] {
+        assert_eq!(taken_over(&mut story), [op4(None)], "those of the call before are spent");
+        assert_eq!(story.is_out(), [op4(LOUNGE)]);
+        story.is_in(LOUNGE);
+        assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
+    }
+}
+
+#[test]
+fn a_bot_is_told_when_nobody_hears_it() {
+    let audience = |suppress, mute| VoiceState { suppress, mute, ..state(Some(LOUNGE)) };
+    let mut story = Story::joined();
+    let silenced = |why| vec![Action::Silenced(why)];
+    assert_eq!(story.hear(&audience(true, false)), silenced(Some(Silenced::Suppressed)));
+    assert_eq!(story.hear(&audience(true, false)), [], "that is known");
+    assert_eq!(story.hear(&audience(false, true)), silenced(Some(Silenced::Muted)));
+    assert_eq!(story.hear(&audience(false, false)), silenced(None));
 }
 
 #[test]

@@ -277,6 +277,11 @@ impl Recovery {
         self.give_up(EndReason::NoEncoder(why));
     }
 
+    /// The bridge panicked: nobody can be asked for credentials.
+    pub fn bridge_lost(&mut self) {
+        self.end(EndReason::Panicked);
+    }
+
     /// The guild is gone.
     pub fn guild_gone(&mut self) {
         self.end(EndReason::GuildGone);

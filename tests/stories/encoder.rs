@@ -67,6 +67,25 @@ fn a_bitrate_that_changes_during_the_call_is_followed() {
 }
 
 #[test]
+fn the_bitrate_of_the_channel_is_used_after_a_move_too() {
+    story(async {
+        let stage = Stage::set().await;
+        let quiet = stage.guild.channel("quiet");
+        let ear = quiet.listener("ear there");
+        stage.channel.bitrate(96_000);
+        quiet.bitrate(24_000);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stage.join().await;
+        stage.try_join(&quiet).await.expect("the bot moves");
+        let track = stage.play("music.wav").await;
+        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        stage.leave().await;
+        let found = bitrate(&ear.heard(stage.bot.user_id).expect("it is heard there"));
+        assert!(near(found, 24_000), "{found} bit/s");
+    });
+}
+
+#[test]
 fn the_encoder_is_set_as_the_bot_wants_it() {
     for (application, signal, for_speech) in
         [(Application::Voip, Signal::Voice, true), (Application::LowDelay, Signal::Music, false)]

@@ -94,6 +94,20 @@ fn an_endpoint_that_never_comes_is_a_typed_error() {
 }
 
 #[test]
+fn a_join_that_is_refused_is_not_answered_by_another_that_was_not() {
+    story(async {
+        let stage = Stage::set().await;
+        let full = stage.guild.channel("full");
+        full.user_limit(1);
+        let _first = full.listener("first");
+        let (here, there) = tokio::join!(stage.try_join(&stage.channel), stage.try_join(&full));
+        assert_eq!(here.unwrap_err(), JoinError::NotMoved(JoinFailure::Superseded));
+        assert_eq!(there.unwrap_err(), JoinError::NotMoved(JoinFailure::NoAnswer));
+        assert!(stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id), "where it could be");
+    });
+}
+
+#[test]
 fn a_full_channel_is_a_typed_error_that_names_the_cause() {
     story(async {
         let stage = Stage::set().await;

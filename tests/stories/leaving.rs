@@ -4,20 +4,20 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use actix::{Actor, Addr, Context, Handler};
 use actix_voice::{
-    actors::{MainGateway, Plug, UpdateVoiceState, What, main_gateway::Logout, manager::Shutdown},
+    actors::{Disconnect, Logout, MainGateway, Plug, Shutdown, Speak, SpeakError, UpdateVoiceState, What},
     audio::frame::SILENCE,
     call::EndReason,
-    speaker::TrackEnd,
+    speaker::{TrackEnd, TrackId},
 };
 use actix_voice_loopback::{Closer, Discord, Side};
 use tokio::time::Instant;
 
 use crate::{
-    stage::{Stage, story},
+    stage::{Stage, audio, story},
     witness::{endings, op, received},
 };
 
-async fn playing(stage: &Stage) -> actix_voice::speaker::TrackId {
+async fn playing(stage: &Stage) -> TrackId {
     stage.join().await;
     let track = stage.play("demo.opus").await;
     stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
@@ -141,11 +141,43 @@ fn a_bot_that_left_can_join_again_at_once() {
 }
 
 #[test]
+fn a_join_right_after_leaving_is_for_the_next_call() {
+    story(async {
+        let stage = Stage::set().await;
+        let old = stage.join().await;
+        let track = stage.play("demo.opus").await;
+        stage.what("the track starts", |what| *what == What::TrackStarted(track)).await;
+        stage.manager.do_send(Disconnect { guild: stage.guild_id() });
+        let new = stage.join().await;
+        let parted = stage.events.all().into_iter().position(|what| what == What::Ended(EndReason::Left));
+        let told = stage.events.all().len();
+        assert!(
+            parted.is_some_and(|parted| parted < told - 1),
+            "the end of the old call comes before the new"
+        );
+        assert_eq!(old.speak(Speak::file(stage.guild_id(), audio("music.opus"))).await, not_joined(&stage));
+        let track = new.play(audio("music.opus")).await.expect("it plays");
+        assert_eq!(new.ended(track).await, Some(TrackEnd::Finished));
+        assert_eq!(new.ended(track).await, Some(TrackEnd::Finished), "also when asked late");
+        assert_eq!(new.ended(TrackId(u64::MAX)).await, None);
+        stage.leave().await;
+        stage.no_violations();
+    });
+}
+
+fn not_joined(stage: &Stage) -> Result<TrackId, SpeakError> {
+    Err(SpeakError::NotJoined(stage.guild_id()))
+}
+
+#[test]
 fn a_manager_that_shuts_down_leaves_its_calls() {
     story(async {
         let stage = Stage::set().await;
         playing(&stage).await;
+        let asked = Instant::now();
         stage.manager.send(Shutdown).await.unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert!(stage.events.all().contains(&What::Ended(EndReason::Stopped)), "all is over when it answers");
         let gone = |discord: &Discord| !discord.members_of(&stage.channel).contains(&stage.bot.user_id);
         stage.discord.until(gone, Duration::from_secs(3)).await.unwrap();
         stage.no_violations();

@@ -4,11 +4,12 @@ use std::{collections::VecDeque, time::Duration};
 
 use actix_voice::{
     actors::{
-        CallStats, Speak, What,
+        CallStats, Join, Speak, What,
         fault::{Panic, Victim},
     },
     audio::frame::{FRAME, Frame},
     call::{Cause, EndReason, Progress},
+    id::{ChannelId, GuildId},
     source::{Source, SourceError},
     speaker::{TrackEnd, TrackId},
 };
@@ -131,6 +132,58 @@ fn a_panic_of_the_speaker_ends_its_tracks_and_does_not_touch_the_connection() {
         assert_eq!((heard.packets, heard.lost), (stats.packets, 0));
         assert_eq!(stats.speaker.frames, stats.packets);
         stage.no_violations();
+    });
+}
+
+#[test]
+fn a_panic_of_the_call_ends_it_with_a_reason_and_the_bot_can_join_again() {
+    story(async {
+        let stage = Stage::set().await;
+        let track = stage.strike(Victim::Call).await;
+        assert_eq!(stage.end_of(track).await, TrackEnd::SpeakerLost);
+        stage.what("the end", |what| *what == What::Ended(EndReason::Panicked)).await;
+        let gone = |discord: &Discord| discord.members_of(&stage.channel) == [stage.ear.user_id];
+        stage.discord.until(gone, Duration::from_secs(1)).await.unwrap();
+        let before = stage.heard().packets;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(stage.heard().packets <= before + 1, "no orphan speaks on");
+
+        stage.join().await;
+        let next = stage.play("demo.opus").await;
+        assert_eq!(stage.end_of(next).await, TrackEnd::Finished);
+        stage.leave().await;
+        assert!(packets_heard(&stage.heard()).ends_with(&and_silence(&packets_of("demo.opus"))));
+    });
+}
+
+#[test]
+fn a_panic_of_the_bridge_is_not_heard_and_the_next_join_has_another() {
+    story(async {
+        let stage = Stage::set().await;
+        let other = stage.discord.guild("other").channel("other");
+        let track = stage.strike(Victim::Bridge).await;
+        let join = Join { guild: GuildId(other.guild_id), channel: ChannelId(other.id) };
+        let there = stage.manager.send(join).await.unwrap().expect("the bot joins there");
+        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        there.disconnect().await;
+        let stats = stage.leave().await;
+        assert_eq!(stage.connection(), [Progress::Connected, Progress::Connected]);
+        stage.heard_all(&stats);
+    });
+}
+
+#[test]
+fn a_call_that_has_to_join_again_without_its_bridge_ends_with_a_reason() {
+    story(async {
+        let stage = Stage::set().await;
+        stage.strike(Victim::Bridge).await;
+        stage.discord.close_voice(stage.bot.user_id, 4006, "");
+        stage.what("the end", |what| *what == What::Ended(EndReason::Panicked)).await;
+        let again = stage.try_join(&stage.channel).await;
+        // The bot is in the channel still, so Discord answers the first with half of what it takes.
+        if again.is_err() {
+            stage.join().await;
+        }
     });
 }
 

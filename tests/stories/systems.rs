@@ -4,17 +4,58 @@ use std::time::Duration;
 
 use actix::{Actor, Arbiter, SystemRegistry, SystemService};
 use actix_voice::{
-    actors::{CallStats, Config, Disconnect, Join, JoinError, MainGateway, Speak, VoiceManager},
-    id::{ChannelId, GuildId, Token},
+    actors::{
+        CallStats, Config, Disconnect, Join, JoinError, MainGateway, PlugChannel, Shutdown, Speak, Subscribe,
+        SubscribeChannel, VoiceManager, VoiceServerUpdate, VoiceStateUpdate, What,
+    },
+    bridge::events::{VoiceServer, VoiceState},
+    call::EndReason,
+    id::{ChannelId, GuildId, Token, UserId},
     speaker::TrackEnd,
 };
 use actix_voice_loopback::Discord;
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, sync::mpsc};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
 use crate::{
     ears::{and_silence, packets_heard, packets_of},
     players::Round,
-    stage::{Stage, real_time, story},
+    stage::{Events, Stage, real_time, story},
 };
+
+/// The main gateway of a bot that knows no actors.
+struct OwnGateway(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl OwnGateway {
+    /// Connects and identifies.
+    async fn connect(url: &str, token: &str) -> Self {
+        let (websocket, _) = connect_async(format!("{url}/?v=10&encoding=json")).await.unwrap();
+        let mut gateway = Self(websocket);
+        let properties = json!({ "os": "any", "browser": "none", "device": "none" });
+        gateway.send(2, json!({ "token": token, "intents": 1 | 1 << 7, "properties": properties })).await;
+        while gateway.dispatch().await.0 != "READY" {}
+        gateway
+    }
+
+    async fn send(&mut self, op: u8, d: Value) {
+        self.0.send(Message::text(json!({ "op": op, "d": d }).to_string())).await.unwrap();
+    }
+
+    /// The next event.
+    async fn dispatch(&mut self) -> (String, Value) {
+        loop {
+            let message = self.0.next().await.expect("the connection stays").unwrap();
+            let Message::Text(text) = message else { continue };
+            let mut payload: Value = serde_json::from_str(&text).unwrap();
+            if let Value::String(name) = payload["t"].take() {
+                return (name, payload["d"].take());
+            }
+        }
+    }
+}
 
 #[test]
 fn a_call_from_plain_tokio() {
@@ -52,6 +93,66 @@ fn a_call_from_plain_tokio() {
         assert!(packets_heard(&ear.heard(bot.user_id).unwrap()) == and_silence(&packets[..50]));
         let disconnect = Disconnect { guild: GuildId(channel.guild_id) };
         assert!(manager.send(disconnect).await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_bot_without_actors_plugs_in_and_listens_with_channels() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let discord = Discord::start().await;
+        let (bot, channel) = (discord.bot("bot"), discord.guild("guild").channel("channel"));
+        let ear = channel.listener("ear");
+        let manager = VoiceManager::spawn(Config::local()).unwrap();
+        let (to, mut events) = mpsc::channel(100);
+        manager.send(SubscribeChannel { guild: None, to }).await.unwrap();
+        let mut main = OwnGateway::connect(&discord.gateway_url(), &bot.token).await;
+        let (gateway, mut updates) = mpsc::channel(10);
+        manager.send(PlugChannel { user: UserId(bot.user_id), gateway }).await.unwrap();
+        let told = manager.clone();
+        let relaying = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    Some(update) = updates.recv() => main.send(4, json!(update)).await,
+                    (name, d) = main.dispatch() => match &name[..] {
+                        "VOICE_STATE_UPDATE" => told.do_send(VoiceStateUpdate(VoiceState::deserialize(d).unwrap())),
+                        "VOICE_SERVER_UPDATE" => told.do_send(VoiceServerUpdate(VoiceServer::deserialize(d).unwrap())),
+                        _ => {}
+                    },
+                }
+            }
+        });
+        let join = Join { guild: GuildId(channel.guild_id), channel: ChannelId(channel.id) };
+        let call = manager.send(join).await.unwrap().expect("the bot joins");
+        let packets = packets_of("demo.opus");
+        let track = call.speak(Speak::start(call.guild(), Round::new(packets.clone(), 50))).await.unwrap();
+        assert_eq!(call.ended(track).await, Some(TrackEnd::Finished));
+        manager.send(Shutdown).await.unwrap();
+        relaying.abort();
+        let mut told = Vec::new();
+        while let Some(event) = events.recv().await {
+            told.push(event.what);
+        }
+        assert!(told.contains(&What::TrackStarted(track)), "{told:?}");
+        assert_eq!(told.last(), Some(&What::Ended(EndReason::Stopped)), "the channel closes after the last event");
+        assert!(packets_heard(&ear.heard(bot.user_id).unwrap()).starts_with(&packets[..50]));
+    });
+}
+
+#[test]
+fn who_subscribes_twice_is_told_once() {
+    story(async {
+        let stage = Stage::set().await;
+        let events = Events::default();
+        let to = events.listener().recipient();
+        for _ in 0..2 {
+            stage.manager.send(Subscribe { guild: None, to: to.clone() }).await.unwrap();
+        }
+        stage.join().await;
+        let track = stage.play("music.opus").await;
+        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        let starts = events.all().into_iter().filter(|what| *what == What::TrackStarted(track));
+        assert_eq!(starts.count(), 1);
     });
 }
 

@@ -61,7 +61,8 @@ fn a_move_while_the_endpoint_is_lost_waits_for_it() {
 #[test]
 fn muting_or_suppressing_the_bot_is_no_move() {
     let mut story = Story::joined();
-    assert_eq!(story.hear(&VoiceState { mute: true, suppress: true, ..state(Some(LOUNGE)) }), []);
+    let orders = story.hear(&VoiceState { mute: true, suppress: true, ..state(Some(LOUNGE)) });
+    assert_eq!(orders, [Action::Silenced(Some(Silenced::Suppressed))]);
     assert_eq!(story.rendezvous.deadline(), None);
 }
 
