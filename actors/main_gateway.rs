@@ -38,19 +38,22 @@ pub enum MainGatewayEvent {
     Refused(MainGatewayError),
 }
 
-/// **Your bot → MainGateway.** Wait for Discord. Answered once it has let the bot in, so that channels can be joined, or
-/// refuses it; while it cannot be reached, there is no answer.
+/// **Your bot → MainGateway.** Wait for Discord. Answered once it has let the bot in, so that channels can be joined,
+/// refuses it, or cannot be reached.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<UserId, LoginError>")]
 pub struct Login;
 
 /// Why a bot was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginError {
     /// Discord refuses the bot.
     #[error(transparent)]
     Refused(#[from] MainGatewayError),
+    /// The gateway cannot be reached now; the actor goes on trying.
+    #[error("the main gateway cannot be reached: {0}")]
+    Unreachable(String),
     /// It logged out before it was let in.
     #[error("logged out before Discord let the bot in")]
     LoggedOut,
@@ -105,10 +108,10 @@ impl MainGateway {
         Self { listener: Some(listener), ..self }
     }
 
-    fn answer(&mut self, answer: Result<UserId, LoginError>) {
+    fn answer(&mut self, answer: &Result<UserId, LoginError>) {
         for waiting in self.waiting.drain(..) {
             // Whoever asked no longer waits.
-            let _ = waiting.send(answer);
+            let _ = waiting.send(answer.clone());
         }
     }
 
@@ -143,7 +146,7 @@ impl MainGateway {
             }
             Action::Fail(error) => {
                 tracing::error!(%error, "main gateway");
-                self.answer(Err(error.into()));
+                self.answer(&Err(error.into()));
                 self.tell(MainGatewayEvent::Refused(error));
                 ctx.stop();
             }
@@ -166,6 +169,7 @@ impl MainGateway {
             Err(error) => {
                 tracing::warn!(error, "main gateway: unreachable");
                 self.input = None;
+                self.answer(&Err(LoginError::Unreachable(error.clone())));
                 self.tell(MainGatewayEvent::Unreachable(error));
                 self.shard.closed(None, now());
             }
@@ -191,7 +195,7 @@ impl MainGateway {
                 }
                 self.sessions += 1;
                 self.user = Some(user);
-                self.answer(Ok(user));
+                self.answer(&Ok(user));
             }
             Dispatch::Resumed => self.manager.do_send(SessionResumed),
             Dispatch::VoiceStateUpdate(state) => self.manager.do_send(VoiceStateUpdate(state)),
@@ -264,7 +268,7 @@ impl Handler<Login> for MainGateway {
         let (waiting, answer) = oneshot::channel();
         self.waiting.push(waiting);
         if let Some(user) = self.user {
-            self.answer(Ok(user));
+            self.answer(&Ok(user));
         }
         Box::pin(async move { answer.await.unwrap_or(Err(LoginError::LoggedOut)) })
     }

@@ -6,13 +6,9 @@ use std::{env, error::Error};
 
 use actix::{Actor, Context, Handler};
 use actix_voice::{
-    actors::{
-        CallEvent, Config, Join, MainGateway, Speak, Subscribe, VoiceManager, What,
-        main_gateway::{Login, Logout},
-    },
+    actors::{CallEvent, Config, Join, Login, Logout, MainGateway, Subscribe, VoiceManager, What},
     id::{ChannelId, GuildId, Token},
 };
-use tokio::sync::oneshot;
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -22,16 +18,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let config = Config::default();
     let manager = VoiceManager::new(config.clone()).start();
+    manager.send(Subscribe { guild: None, to: Listener.start().recipient() }).await?;
     let gateway = MainGateway::new(token, &config, manager.clone()).start();
     gateway.send(Login).await??;
 
-    let (over, ended) = oneshot::channel();
-    let listener = Listener { over: Some(over) }.start();
-    manager.send(Subscribe { guild: Some(guild), to: listener.recipient() }).await?;
-
     let call = manager.send(Join { guild, channel }).await??;
-    call.speak(Speak::file(guild, file)).await?;
-    println!("{}", ended.await?);
+    let track = call.play(file).await?;
+    match call.ended(track).await {
+        Some(end) => println!("{end}"),
+        None => println!("the call was over before the track was"),
+    }
     if let Some(stats) = call.disconnect().await {
         println!("sent {} packets, resumed {} times", stats.packets, stats.resumes);
     }
@@ -39,10 +35,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Tells what happens in the call, and when it or its track is over.
-struct Listener {
-    over: Option<oneshot::Sender<String>>,
-}
+/// Tells what happens in the calls.
+struct Listener;
 
 impl Actor for Listener {
     type Context = Context<Self>;
@@ -52,15 +46,10 @@ impl Handler<CallEvent> for Listener {
     type Result = ();
 
     fn handle(&mut self, event: CallEvent, _: &mut Context<Self>) {
-        let end = match event.what {
-            What::Connection(progress) => return println!("{progress:?}"),
-            What::TrackEnded(_, end) => end.to_string(),
-            What::Ended(reason) => reason.to_string(),
-            _ => return,
-        };
-        if let Some(over) = self.over.take() {
-            // Whoever waited has gone.
-            let _ = over.send(end);
+        match event.what {
+            What::Connection(progress) => println!("{progress:?}"),
+            What::Ended(reason) => println!("{reason}"),
+            _ => {}
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix::Actor;
 use actix_voice::{
     actors::{
-        MainGateway, SessionLost, SessionResumed, What,
-        main_gateway::{Dispatch, Loss, MainGatewayError, MainGatewayEvent},
+        Login, MainGateway, SessionLost, SessionResumed, What,
+        main_gateway::{Dispatch, LoginError, Loss, MainGatewayError, MainGatewayEvent},
     },
     call::Progress,
     id::Token,
@@ -201,6 +201,19 @@ fn a_wrong_token_is_refused_once() {
         assert!(error.to_string().contains("token"), "{error}");
         tokio::time::sleep(Duration::from_secs(120)).await;
         assert_eq!(connections(&stage.discord, Side::Main), before + 1);
+    });
+}
+
+#[test]
+fn a_login_where_nothing_listens_is_answered() {
+    story(async {
+        let stage = Stage::set().await;
+        let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let token = Token("any".into());
+        let gateway =
+            MainGateway::at(&format!("ws://{nowhere}"), token, &stage.config, stage.manager.clone());
+        let error = gateway.start().send(Login).await.unwrap().unwrap_err();
+        assert!(matches!(&error, LoginError::Unreachable(_)), "{error}");
     });
 }
 
