@@ -82,6 +82,11 @@ pub(super) fn proposals(payload: &[u8]) -> Result<Proposals<'_>> {
     }
 }
 
+/// Reads messages that follow each other.
+pub(super) fn messages(bytes: &[u8]) -> Result<Vec<Message<'_>>> {
+    Reader(bytes).all(message)
+}
+
 /// Reads the MLSMessage of op 29.
 pub(super) fn commit(payload: &[u8]) -> Result<Message<'_>> {
     let mut reader = Reader(payload);
