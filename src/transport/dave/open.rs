@@ -83,6 +83,8 @@ pub enum OpenError {
 pub struct FrameOpeners {
     users: HashMap<UserId, FrameOpener>,
     passthrough: Window,
+    /// The newest epoch that our sender has changed over to.
+    executed: u64,
     failures: u32,
     scratch: Scratch,
 }
@@ -151,12 +153,16 @@ impl FrameOpeners {
     }
 
     fn switched(&mut self, key: &SenderKey, now: Instant) {
-        let newest = match key {
-            SenderKey::Epoch { epoch, .. } => *epoch,
-            SenderKey::Withhold | SenderKey::Plain => u64::MAX,
+        let current = match key {
+            SenderKey::Epoch { epoch, .. } => {
+                self.executed = *epoch;
+                *epoch
+            }
+            // A newer epoch that is still to be executed has yet to be heard.
+            SenderKey::Withhold | SenderKey::Plain => self.executed + 1,
         };
         for opener in self.users.values_mut() {
-            opener.expire_before(newest, now + RETENTION);
+            opener.switch_to(current, now + RETENTION);
         }
         self.users.retain(|_, opener| opener.is_alive(now));
     }
@@ -194,9 +200,11 @@ impl FrameOpener {
         self.epochs.push_back(EpochKeys::new(epoch, secret, mark, now));
     }
 
-    fn expire_before(&mut self, newest: u64, end: Instant) {
-        for keys in self.epochs.iter_mut().filter(|keys| keys.epoch < newest) {
-            keys.expires = Some(keys.expires.map_or(end, |earlier| earlier.min(end)));
+    /// Lets the epochs before the current one go stale, and no other.
+    fn switch_to(&mut self, current: u64, end: Instant) {
+        for keys in &mut self.epochs {
+            let stale = keys.epoch < current;
+            keys.expires = stale.then(|| keys.expires.map_or(end, |earlier| earlier.min(end)));
         }
     }
 
