@@ -1,4 +1,4 @@
-//! What DAVE does to frames on their way in: one [`FrameOpener`] per user, all of them and the sealer in [`Frames`].
+//! What DAVE does to frames on their way in: one `FrameOpener` per user, all of them and the sealer in [`Frames`].
 //!
 //! ```text
 //! frame ─▶ 3-byte silence? ─▶ taken as it is
@@ -12,10 +12,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::epoch::{EpochKeys, Scratch};
-use super::frame::{FrameSealer, Parts, SILENCE};
+use super::epoch::{MemberKeys, Scratch};
+use super::frame::{FrameSealer, Parts};
 use super::keys::BaseSecret;
 use super::order::{KeyChange, Passthrough, SenderKey};
+use crate::audio::frame::SILENCE;
 use crate::id::UserId;
 
 /// The DAVE side of the packet path: our sealer and everyone's openers.
@@ -108,6 +109,7 @@ impl FrameOpeners {
         now: Instant,
     ) -> Result<Opened, OpenError> {
         out.clear();
+        // Silence may come in the clear from anyone at any time.
         if frame == SILENCE {
             out.extend_from_slice(frame);
             return Ok(Opened::Plain);
@@ -182,8 +184,8 @@ impl FrameOpeners {
 
 /// Decrypts the frames of one user, over all the epochs that are still good.
 #[derive(Default)]
-pub struct FrameOpener {
-    epochs: VecDeque<EpochKeys>,
+struct FrameOpener {
+    epochs: VecDeque<MemberKeys>,
 }
 
 impl FrameOpener {
@@ -197,7 +199,7 @@ impl FrameOpener {
         if self.epochs.len() == KEPT_EPOCHS {
             self.epochs.pop_front();
         }
-        self.epochs.push_back(EpochKeys::new(epoch, secret, mark, now));
+        self.epochs.push_back(MemberKeys::new(epoch, secret, mark, now));
     }
 
     /// Lets the epochs before the current one go stale, and no other.
