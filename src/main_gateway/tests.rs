@@ -13,6 +13,7 @@ const HELLO: &str = r#"{"op":10,"d":{"heartbeat_interval":41250},"s":null,"t":nu
 const READY: &str = r#"{"op":0,"s":1,"t":"READY","d":{"v":10,"user":{"id":"900","username":"bot"},"guilds":[{"id":"111","unavailable":true}],"session_id":"5f0c","resume_gateway_url":"wss://gateway-us-east1-b.discord.gg"}}"#;
 const RESUMED: &str = r#"{"op":0,"s":7,"t":"RESUMED","d":{"_trace":[]}}"#;
 const ACK: &str = r#"{"op":11}"#;
+const RESUME_URL: &str = "wss://gateway-us-east1-b.discord.gg";
 const QUERY: &str = "/?v=10&encoding=json";
 
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
@@ -305,11 +306,37 @@ fn a_session_that_cannot_be_resumed_is_given_up_after_five_tries() {
     story.shard.closed(None, story.now);
     story.actions();
     for _ in 0..5 {
-        assert_eq!(story.until_deadline(), [connect("wss://gateway-us-east1-b.discord.gg")]);
+        assert_eq!(story.until_deadline(), [connect(RESUME_URL)]);
+        story.shard.opened(story.now);
+        assert_eq!(ops(&story.hear(HELLO)), ["6"]);
         story.shard.closed(None, story.now);
         story.actions();
     }
     assert_eq!(story.until_deadline(), [connect(DISCORD)]);
+    story.shard.opened(story.now);
+    assert_eq!(ops(&story.hear(HELLO)), ["2"]);
+}
+
+#[test]
+fn a_cut_of_the_network_costs_no_session_however_long_it_is() {
+    let mut story = Story::ready();
+    let begin = story.now;
+    story.shard.closed(None, story.now);
+    story.actions();
+    for attempt in 1..100 {
+        let address = if attempt <= 5 { RESUME_URL } else { DISCORD };
+        assert_eq!(story.until_deadline(), [connect(address)], "attempt {attempt}");
+        story.shard.closed(None, story.now);
+        story.actions();
+    }
+    assert!(story.now - begin > seconds(600));
+    assert_eq!(story.until_deadline(), [connect(DISCORD)]);
+    story.shard.opened(story.now);
+    assert_eq!(ops(&story.hear(HELLO)), ["6"]);
+    story.hear(RESUMED);
+    story.shard.closed(None, story.now);
+    story.actions();
+    assert_eq!(story.until_deadline(), [connect(RESUME_URL)], "where Discord wants resumes");
 }
 
 #[test]
