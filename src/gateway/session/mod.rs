@@ -229,16 +229,15 @@ impl Session {
         if let State::Closed(verdict) = self.state { Some(verdict) } else { None }
     }
 
-    fn frame(&mut self, frame: Result<(Event, Option<u16>), PayloadError>, now: Instant) {
+    fn frame(&mut self, (seq, event): (Option<u16>, Result<Event, PayloadError>), now: Instant) {
         if matches!(self.state, State::Closed(_)) {
             return;
         }
-        match frame {
-            Ok((event, seq)) => {
-                // Messages come in order and the number wraps, so the last one counts, whatever came before.
-                self.last_seq = seq.or(self.last_seq);
-                self.event(event, now);
-            }
+        // Messages come in order and the number wraps, so the last one counts, whatever came before. What cannot be read
+        // would not be readable in a replay either.
+        self.last_seq = seq.or(self.last_seq);
+        match event {
+            Ok(event) => self.event(event, now),
             Err(error) => {
                 self.malformed += 1;
                 self.last_malformed = Some(error);

@@ -268,6 +268,25 @@ fn a_beat_acknowledges_the_last_sequence_across_its_wrap() {
 }
 
 #[test]
+fn a_numbered_message_that_cannot_be_read_is_acknowledged_all_the_same() {
+    let mut story = Story::established();
+    let damaged: [(&str, u16); 3] = [
+        (r#"{"op":13,"d":{"user_id":"somebody"},"seq":5}"#, 5),
+        (r#"{"d":{},"seq":6}"#, 6),
+        (r#"{"op":24,"d":null,"seq":7}"#, 7),
+    ];
+    for (message, seq) in damaged {
+        assert_eq!(story.hear(message), []);
+        assert_eq!(story.session.last_seq(), Some(seq), "{message}");
+    }
+    for (frame, seq) in [(&[0, 8, 0x1D, 0][..], 8), (&[0, 9, 0x19], 9), (&[0, 10], 10)] {
+        assert_eq!(story.hear_binary(frame), []);
+        assert_eq!(story.session.last_seq(), Some(seq), "{frame:?}");
+    }
+    assert_eq!(story.session.malformed(), 6);
+}
+
+#[test]
 fn a_resumed_session_takes_the_replay_text_and_binary() {
     let mut story = Story::resume(Some(65_534));
     assert_eq!(
