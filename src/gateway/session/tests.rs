@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::gateway::close::Verdict;
 use crate::gateway::payload::{DaveEvent, Outgoing};
 use crate::id::{ChannelId, GuildId, SecretKey, SessionId, Token, UserId};
 
@@ -114,9 +115,8 @@ fn the_whole_handshake_in_order() {
         )]
     );
     assert_eq!(story.hear(HELLO), [Action::Beat(Duration::from_millis(13_750))]);
-    let ready = Action::Ready { ssrc: Ssrc(3213), server: server(), mode_offered: modes() };
+    let ready = Action::Ready { ssrc: Ssrc(3213), server: server(), modes_offered: modes() };
     assert_eq!(story.hear(READY), [ready]);
-    assert_eq!(story.session.ssrc(), Some(Ssrc(3213)));
     story.session.discovered("203.0.113.7:51234".parse().unwrap(), story.now);
     assert_eq!(
         story.actions(),
@@ -164,7 +164,6 @@ fn every_state_but_established_ends_after_ten_seconds() {
     assert_eq!(story.session.deadline(), Some(story.now + ten));
     assert_eq!(story.after(ten - Duration::from_millis(1)), []);
     assert_eq!(story.after(Duration::from_millis(1)), timeout("Hello"));
-    assert_eq!(story.session.verdict(), Some(Verdict::Rejoin));
     assert_eq!(story.after(ten), []);
 
     let mut story = Story::identify();
@@ -306,7 +305,7 @@ fn a_resumed_session_takes_the_replay_text_and_binary() {
     assert_eq!(story.hear_binary(&[0, 0, 0x1B, 0, 9]), [proposals]);
     let left = Action::ClientDisconnect(UserId(901));
     assert_eq!(story.hear(r#"{"op":13,"d":{"user_id":"901"},"seq":1}"#), [left]);
-    assert_eq!((story.session.last_seq(), story.session.ssrc()), (Some(1), Some(Ssrc(3213))));
+    assert_eq!(story.session.last_seq(), Some(1));
 }
 
 #[test]
@@ -407,30 +406,31 @@ fn without_a_common_mode_the_session_ends_before_select_protocol() {
     let offered = vec!["aead_aes256_gcm_rtpsize".to_owned()];
     let ready = READY.replace(r#","aead_xchacha20_poly1305_rtpsize""#, "");
     assert_eq!(story.hear(&ready), [Action::Fail(SessionError::NoMode { offered })]);
-    assert_eq!(story.session.verdict(), Some(Verdict::Stop));
 }
 
 #[test]
-fn a_close_gives_the_verdict_of_its_code() {
-    assert_eq!(Story::established().session.closed(Some(CloseCode(4015))), Verdict::Resume);
-    assert_eq!(Story::resume(None).session.closed(Some(CloseCode(4015))), Verdict::Rejoin);
-    assert_eq!(Story::identify().session.closed(Some(CloseCode(4017))), Verdict::Stop);
+fn a_failure_says_how_to_go_on() {
+    let verdicts = [
+        (SessionError::Timeout { awaited: "Hello" }, Verdict::Rejoin),
+        (SessionError::OutOfOrder { awaited: "Ready", came: "Resumed" }, Verdict::Rejoin),
+        (SessionError::NoMode { offered: Vec::new() }, Verdict::Stop),
+    ];
+    for (error, verdict) in verdicts {
+        assert_eq!(error.verdict(), verdict, "{error}");
+    }
+}
+
+#[test]
+fn a_failed_session_says_and_takes_nothing_more() {
     let mut story = Story::established();
-    assert_eq!(story.session.closed(None), Verdict::Resume);
-    assert_eq!(story.session.closed(Some(CloseCode(4014))), Verdict::Resume);
+    story.session.text(br#"{"op":13,"d":{"user_id":"901"},"seq":4}"#, story.now);
+    let told = story.hear(READY);
+    assert!(matches!(told[..], [Action::ClientDisconnect(UserId(901)), Action::Fail(_)]), "{told:?}");
     story.session.speaking(SpeakingFlags::MICROPHONE);
     story.session.command(Command::TransitionReady { transition_id: 1 });
     assert_eq!(story.beat(1), []);
     assert_eq!(story.hear(HELLO), []);
     assert_eq!(story.session.deadline(), None);
-}
-
-#[test]
-fn what_came_before_the_close_is_still_told() {
-    let mut story = Story::established();
-    story.session.text(br#"{"op":13,"d":{"user_id":"901"},"seq":4}"#, story.now);
-    story.session.closed(Some(CloseCode(4014)));
-    assert_eq!(story.actions(), [Action::ClientDisconnect(UserId(901))]);
 }
 
 #[test]
@@ -465,8 +465,9 @@ proptest! {
     fn any_order_of_messages_ends_or_goes_on(order in proptest::collection::vec(0_usize..6, 0..12)) {
         let mut story = Story::identify();
         story.actions();
+        let mut failed = false;
         for message in order {
-            match message {
+            let actions = match message {
                 0 => story.hear(HELLO),
                 1 => story.hear(READY),
                 2 => story.hear(DESCRIPTION),
@@ -477,8 +478,8 @@ proptest! {
                     story.actions()
                 }
             };
-            let (ended, running) = (story.session.verdict().is_some(), story.session.is_established());
-            prop_assert_eq!(story.session.deadline().is_none(), ended || running);
+            failed |= actions.iter().any(|action| matches!(action, Action::Fail(_)));
+            prop_assert_eq!(story.session.deadline().is_none(), failed || story.session.is_established());
         }
     }
 }
