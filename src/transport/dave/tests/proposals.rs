@@ -1,5 +1,7 @@
 //! The queue of proposals: what is revoked, and what would spoil every commit of the epoch.
 
+use proptest::prelude::*;
+
 use crate::gateway::payload::DaveEvent;
 use crate::id::UserId;
 use crate::transport::dave::Notice;
@@ -129,4 +131,59 @@ fn somebody_held_twice_is_queued_once_announced() {
     bot.notices.clear();
     bot.meet(&[UserId(3)]);
     assert_eq!((bot.sent().len(), bot.notices.len()), (1, 1), "{:?}", bot.notices);
+}
+
+#[derive(Clone, Debug)]
+enum Fact {
+    Append(Vec<usize>),
+    Revoke(Vec<usize>),
+    Meet(u64),
+}
+
+/// Numbers of proposals to append; to revoke only those that add, as a removal that is taken back may leave two of one
+/// user in the queue, which is the server's fault and for the server to mend.
+fn fact() -> impl Strategy<Value = Fact> {
+    prop_oneof![
+        4 => prop::collection::vec(0_usize..11, 1..5).prop_map(Fact::Append),
+        2 => prop::collection::vec(0_usize..10, 1..4).prop_map(Fact::Revoke),
+        1 => (3_u64..6).prop_map(Fact::Meet),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_was_proposed_the_next_newcomer_gets_in(facts in prop::collection::vec(fact(), 0..8)) {
+        let (mut service, mut call) = call_of(2);
+        let mut forger = Service::new(CHANNEL.0);
+        forger.epoch = service.epoch;
+        let (_twice, mut proposals) = applicants(&service, &[2, 2, 3, 3, 4, 4, 5, 5]);
+        let (_ghosts, forged) = applicants(&forger, &[3, 4]);
+        proposals.extend(forged);
+        proposals.push(service.remove(1));
+        let chosen = |numbers: Vec<usize>| -> Vec<_> { numbers.iter().map(|at| proposals[*at].clone()).collect() };
+        let bot = &mut call[0];
+        for fact in facts {
+            match fact {
+                Fact::Append(numbers) => bot.tell(append(&chosen(numbers))),
+                Fact::Revoke(numbers) => bot.tell(revoke(&chosen(numbers))),
+                Fact::Meet(user) => bot.meet(&[UserId(user)]),
+            }
+        }
+        let (mut bots, newcomer) = applicants(&service, &[9]);
+        bot.meet(&[UserId(9)]);
+        bot.sent();
+        bot.tell(append(&newcomer));
+        let welcome = announce(&mut service, &mut call[..1], 0);
+        let mut ninth = bots.remove(0);
+        ninth.meet(&[UserId(1), UserId(2), UserId(3), UserId(4), UserId(5)]);
+        ninth.tell(DaveEvent::Welcome { transition_id: 0, welcome });
+        prop_assert!(hears(&mut ninth, &mut call[0]));
+        let mut members = call[0].group.members();
+        members.sort_unstable_by_key(|user| user.0);
+        let count = members.len();
+        members.dedup();
+        prop_assert_eq!(members.len(), count, "nobody is in the group twice");
+    }
 }
