@@ -180,7 +180,7 @@ impl Gateway {
             Action::Beat(interval) => self.begin_beating(interval, ctx),
             Action::BeatNow => self.to_heart(BeatNow),
             Action::Acknowledged { nonce } => self.to_heart(HeartbeatAck(nonce)),
-            Action::Ready { ssrc, server, mode_offered: modes } => {
+            Action::Ready { ssrc, server, modes_offered: modes } => {
                 self.report(Report::Ready { ssrc, server, modes })
             }
             Action::Established(description) => self.report(Report::Established(description)),

@@ -258,7 +258,7 @@ impl Handler<SessionDescription> for Transport {
     type Result = ();
 
     fn handle(&mut self, description: SessionDescription, ctx: &mut Context<Self>) {
-        match self.link.described(&description.mode, &description.secret_key, now()) {
+        match self.link.described(&description.mode, &description.secret_key) {
             Ok(()) => self.report(Report::Opened),
             Err(error) => self.fail(error.to_string(), ctx),
         }

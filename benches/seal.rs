@@ -26,9 +26,8 @@ fn main() {
 }
 
 fn link(mode: Mode) -> Link {
-    let now = Instant::now();
-    let mut link = Link::new(Ssrc(1), RtpStart::default(), now);
-    link.described(mode.name(), &SecretKey([7; 32]), now).expect("a mode of this build");
+    let mut link = Link::new(Ssrc(1), RtpStart::default(), Instant::now());
+    link.described(mode.name(), &SecretKey([7; 32])).expect("a mode of this build");
     link
 }
 

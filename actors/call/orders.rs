@@ -54,7 +54,7 @@ impl Handler<VerificationCode> for Call {
         Box::pin(async move {
             let fingerprints = dave?.send(TellFingerprints(user)).await.ok()??;
             // scrypt, slow on purpose.
-            actix_rt::task::spawn_blocking(move || fingerprints.verification_code()).await.ok()
+            actix_rt::task::spawn_blocking(move || fingerprints.verification_code()).await.ok()?
         })
     }
 }

@@ -49,7 +49,7 @@ pub struct AudioFile {
     ended: bool,
 }
 
-/// What turned raw packets into frames.
+/// What turns raw packets into frames.
 enum TrackDecoder {
     Opus(OpusTrack),
     Pcm(Box<PcmTrack>),

@@ -14,7 +14,7 @@ pub fn mix(into: &mut Pcm, from: &Pcm, volume: f32) {
 /// Samples up to the knee pass unchanged, bit for bit; what is not a number becomes silence, because it
 /// would otherwise stay in the encoder's filters. It keeps no memory: [`Limiter`] is what a mix should pass
 /// through, and it ends in this.
-pub fn limit(pcm: &mut Pcm) {
+fn limit(pcm: &mut Pcm) {
     for sample in pcm.iter_mut() {
         *sample = bend(*sample);
     }

@@ -36,11 +36,11 @@ impl CloseCode {
 
     /// Says what to do when an attempt to resume is closed with this code.
     ///
-    /// What the gateway itself refuses (any code from 4000) is not resumed a second time.
+    /// What the gateway itself refuses (1000, and any code from 4000) is not resumed a second time.
     #[must_use]
     pub fn verdict_while_resuming(self) -> Verdict {
         match self.verdict() {
-            Verdict::Resume if self.0 < 4000 => Verdict::Resume,
+            Verdict::Resume if self.0 < 4000 && self.0 != 1000 => Verdict::Resume,
             Verdict::AwaitMove => Verdict::AwaitMove,
             Verdict::Stop => Verdict::Stop,
             _ => Verdict::Rejoin,
@@ -138,7 +138,7 @@ mod tests {
         (4021, Stop, Stop),
         (4022, AwaitMove, AwaitMove),
         // Transport losses.
-        (1000, Resume, Resume),
+        (1000, Resume, Rejoin),
         (1001, Resume, Resume),
         (1006, Resume, Resume),
         (1011, Resume, Resume),

@@ -32,7 +32,7 @@ pub use self::message::Dispatch;
 use self::close::{Reaction, reaction};
 use self::message::{Message, Resumable, decode};
 use self::pace::Pace;
-use self::retry::Retry;
+use self::retry::{Reached, Retry};
 use self::unanswered::Unanswered;
 use crate::bridge::events::UpdateVoiceState;
 use crate::gateway::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME};
@@ -323,7 +323,8 @@ impl Shard {
         let (until, awaited) = match &self.state {
             State::Waiting { until } if now >= *until => {
                 self.state = State::Connecting { until: now + CONNECT_TIMEOUT };
-                let base = self.session.as_ref().map_or(&self.url, |session| &session.url);
+                let own = self.session.as_ref().filter(|_| !self.retry.address_is_hopeless());
+                let base = own.map_or(&self.url, |session| &session.url);
                 return self.actions.push_back(Action::Connect { url: address(base) });
             }
             State::Waiting { .. } | State::Ready { .. } | State::Stopped => return,
@@ -345,7 +346,13 @@ impl Shard {
 
     /// Waits before the next connection, at least for `pause`.
     fn wait(&mut self, why: Loss, pause: Duration, now: Instant) {
-        self.retry.failed();
+        self.retry.failed(match self.state {
+            State::Ready { .. } => Reached::Session,
+            State::AwaitHello { .. } | State::AwaitReady { .. } | State::AwaitResumed { .. } => {
+                Reached::Discord
+            }
+            State::Waiting { .. } | State::Connecting { .. } | State::Stopped => Reached::Nothing,
+        });
         if self.retry.session_is_hopeless() {
             self.session = None;
         }

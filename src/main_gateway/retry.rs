@@ -7,15 +7,37 @@ use std::time::{Duration, Instant};
 pub(super) struct Retry {
     /// Connections in a row that brought neither READY nor RESUMED.
     failures: u32,
+    /// Of these, those that never opened.
+    unopened: u32,
+    /// Of these, those that opened in vain.
+    refused: u32,
     /// Identifies in a row that brought no READY.
     identifies: u32,
     last_identify: Option<Instant>,
     random: Random,
 }
 
+/// How far a connection had come when it was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// It never opened.
+    Nothing,
+    /// It opened, but brought neither READY nor RESUMED.
+    Discord,
+    /// It brought one of them.
+    Session,
+}
+
 impl Retry {
     pub(super) fn new(seed: u64) -> Self {
-        Self { failures: 0, identifies: 0, last_identify: None, random: Random(seed) }
+        Self {
+            failures: 0,
+            unopened: 0,
+            refused: 0,
+            identifies: 0,
+            last_identify: None,
+            random: Random(seed),
+        }
     }
 
     /// Takes that Identify was sent.
@@ -32,16 +54,28 @@ impl Retry {
     /// Takes that a session runs, new or resumed.
     pub(super) fn established(&mut self) {
         self.failures = 0;
+        self.unopened = 0;
+        self.refused = 0;
     }
 
     /// Takes that a connection was lost or never came about.
-    pub(super) fn failed(&mut self) {
+    pub(super) fn failed(&mut self, reached: Reached) {
         self.failures = self.failures.saturating_add(1);
+        match reached {
+            Reached::Nothing => self.unopened = self.unopened.saturating_add(1),
+            Reached::Discord => self.refused = self.refused.saturating_add(1),
+            Reached::Session => {}
+        }
     }
 
-    /// Whether resuming has failed too often to try it again.
+    /// Whether resuming has failed too often to try it again. A network that is cut off says nothing about that.
     pub(super) fn session_is_hopeless(&self) -> bool {
-        self.failures > RESUMES_MAX
+        self.refused >= TRIES
+    }
+
+    /// Whether the session's own address has failed too often to try it again, until a session runs.
+    pub(super) fn address_is_hopeless(&self) -> bool {
+        self.unopened >= TRIES
     }
 
     /// Doubles with every failure; half of it is fixed, half is random.
@@ -93,8 +127,9 @@ impl Random {
 const FIRST: Duration = Duration::from_millis(500);
 const DOUBLINGS: u32 = 5;
 
-/// After so many failures in a row the session is given up, and with it its own address.
-const RESUMES_MAX: u32 = 5;
+/// So many times in a row a resume is tried before the session is given up, and the session's own address before the
+/// first one is taken again.
+const TRIES: u32 = 5;
 
 /// After so many Identifies in a row without READY they slow down: Discord resets the token after 1,000 in a day.
 const IDENTIFIES_QUICK: u32 = 8;

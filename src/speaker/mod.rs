@@ -32,7 +32,7 @@ use crate::{
     audio::{
         frame::{FRAME, FRAME_SAMPLES, Frame, Pcm, SILENCE},
         mixer::Limiter,
-        opus::{Encoder, EncoderSettings, OpusError},
+        opus::{Encoder, EncoderSettings, MAX_PACKET, OpusError},
     },
     gateway::payload::SpeakingFlags,
 };
@@ -360,8 +360,8 @@ impl Playout {
             self.orders.extend(track.took(Taken::Pcm));
         }
         self.limiter.limit(&mut self.mix);
-        self.packet.reserve(LARGEST_PACKET);
-        self.packet.resize(LARGEST_PACKET, 0);
+        self.packet.reserve(MAX_PACKET);
+        self.packet.resize(MAX_PACKET, 0);
         match self.encoder.encode(&self.mix, &mut self.packet) {
             Ok(length) => {
                 let opus = self.packet.split_to(length).freeze();
@@ -410,7 +410,5 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 const PATIENCE: u32 = 5;
 /// How often a silent source is looked at.
 const PROBE: Duration = Duration::from_secs(1);
-/// The largest Opus packet of 20 ms (RFC 6716 section 3.4: 1275 bytes and the TOC).
-const LARGEST_PACKET: usize = 1276;
 /// Packets share one allocation of this size until it is used up.
 const ARENA: usize = 16 * 1024;

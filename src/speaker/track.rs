@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Action, CREDIT, LARGEST_PACKET};
+use super::{Action, CREDIT};
 use crate::{
     audio::{
         frame::{FRAME_SAMPLES, Frame, Pcm},
@@ -152,7 +152,7 @@ impl Track {
         match self.queue.front() {
             Some(Frame::Opus(packet))
                 if whole
-                    && packet.len() <= LARGEST_PACKET
+                    && packet.len() <= opus::MAX_PACKET
                     && opus::samples(packet) == Ok(FRAME_SAMPLES as u32) =>
             {
                 let packet = packet.clone();

@@ -48,7 +48,7 @@ pub struct Link {
 #[derive(Debug)]
 enum Path {
     AwaitAddress(Discovery),
-    Open { external: SocketAddr, keepalive: Keepalive },
+    Open(Keepalive),
     Failed,
 }
 
@@ -73,7 +73,7 @@ impl Link {
     /// # Errors
     ///
     /// [`LinkError::Mode`] for a mode that this build does not have; what was described before stays.
-    pub fn described(&mut self, mode: &str, key: &SecretKey, _now: Instant) -> Result<(), LinkError> {
+    pub fn described(&mut self, mode: &str, key: &SecretKey) -> Result<(), LinkError> {
         let mode: Mode = mode.parse()?;
         match &mut self.cipher {
             Some(cipher) => cipher.rekey(mode, key),
@@ -133,7 +133,7 @@ impl Link {
                     Some(Action::Fail(LinkError::NoDiscovery))
                 }
             },
-            Path::Open { keepalive, .. } => {
+            Path::Open(keepalive) => {
                 let ping = keepalive.poll(now)?;
                 self.counts.keepalives += 1;
                 Some(Action::Send(Datagram::Keepalive(ping)))
@@ -146,37 +146,14 @@ impl Link {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.path {
             Path::AwaitAddress(discovery) => discovery.deadline(),
-            Path::Open { keepalive, .. } => Some(keepalive.deadline()),
+            Path::Open(keepalive) => Some(keepalive.deadline()),
             Path::Failed => None,
-        }
-    }
-
-    /// Returns our own SSRC.
-    pub fn ssrc(&self) -> Ssrc {
-        self.ssrc
-    }
-
-    /// Returns our address as the server sees it, once discovered.
-    pub fn external(&self) -> Option<SocketAddr> {
-        match self.path {
-            Path::Open { external, .. } => Some(external),
-            Path::AwaitAddress(_) | Path::Failed => None,
         }
     }
 
     /// Returns the mode in use, once described.
     pub fn mode(&self) -> Option<Mode> {
         self.cipher.as_ref().map(Cipher::mode)
-    }
-
-    /// Returns where the counters stand, for the link that comes after this one. That link will have a new
-    /// key, and may then count its nonces from 0 again.
-    pub fn rtp_state(&self) -> RtpStart {
-        RtpStart {
-            sequence: self.sequence.0,
-            timestamp: self.timestamp.0,
-            counter: self.cipher.as_ref().map_or(self.first_counter, Cipher::counter),
-        }
     }
 
     /// Returns what was sent, received and ignored so far.
@@ -205,14 +182,14 @@ impl Link {
             return self.discovered(datagram, now).ok_or(Ignored::StrayDiscovery);
         }
         let counter = keepalive::read_echo(datagram).ok_or(Ignored::NotRtp)?;
-        let Path::Open { keepalive, .. } = &mut self.path else { return Err(Ignored::StrayKeepalive) };
+        let Path::Open(keepalive) = &mut self.path else { return Err(Ignored::StrayKeepalive) };
         keepalive.echoed(counter, now).map(Received::Pong).ok_or(Ignored::StrayKeepalive)
     }
 
     fn discovered(&mut self, answer: &[u8], now: Instant) -> Option<Received<'static>> {
         let Path::AwaitAddress(discovery) = &mut self.path else { return None };
         let external = discovery.datagram(answer).ok()?;
-        self.path = Path::Open { external, keepalive: Keepalive::new(now) };
+        self.path = Path::Open(Keepalive::new(now));
         Some(Received::Discovered(external))
     }
 }

@@ -206,49 +206,53 @@ impl DaveEvent {
     }
 }
 
-/// Reads a text frame; returns the message and its sequence number, if it has one.
+/// Reads a text frame; returns its sequence number, if it has one, and the message.
 ///
 /// Unknown opcodes and fields are no error. Integers may come as integral fractions or numeric strings.
 ///
 /// # Errors
 ///
-/// Says what is missing or wrong; skip such a frame, it is no reason to close.
-pub fn decode_text(text: &[u8]) -> Result<(Event, Option<u16>), PayloadError> {
-    let frame: Value = serde_json::from_slice(text).map_err(|_| PayloadError::NotJson)?;
-    let number = frame.get("op").and_then(integer).ok_or(PayloadError::NoOpcode)?;
+/// Says what is missing or wrong; skip such a frame, it is no reason to close. Its number counts as received.
+pub fn decode_text(text: &[u8]) -> (Option<u16>, Result<Event, PayloadError>) {
+    let Ok(frame) = serde_json::from_slice::<Value>(text) else { return (None, Err(PayloadError::NotJson)) };
     // Counted as 16 bits in binary frames, so a longer number means the same modulo 65536.
     let seq = frame.get("seq").and_then(integer).map(|seq| seq as u16);
-    let op = u8::try_from(number).unwrap_or(u8::MAX);
-    Ok((event(op, frame.get("d").unwrap_or(&Value::Null))?, seq))
+    (seq, message(&frame))
 }
 
-/// Reads a binary frame; returns the message and its sequence number.
+/// Reads a binary frame; returns its sequence number and the message.
 ///
 /// # Errors
 ///
-/// Says what is missing or wrong; skip such a frame, it is no reason to close.
-pub fn decode_binary(frame: &[u8]) -> Result<(Event, Option<u16>), PayloadError> {
-    let [high, low, op, payload @ ..] = frame else {
-        return Err(PayloadError::TooShort { length: frame.len() });
-    };
-    let event = match *op {
-        op::EXTERNAL_SENDER => DaveEvent::ExternalSender(rest(*op, payload, "external sender")?),
+/// Says what is missing or wrong; skip such a frame, it is no reason to close. Its number counts as received.
+pub fn decode_binary(frame: &[u8]) -> (Option<u16>, Result<Event, PayloadError>) {
+    let too_short = Err(PayloadError::TooShort { length: frame.len() });
+    let Some((seq, message)) = frame.split_first_chunk() else { return (None, too_short) };
+    let message = message.split_first().map_or(too_short, |(op, payload)| binary(*op, payload));
+    (Some(u16::from_be_bytes(*seq)), message)
+}
+
+fn binary(op: u8, payload: &[u8]) -> Result<Event, PayloadError> {
+    let event = match op {
+        op::EXTERNAL_SENDER => DaveEvent::ExternalSender(rest(op, payload, "external sender")?),
         op::PROPOSALS => DaveEvent::Proposals(proposals(payload)?),
         op::ANNOUNCE_COMMIT => {
-            let (transition_id, commit) = transition(*op, payload, "commit")?;
+            let (transition_id, commit) = transition(op, payload, "commit")?;
             DaveEvent::AnnounceCommit { transition_id, commit }
         }
         op::WELCOME => {
-            let (transition_id, welcome) = transition(*op, payload, "welcome")?;
+            let (transition_id, welcome) = transition(op, payload, "welcome")?;
             DaveEvent::Welcome { transition_id, welcome }
         }
-        other => return Ok((Event::Ignored(other), Some(u16::from_be_bytes([*high, *low])))),
+        other => return Ok(Event::Ignored(other)),
     };
-    Ok((Event::Dave(event), Some(u16::from_be_bytes([*high, *low]))))
+    Ok(Event::Dave(event))
 }
 
-fn event(op: u8, d: &Value) -> Result<Event, PayloadError> {
-    let d = Fields { op, d };
+fn message(frame: &Value) -> Result<Event, PayloadError> {
+    let number = frame.get("op").and_then(integer).ok_or(PayloadError::NoOpcode)?;
+    let op = u8::try_from(number).unwrap_or(u8::MAX);
+    let d = Fields { op, d: frame.get("d").unwrap_or(&Value::Null) };
     Ok(match op {
         op::READY => Event::Ready(d.ready()?),
         op::HEARTBEAT => Event::HeartbeatRequest,
@@ -365,8 +369,9 @@ fn milliseconds(value: &Value) -> Option<Duration> {
     Duration::try_from_secs_f64(milliseconds / 1000.0).ok().filter(|interval| !interval.is_zero())
 }
 
+/// Reads the users that can be read: one odd entry must not hide the others.
 fn users(value: &Value) -> Option<Vec<UserId>> {
-    value.as_array()?.iter().map(|user| integer(user).map(UserId)).collect()
+    Some(value.as_array()?.iter().filter_map(integer).map(UserId).collect())
 }
 
 fn secret_key(value: &Value) -> Option<SecretKey> {

@@ -105,24 +105,24 @@ fn description(dave_protocol_version: u16) -> Event {
 }
 
 fn read(text: &str) -> Event {
-    decode_text(text.as_bytes()).unwrap().0
+    decode_text(text.as_bytes()).1.unwrap()
 }
 
 fn refusal(text: &str) -> PayloadError {
-    decode_text(text.as_bytes()).unwrap_err()
+    decode_text(text.as_bytes()).1.unwrap_err()
 }
 
 #[test]
 fn every_text_message_is_read_with_its_sequence_number() {
     for (text, event, seq) in texts() {
-        assert_eq!(decode_text(text.as_bytes()), Ok((event, seq)), "{text}");
+        assert_eq!(decode_text(text.as_bytes()), (seq, Ok(event)), "{text}");
     }
 }
 
 #[test]
 fn every_binary_message_is_read_with_its_sequence_number() {
     for (frame, event, seq) in binaries() {
-        assert_eq!(decode_binary(&frame), Ok((event, Some(seq))), "{frame:x?}");
+        assert_eq!(decode_binary(&frame), (Some(seq), Ok(event)), "{frame:x?}");
     }
 }
 
@@ -231,8 +231,16 @@ fn what_discord_leaves_out_or_makes_null_has_a_meaning() {
     );
     assert_eq!(read(r#"{"op":12,"d":{"user_id":"901","audio_ssrc":0}}"#), video(None));
     assert_eq!(read(r#"{"op":12,"d":{"user_id":"901","audio_ssrc":null}}"#), video(None));
-    assert_eq!(decode_text(br#"{"op":9,"seq":null}"#), Ok((Event::Resumed, None)));
+    assert_eq!(decode_text(br#"{"op":9,"seq":null}"#), (None, Ok(Event::Resumed)));
     assert_eq!(read(r#"{"op":3}"#), Event::HeartbeatRequest);
+}
+
+#[test]
+fn one_odd_user_hides_no_other() {
+    let mixed = r#"{"op":11,"d":{"user_ids":["901",null,"x",{},902,-1]}}"#;
+    assert_eq!(read(mixed), Event::ClientsConnect(vec![UserId(901), UserId(902)]));
+    let invalid = PayloadError::Invalid { op: 11, field: "user_ids" };
+    assert_eq!(refusal(r#"{"op":11,"d":{"user_ids":"901"}}"#), invalid);
 }
 
 #[test]
@@ -243,17 +251,17 @@ fn extra_fields_change_nothing() {
 
 #[test]
 fn unknown_opcodes_are_ignored_but_their_sequence_counts() {
-    assert_eq!(decode_text(br#"{"op":77,"d":[1],"seq":9}"#), Ok((Event::Ignored(77), Some(9))));
-    assert_eq!(decode_text(br#"{"op":70000,"seq":9}"#), Ok((Event::Ignored(255), Some(9))));
-    assert_eq!(decode_text(br#"{"op":29,"d":{}}"#), Ok((Event::Ignored(29), None)));
-    assert_eq!(decode_binary(&[0xFF, 0xFF, 99]), Ok((Event::Ignored(99), Some(65535))));
+    assert_eq!(decode_text(br#"{"op":77,"d":[1],"seq":9}"#), (Some(9), Ok(Event::Ignored(77))));
+    assert_eq!(decode_text(br#"{"op":70000,"seq":9}"#), (Some(9), Ok(Event::Ignored(255))));
+    assert_eq!(decode_text(br#"{"op":29,"d":{}}"#), (None, Ok(Event::Ignored(29))));
+    assert_eq!(decode_binary(&[0xFF, 0xFF, 99]), (Some(65535), Ok(Event::Ignored(99))));
 }
 
 #[test]
 fn a_json_sequence_counts_modulo_two_to_the_sixteenth() {
-    assert_eq!(decode_text(br#"{"op":18,"seq":65535}"#), Ok((Event::Ignored(18), Some(65535))));
-    assert_eq!(decode_text(br#"{"op":18,"seq":65536}"#), Ok((Event::Ignored(18), Some(0))));
-    assert_eq!(decode_text(br#"{"op":18,"seq":-1}"#), Ok((Event::Ignored(18), None)));
+    assert_eq!(decode_text(br#"{"op":18,"seq":65535}"#), (Some(65535), Ok(Event::Ignored(18))));
+    assert_eq!(decode_text(br#"{"op":18,"seq":65536}"#), (Some(0), Ok(Event::Ignored(18))));
+    assert_eq!(decode_text(br#"{"op":18,"seq":-1}"#), (None, Ok(Event::Ignored(18))));
 }
 
 #[test]
@@ -277,11 +285,12 @@ fn an_error_names_the_opcode_and_what_is_wrong() {
         refusal(r#"{"op":22,"d":{"transition_id":65536}}"#),
         Invalid { op: 22, field: "transition_id" }
     );
-    assert_eq!(decode_binary(&[0, 1]), Err(TooShort { length: 2 }));
-    assert_eq!(decode_binary(&[0, 1, 27]), Err(Truncated { op: 27, field: "operation" }));
-    assert_eq!(decode_binary(&[0, 1, 27, 2, 0]), Err(Invalid { op: 27, field: "operation" }));
-    assert_eq!(decode_binary(&[0, 1, 29, 0]), Err(Truncated { op: 29, field: "transition id" }));
-    assert_eq!(decode_binary(&[0, 1, 30, 0, 1]), Err(Truncated { op: 30, field: "welcome" }));
+    assert_eq!(decode_binary(&[0]), (None, Err(TooShort { length: 1 })));
+    assert_eq!(decode_binary(&[0, 1]), (Some(1), Err(TooShort { length: 2 })));
+    assert_eq!(decode_binary(&[0, 1, 27]), (Some(1), Err(Truncated { op: 27, field: "operation" })));
+    assert_eq!(decode_binary(&[0, 1, 27, 2, 0]), (Some(1), Err(Invalid { op: 27, field: "operation" })));
+    assert_eq!(decode_binary(&[0, 1, 29, 0]), (Some(1), Err(Truncated { op: 29, field: "transition id" })));
+    assert_eq!(decode_binary(&[0, 1, 30, 0, 1]), (Some(1), Err(Truncated { op: 30, field: "welcome" })));
     assert_eq!(interval().to_string(), "op 8 has a `heartbeat_interval` that cannot be read");
 }
 
@@ -312,7 +321,7 @@ fn no_prefix_of_a_text_message_is_taken_for_a_message() {
         for length in 0..text.len() {
             assert_eq!(
                 decode_text(&text.as_bytes()[..length]),
-                Err(PayloadError::NotJson),
+                (None, Err(PayloadError::NotJson)),
                 "{text} {length}"
             );
         }
@@ -328,7 +337,7 @@ fn a_prefix_of_a_binary_message_is_an_error_until_its_payload_begins() {
             _ => 5,
         };
         for length in 0..frame.len() {
-            let understood = decode_binary(&frame[..length]).is_ok();
+            let understood = decode_binary(&frame[..length]).1.is_ok();
             assert_eq!(understood, length > fixed, "{frame:x?} {length}");
         }
     }
@@ -338,10 +347,10 @@ proptest! {
     #[test]
     fn random_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = decode_text(&bytes);
+        let (seq, message) = decode_binary(&bytes);
+        prop_assert_eq!(seq, bytes.first_chunk().map(|seq| u16::from_be_bytes(*seq)));
         if bytes.len() < 3 {
-            prop_assert_eq!(decode_binary(&bytes), Err(PayloadError::TooShort { length: bytes.len() }));
-        } else if let Ok((_, seq)) = decode_binary(&bytes) {
-            prop_assert_eq!(seq, Some(u16::from_be_bytes([bytes[0], bytes[1]])));
+            prop_assert_eq!(message, Err(PayloadError::TooShort { length: bytes.len() }));
         }
     }
 
@@ -361,7 +370,7 @@ proptest! {
             "transition_id", "protocol_version", "heartbeat_interval", "audio_ssrc", "speaking"];
         let d: Vec<String> = fields.iter().map(|field| format!(r#""{field}":{value}"#)).collect();
         let text = format!(r#"{{"op":{op},"d":{{{}}},"seq":{seq}}}"#, d.join(","));
-        match decode_text(text.as_bytes()) {
+        match decode_text(text.as_bytes()).1 {
             Ok(_) => {}
             Err(PayloadError::Invalid { op: named, .. } | PayloadError::Missing { op: named, .. }) => {
                 prop_assert_eq!(u16::from(named), op);

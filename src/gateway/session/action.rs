@@ -32,7 +32,7 @@ pub enum Action {
         /// Where they go.
         server: SocketAddr,
         /// The encryption modes offered; the session chooses by itself.
-        mode_offered: Vec<String>,
+        modes_offered: Vec<String>,
     },
     /// Audio may flow with this key. Comes again if the server changes the key.
     Established(SessionDescription),

@@ -5,7 +5,7 @@
 //!                  └─── Ready may come first ───▲   Select Protocol ──▲              │ ▲
 //!  Resume ───▶ AwaitResumed ─────────────────────────────────────────────────────────┼─┘
 //!                                                                                    ▼
-//!  from every state: a close, a missed deadline, a message out of order ─────────▶ Closed
+//!  from every state: a missed deadline, a message out of order ──────────────────▶ Closed
 //! ```
 //!
 //! Every state but Established has a deadline of ten seconds. Hello may come at any time and (re)starts the
@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 pub use self::action::{Action, SessionError};
 pub use self::start::{Credentials, Start, choose_mode};
 
-use super::close::{CloseCode, Verdict, verdict_of_loss};
 use super::heartbeat::VOICE_INTERVAL_MAX;
 use super::payload::{
     Command, Event, PayloadError, Ready, SelectProtocol, SessionDescription, SpeakingFlags, decode_binary,
@@ -34,7 +33,6 @@ use crate::id::Ssrc;
 /// One websocket to the voice gateway. Its owner brings facts, and after each polls until there is no action left.
 #[derive(Debug)]
 pub struct Session {
-    credentials: Credentials,
     refused_modes: Vec<String>,
     state: State,
     /// Survives the states: a later websocket resumes with it.
@@ -59,7 +57,7 @@ enum State {
     AwaitDescription { until: Instant },
     AwaitResumed { until: Instant },
     Established { ssrc: Ssrc },
-    Closed(Verdict),
+    Closed,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -84,7 +82,6 @@ impl Session {
             }
         };
         Self {
-            credentials,
             refused_modes,
             state,
             ssrc,
@@ -137,7 +134,7 @@ impl Session {
     pub fn command(&mut self, command: Command) {
         match self.state {
             State::Established { .. } => self.send(&command),
-            State::Closed(_) => {}
+            State::Closed => {}
             _ => {
                 if self.waiting.len() == WAITING_MAX {
                     self.waiting.pop_front();
@@ -146,18 +143,6 @@ impl Session {
                 self.waiting.push_back(command);
             }
         }
-    }
-
-    /// Takes the websocket's end, with the code of its close frame if there was one, and says how to go on.
-    pub fn closed(&mut self, code: Option<CloseCode>) -> Verdict {
-        let verdict = match (&self.state, code) {
-            (State::Closed(verdict), _) => *verdict,
-            (State::AwaitResumed { .. }, Some(code)) => code.verdict_while_resuming(),
-            (_, Some(code)) => code.verdict(),
-            (_, None) => verdict_of_loss(),
-        };
-        self.state = State::Closed(verdict);
-        verdict
     }
 
     /// Says what to do now; ask until it returns none.
@@ -177,7 +162,7 @@ impl Session {
             | State::AwaitDiscovery { until, .. }
             | State::AwaitDescription { until }
             | State::AwaitResumed { until } => Some(until),
-            State::Established { .. } | State::Closed(_) => None,
+            State::Established { .. } | State::Closed => None,
         }
     }
 
@@ -185,18 +170,6 @@ impl Session {
     #[must_use]
     pub fn last_seq(&self) -> Option<u16> {
         self.last_seq
-    }
-
-    /// The SSRC of our packets, for a resume; none before Ready.
-    #[must_use]
-    pub fn ssrc(&self) -> Option<Ssrc> {
-        self.ssrc
-    }
-
-    /// The credentials it began with, for a resume.
-    #[must_use]
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
     }
 
     /// How many frames could not be understood and were skipped.
@@ -223,22 +196,15 @@ impl Session {
         matches!(self.state, State::Established { .. })
     }
 
-    /// How to go on, once the session has ended.
-    #[must_use]
-    pub fn verdict(&self) -> Option<Verdict> {
-        if let State::Closed(verdict) = self.state { Some(verdict) } else { None }
-    }
-
-    fn frame(&mut self, frame: Result<(Event, Option<u16>), PayloadError>, now: Instant) {
-        if matches!(self.state, State::Closed(_)) {
+    fn frame(&mut self, (seq, event): (Option<u16>, Result<Event, PayloadError>), now: Instant) {
+        if matches!(self.state, State::Closed) {
             return;
         }
-        match frame {
-            Ok((event, seq)) => {
-                // Messages come in order and the number wraps, so the last one counts, whatever came before.
-                self.last_seq = seq.or(self.last_seq);
-                self.event(event, now);
-            }
+        // Messages come in order and the number wraps, so the last one counts, whatever came before. What cannot be read
+        // would not be readable in a replay either.
+        self.last_seq = seq.or(self.last_seq);
+        match event {
+            Ok(event) => self.event(event, now),
             Err(error) => {
                 self.malformed += 1;
                 self.last_malformed = Some(error);
@@ -284,7 +250,7 @@ impl Session {
         self.actions.push_back(Action::Ready {
             ssrc: ready.ssrc,
             server: ready.address,
-            mode_offered: ready.modes,
+            modes_offered: ready.modes,
         });
     }
 
@@ -326,12 +292,12 @@ impl Session {
     }
 
     fn fail(&mut self, error: SessionError) {
-        self.state = State::Closed(error.verdict());
+        self.state = State::Closed;
         self.actions.push_back(Action::Fail(error));
     }
 
     fn send(&mut self, command: &Command) {
-        if !matches!(self.state, State::Closed(_)) {
+        if !matches!(self.state, State::Closed) {
             self.actions.push_back(Action::Send(command.encode()));
         }
     }
@@ -343,7 +309,7 @@ impl Session {
             State::AwaitDiscovery { .. } => "the answer to our IP discovery",
             State::AwaitDescription { .. } => "Session Description",
             State::AwaitResumed { .. } => "Resumed",
-            State::Established { .. } | State::Closed(_) => "nothing more of the handshake",
+            State::Established { .. } | State::Closed => "nothing more of the handshake",
         }
     }
 }

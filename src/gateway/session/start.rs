@@ -35,7 +35,7 @@ pub enum Start {
     Resume {
         /// [`Session::last_seq`](super::Session::last_seq) of the earlier websocket.
         seq_ack: Option<u16>,
-        /// [`Session::ssrc`](super::Session::ssrc) of the earlier websocket.
+        /// From [`Action::Ready`](super::Action::Ready) of the earlier websocket.
         ssrc: Ssrc,
     },
 }
@@ -84,3 +84,14 @@ const MODES: &[&str] = &[
     #[cfg(feature = "retired-modes")]
     "xsalsa20_poly1305",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::MODES;
+    use crate::transport::cipher::Mode;
+
+    #[test]
+    fn every_mode_we_choose_can_be_sealed_with_and_the_other_way_round() {
+        assert_eq!(MODES, Mode::ALL.iter().map(|mode| mode.name()).collect::<Vec<_>>());
+    }
+}

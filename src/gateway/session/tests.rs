@@ -1,13 +1,16 @@
 //! Stories of one websocket against a scripted voice gateway.
 
+mod handshake;
+mod hostile;
+mod resuming;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use proptest::prelude::*;
 
 use super::*;
 use crate::gateway::payload::{DaveEvent, Outgoing};
-use crate::id::{ChannelId, GuildId, SecretKey, SessionId, Token, UserId};
+use crate::id::{ChannelId, GuildId, SessionId, Token, UserId};
 
 const HELLO: &str = r#"{"op":8,"d":{"v":8,"heartbeat_interval":13750.0}}"#;
 const READY: &str = r#"{"op":2,"d":{"ssrc":3213,"ip":"104.29.158.39","port":19312,"modes":["aead_aes256_gcm_rtpsize","aead_xchacha20_poly1305_rtpsize"]}}"#;
@@ -105,117 +108,6 @@ fn timeout(awaited: &'static str) -> Vec<Action> {
 }
 
 #[test]
-fn the_whole_handshake_in_order() {
-    let mut story = Story::identify();
-    assert_eq!(
-        story.actions(),
-        [text(
-            r#"{"op":0,"d":{"server_id":"111","user_id":"900","session_id":"5f0c","token":"hush","max_dave_protocol_version":1}}"#
-        )]
-    );
-    assert_eq!(story.hear(HELLO), [Action::Beat(Duration::from_millis(13_750))]);
-    let ready = Action::Ready { ssrc: Ssrc(3213), server: server(), mode_offered: modes() };
-    assert_eq!(story.hear(READY), [ready]);
-    assert_eq!(story.session.ssrc(), Some(Ssrc(3213)));
-    story.session.discovered("203.0.113.7:51234".parse().unwrap(), story.now);
-    assert_eq!(
-        story.actions(),
-        [text(
-            r#"{"op":1,"d":{"protocol":"udp","data":{"address":"203.0.113.7","port":51234,"mode":"aead_aes256_gcm_rtpsize"}}}"#
-        )]
-    );
-    assert!(!story.session.is_established());
-    let description = SessionDescription {
-        mode: "aead_aes256_gcm_rtpsize".into(),
-        secret_key: SecretKey([7; 32]),
-        dave_protocol_version: 1,
-    };
-    assert_eq!(story.hear(DESCRIPTION), [Action::Established(description), text(SILENT)]);
-    assert!(story.session.is_established());
-    assert_eq!(story.session.deadline(), None);
-}
-
-#[test]
-fn ready_may_come_before_hello() {
-    let mut story = Story::identify();
-    story.actions();
-    assert!(matches!(story.hear(READY)[..], [Action::Ready { .. }]));
-    story.session.discovered(server(), story.now);
-    story.actions();
-    assert_eq!(story.hear(HELLO), [Action::Beat(Duration::from_millis(13_750))]);
-    assert!(matches!(story.hear(DESCRIPTION)[..], [Action::Established(_), Action::Send(_)]));
-}
-
-#[test]
-fn without_hello_an_established_session_beats_every_five_seconds() {
-    let mut story = Story::identify();
-    story.hear(READY);
-    story.session.discovered(server(), story.now);
-    story.actions();
-    let actions = story.hear(DESCRIPTION);
-    assert!(actions.contains(&Action::Beat(Duration::from_secs(5))), "{actions:?}");
-}
-
-#[test]
-fn every_state_but_established_ends_after_ten_seconds() {
-    let ten = Duration::from_secs(10);
-    let mut story = Story::identify();
-    story.actions();
-    assert_eq!(story.session.deadline(), Some(story.now + ten));
-    assert_eq!(story.after(ten - Duration::from_millis(1)), []);
-    assert_eq!(story.after(Duration::from_millis(1)), timeout("Hello"));
-    assert_eq!(story.session.verdict(), Some(Verdict::Rejoin));
-    assert_eq!(story.after(ten), []);
-
-    let mut story = Story::identify();
-    story.hear(HELLO);
-    assert_eq!(story.after(ten), timeout("Ready"));
-
-    let mut story = Story::identify();
-    story.hear(READY);
-    assert_eq!(story.after(ten), timeout("the answer to our IP discovery"));
-
-    let mut story = Story::identify();
-    story.hear(READY);
-    story.session.discovered(server(), story.now);
-    story.actions();
-    assert_eq!(story.after(ten), timeout("Session Description"));
-
-    let mut story = Story::resume(None);
-    story.hear(HELLO);
-    assert_eq!(story.after(ten), timeout("Resumed"));
-
-    let mut story = Story::established();
-    assert_eq!(story.after(Duration::from_secs(86_400)), []);
-}
-
-#[test]
-fn a_message_out_of_order_ends_the_session_and_says_what_was_awaited() {
-    let broken = |awaited, came| vec![Action::Fail(SessionError::OutOfOrder { awaited, came })];
-    let mut story = Story::identify();
-    story.actions();
-    assert_eq!(story.hear(DESCRIPTION), broken("Hello", "Session Description"));
-    assert_eq!(story.hear(HELLO), []);
-
-    let mut story = Story::identify();
-    story.hear(HELLO);
-    assert_eq!(story.hear(RESUMED), broken("Ready", "Resumed"));
-
-    let mut story = Story::identify();
-    story.hear(READY);
-    assert_eq!(story.hear(DESCRIPTION), broken("the answer to our IP discovery", "Session Description"));
-
-    let mut story = Story::resume(None);
-    story.actions();
-    assert_eq!(story.hear(READY), broken("Resumed", "Ready"));
-
-    let mut story = Story::established();
-    assert_eq!(story.hear(READY), broken("nothing more of the handshake", "Ready"));
-    let error = SessionError::OutOfOrder { awaited: "Ready", came: "Resumed" };
-    assert_eq!(error.to_string(), "awaited Ready and got Resumed");
-}
-
-#[test]
 fn what_others_do_is_told_at_any_time() {
     let mut story = Story::identify();
     story.actions();
@@ -247,55 +139,6 @@ fn what_others_do_is_told_at_any_time() {
         assert_eq!(story.hear(r#"{"op":6,"d":{"t":77}}"#), [Action::Acknowledged { nonce: 77 }]);
         story = Story::established();
     }
-}
-
-#[test]
-fn a_beat_acknowledges_the_last_sequence_across_its_wrap() {
-    let mut story = Story::established();
-    let beat = |seq_ack| [text(&format!(r#"{{"op":3,"d":{{"t":7,"seq_ack":{seq_ack}}}}}"#))];
-    assert_eq!(story.beat(7), beat(-1));
-    story.hear(r#"{"op":11,"d":{"user_ids":[]},"seq":0}"#);
-    assert_eq!(story.beat(7), beat(0));
-    story.hear_binary(&[0xFF, 0xFF, 0x19, 1]);
-    assert_eq!(story.beat(7), beat(65_535));
-    story.hear(r#"{"op":13,"d":{"user_id":"901"},"seq":0}"#);
-    assert_eq!(story.beat(7), beat(0));
-    story.hear_binary(&[0, 1, 99]);
-    assert_eq!(story.beat(7), beat(1));
-    story.hear(HELLO);
-    assert_eq!(story.beat(7), beat(1));
-    assert_eq!(story.session.last_seq(), Some(1));
-}
-
-#[test]
-fn a_resumed_session_takes_the_replay_text_and_binary() {
-    let mut story = Story::resume(Some(65_534));
-    assert_eq!(
-        story.actions(),
-        [text(r#"{"op":7,"d":{"server_id":"111","session_id":"5f0c","token":"hush","seq_ack":65534}}"#)]
-    );
-    assert_eq!(story.beat(1), [text(r#"{"op":3,"d":{"t":1,"seq_ack":65534}}"#)]);
-    assert_eq!(story.hear(HELLO), [Action::Beat(Duration::from_millis(13_750))]);
-    // Even what comes before Resumed counts.
-    let sender = Action::Dave(DaveEvent::ExternalSender(Bytes::from_static(&[1])));
-    assert_eq!(story.hear_binary(&[0xFF, 0xFF, 0x19, 1]), [sender]);
-    story.session.speaking(SpeakingFlags::MICROPHONE);
-    assert_eq!(story.actions(), []);
-    assert_eq!(story.hear(RESUMED), [Action::Resumed, text(SPEAKING)]);
-    assert!(story.session.is_established());
-    let proposals = Action::Dave(DaveEvent::Proposals(Bytes::from_static(&[0, 9])));
-    assert_eq!(story.hear_binary(&[0, 0, 0x1B, 0, 9]), [proposals]);
-    let left = Action::ClientDisconnect(UserId(901));
-    assert_eq!(story.hear(r#"{"op":13,"d":{"user_id":"901"},"seq":1}"#), [left]);
-    assert_eq!((story.session.last_seq(), story.session.ssrc()), (Some(1), Some(Ssrc(3213))));
-}
-
-#[test]
-fn a_resume_without_hello_beats_all_the_same() {
-    let mut story = Story::resume(None);
-    story.actions();
-    let beat = Action::Beat(Duration::from_secs(5));
-    assert_eq!(story.hear(RESUMED), [Action::Resumed, beat, text(SILENT)]);
 }
 
 #[test]
@@ -347,74 +190,6 @@ fn of_too_many_waiting_commands_the_oldest_are_dropped_and_counted() {
 }
 
 #[test]
-fn a_malformed_frame_is_counted_and_skipped() {
-    let mut story = Story::identify();
-    story.actions();
-    assert_eq!(story.hear("not json"), []);
-    assert_eq!(story.hear(r#"{"op":2,"d":{"ssrc":1}}"#), []);
-    assert_eq!(story.hear_binary(&[0, 9]), []);
-    assert_eq!(story.session.malformed(), 3);
-    assert_eq!(story.session.last_malformed(), Some(PayloadError::TooShort { length: 2 }));
-    assert!(matches!(story.hear(READY)[..], [Action::Ready { .. }]));
-}
-
-#[test]
-fn the_best_mode_offered_is_chosen() {
-    let gcm = "aead_aes256_gcm_rtpsize".to_owned();
-    let chacha = "aead_xchacha20_poly1305_rtpsize".to_owned();
-    assert_eq!(choose_mode(&[chacha.clone(), gcm.clone()], &[]), Some(gcm.as_str()));
-    assert_eq!(choose_mode(std::slice::from_ref(&chacha), &[]), Some(chacha.as_str()));
-    assert_eq!(
-        choose_mode(&[gcm.clone(), chacha.clone()], std::slice::from_ref(&gcm)),
-        Some(chacha.as_str())
-    );
-    assert_eq!(choose_mode(&[gcm.clone(), chacha.clone()], &[gcm, chacha]), None);
-    assert_eq!(choose_mode(&["x".to_owned()], &[]), None);
-    assert_eq!(choose_mode(&[], &[]), None);
-}
-
-#[test]
-fn a_retired_mode_is_chosen_only_where_the_feature_allows_it() {
-    let offered = ["xsalsa20_poly1305".to_owned(), "aead_aes256_gcm".to_owned()];
-    let choice = if cfg!(feature = "retired-modes") { Some("aead_aes256_gcm") } else { None };
-    assert_eq!(choose_mode(&offered, &[]), choice);
-}
-
-#[test]
-fn without_a_common_mode_the_session_ends_before_select_protocol() {
-    let refused_modes = vec!["aead_aes256_gcm_rtpsize".to_owned()];
-    let mut story = Story::begin(Start::Identify { max_dave_protocol_version: 1, refused_modes });
-    story.actions();
-    let offered = vec!["aead_aes256_gcm_rtpsize".to_owned()];
-    let ready = READY.replace(r#","aead_xchacha20_poly1305_rtpsize""#, "");
-    assert_eq!(story.hear(&ready), [Action::Fail(SessionError::NoMode { offered })]);
-    assert_eq!(story.session.verdict(), Some(Verdict::Stop));
-}
-
-#[test]
-fn a_close_gives_the_verdict_of_its_code() {
-    assert_eq!(Story::established().session.closed(Some(CloseCode(4015))), Verdict::Resume);
-    assert_eq!(Story::resume(None).session.closed(Some(CloseCode(4015))), Verdict::Rejoin);
-    assert_eq!(Story::identify().session.closed(Some(CloseCode(4017))), Verdict::Stop);
-    let mut story = Story::established();
-    assert_eq!(story.session.closed(None), Verdict::Resume);
-    assert_eq!(story.session.closed(Some(CloseCode(4014))), Verdict::Resume);
-    story.session.speaking(SpeakingFlags::MICROPHONE);
-    story.session.command(Command::TransitionReady { transition_id: 1 });
-    assert_eq!(story.beat(1), []);
-    assert_eq!(story.hear(HELLO), []);
-    assert_eq!(story.session.deadline(), None);
-}
-
-#[test]
-fn what_came_before_the_close_is_still_told() {
-    let mut story = Story::established();
-    story.session.text(br#"{"op":13,"d":{"user_id":"901"},"seq":4}"#, story.now);
-    story.session.closed(Some(CloseCode(4014)));
-    assert_eq!(story.actions(), [Action::ClientDisconnect(UserId(901))]);
-}
-
-#[test]
 fn the_address_keeps_its_port() {
     assert_eq!(credentials().url(), "wss://c-ewr12.discord.media:2096/?v=8");
     let local = Credentials { endpoint: "ws://127.0.0.1:9/".into(), ..credentials() };
@@ -426,40 +201,4 @@ fn the_token_is_never_printed() {
     let mut story = Story::identify();
     assert!(!format!("{:?}", story.session).contains("hush"));
     assert!(!format!("{:?}", story.actions()).contains("hush"));
-}
-
-proptest! {
-    #[test]
-    fn random_frames_never_break_the_session(
-        frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 1..20),
-    ) {
-        let mut story = Story::established();
-        for frame in &frames {
-            story.hear_binary(frame);
-            story.session.text(frame, story.now);
-        }
-        prop_assert!(story.session.is_established());
-        prop_assert!(story.session.malformed() >= frames.len() as u64);
-    }
-
-    #[test]
-    fn any_order_of_messages_ends_or_goes_on(order in proptest::collection::vec(0_usize..6, 0..12)) {
-        let mut story = Story::identify();
-        story.actions();
-        for message in order {
-            match message {
-                0 => story.hear(HELLO),
-                1 => story.hear(READY),
-                2 => story.hear(DESCRIPTION),
-                3 => story.hear(RESUMED),
-                4 => story.beat(1),
-                _ => {
-                    story.session.discovered(server(), story.now);
-                    story.actions()
-                }
-            };
-            let (ended, running) = (story.session.verdict().is_some(), story.session.is_established());
-            prop_assert_eq!(story.session.deadline().is_none(), ended || running);
-        }
-    }
 }

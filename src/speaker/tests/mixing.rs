@@ -29,7 +29,7 @@ fn opus_source(hertz: f32, amplitude: f32) -> Fast {
     let mut tone = tone(hertz, amplitude);
     let mut encoder = Encoder::new(&EncoderSettings::default()).unwrap();
     Box::new(move || {
-        let mut packet = [0; LARGEST_PACKET];
+        let mut packet = [0; MAX_PACKET];
         let length = encoder.encode(&tone(), &mut packet).unwrap();
         Some(Frame::Opus(Bytes::copy_from_slice(&packet[..length])))
     })
@@ -189,7 +189,7 @@ fn a_packet_too_large_for_a_datagram_is_encoded_anew() {
     story.supply(MUSIC, Frame::Opus(large));
     story.pass(FRAME);
     let heard = story.heard();
-    assert!(heard[0].len() <= LARGEST_PACKET, "{} bytes", heard[0].len());
+    assert!(heard[0].len() <= MAX_PACKET, "{} bytes", heard[0].len());
     assert_eq!(story.playout.counts().passed_through, 0);
 }
 

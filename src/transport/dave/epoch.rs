@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::frame::Parts;
-use super::keys::{BaseSecret, Cipher, GENERATION_SHIFT, Mark, Ratchet};
+use super::keys::{BaseSecret, FrameCipher, GENERATION_SHIFT, Mark, Ratchet};
 use super::open::{OpenError, RETENTION};
 
 /// One user's keys of one epoch, and the nonces seen under them.
-pub(super) struct EpochKeys {
+pub(super) struct MemberKeys {
     pub(super) epoch: u64,
     pub(super) mark: Mark,
     pub(super) expires: Option<Instant>,
@@ -22,11 +22,11 @@ pub(super) struct EpochKeys {
 /// One generation's key; `expires` once a newer generation has been heard.
 struct Generation {
     number: u32,
-    cipher: Cipher,
+    cipher: FrameCipher,
     expires: Option<Instant>,
 }
 
-impl EpochKeys {
+impl MemberKeys {
     pub(super) fn new(epoch: u64, secret: &BaseSecret, mark: Mark, installed: Instant) -> Self {
         Self {
             epoch,
@@ -72,7 +72,7 @@ impl EpochKeys {
         oldest.saturating_add(low.wrapping_sub(oldest) & 0xff)
     }
 
-    fn generation(&mut self, number: u32, now: Instant) -> Option<&Cipher> {
+    fn generation(&mut self, number: u32, now: Instant) -> Option<&FrameCipher> {
         let elapsed = now.saturating_duration_since(self.installed).as_secs();
         let honest = elapsed.saturating_mul(FRAMES_PER_SECOND) >> GENERATION_SHIFT;
         if u64::from(number) > honest || number > self.newest_generation.saturating_add(GENERATION_GAP) {
@@ -101,7 +101,7 @@ impl EpochKeys {
 }
 
 /// Decrypts into `out`; on false `out` holds rubbish.
-fn decrypt(cipher: &Cipher, frame: Parts<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) -> bool {
+fn decrypt(cipher: &FrameCipher, frame: Parts<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) -> bool {
     out.clear();
     out.extend_from_slice(frame.media);
     if frame.ranges.is_empty() {

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use super::keys::{BaseSecret, Cipher, GENERATION_SHIFT, Mark, Ratchet, TAG};
+use super::keys::{BaseSecret, FrameCipher, GENERATION_SHIFT, Mark, Ratchet, TAG};
 use super::order::SenderKey;
 
 /// Encrypts the frames we send, with a key that only [`SenderKey`] changes bring.
@@ -48,7 +48,7 @@ enum Sender {
 struct SendingKey {
     mark: Mark,
     ratchet: Ratchet,
-    cipher: Cipher,
+    cipher: FrameCipher,
     used: u64,
 }
 
@@ -226,9 +226,6 @@ fn read_leb128(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The Opus packet of silence, which may come in the clear from anyone at any time.
-pub(super) const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
-
 /// The last two bytes of every encrypted frame.
 const MARKER: [u8; 2] = [0xfa, 0xfa];
 
@@ -241,6 +238,7 @@ const RETIRED_KEYS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::frame::SILENCE;
     use crate::transport::dave::testing::hex;
 
     fn epoch(secret: [u8; 16]) -> SenderKey {

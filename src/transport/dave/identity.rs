@@ -69,12 +69,13 @@ impl fmt::Debug for IdentityKey {
 pub struct Fingerprints(pub(super) [Vec<u8>; 2]);
 
 impl Fingerprints {
-    /// Works out the verification code: nine groups of five digits, without spaces.
+    /// Works out the verification code: nine groups of five digits, without spaces. `None` where it cannot be worked
+    /// out, so that no two failures pass for the same code.
     ///
     /// Deliberately slow: scrypt with 16 MiB, some 50 ms. Run it off the actor's thread, in a blocking task.
-    pub fn verification_code(self) -> String {
-        let hash = pairwise_fingerprints_internal(self.0).unwrap_or_default();
-        generate_displayable_code(&hash, VERIFICATION_DIGITS, GROUP_DIGITS).unwrap_or_default()
+    pub fn verification_code(self) -> Option<String> {
+        let hash = pairwise_fingerprints_internal(self.0).ok()?;
+        generate_displayable_code(&hash, VERIFICATION_DIGITS, GROUP_DIGITS).ok()
     }
 }
 
@@ -120,8 +121,8 @@ mod tests {
                         a95c02e888ae4a9cad90bfb8222df28829850e9e774fcc3006dc7906f20ba43c";
         assert_eq!(hash, hex(expected));
         let code = "167087148466685475014767895181229783641225826";
-        assert_eq!(Fingerprints([ours.clone(), theirs.clone()]).verification_code(), code);
-        assert_eq!(Fingerprints([theirs, ours]).verification_code(), code);
+        assert_eq!(Fingerprints([ours.clone(), theirs.clone()]).verification_code().as_deref(), Some(code));
+        assert_eq!(Fingerprints([theirs, ours]).verification_code().as_deref(), Some(code));
     }
 
     #[test]

@@ -66,8 +66,8 @@ impl Ratchet {
     }
 
     /// Draws the next generation's key.
-    pub(super) fn draw(&mut self) -> Cipher {
-        Cipher::new(&self.draw_key())
+    pub(super) fn draw(&mut self) -> FrameCipher {
+        FrameCipher::new(&self.draw_key())
     }
 
     fn draw_key(&mut self) -> [u8; 16] {
@@ -100,9 +100,9 @@ fn derive<const N: usize>(secret: &[u8], label: &str, generation: u32) -> [u8; N
 }
 
 /// AES-128-GCM with the tag cut to 8 bytes.
-pub(super) struct Cipher(AesGcm<Aes128, U12, U8>);
+pub(super) struct FrameCipher(AesGcm<Aes128, U12, U8>);
 
-impl Cipher {
+impl FrameCipher {
     fn new(key: &[u8; 16]) -> Self {
         Self(AesGcm::new(key.into()))
     }

@@ -1,17 +1,20 @@
 //! One MLS session from its key package on: what goes into davey, what comes out, and which refusals matter.
 
-use std::collections::HashSet;
+mod proposals;
+
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 
 use bytes::Bytes;
+use davey::DaveSession;
 use davey::errors::{ProcessCommitError, ProcessWelcomeError};
-use davey::{DaveSession, ProposalsOperationType};
 use openmls_rust_crypto::RustCrypto;
 
+use self::proposals::Held;
 use super::identity::{Fingerprints, IdentityKey, privacy_code};
 use super::keys::BaseSecret;
 use super::order::{DaveError, E2eeState, Notice};
-use super::wire::{self, Content, Message, ProposalRef, Proposals, Sender};
+use super::wire::{self, Content, ProposalRef};
 use crate::id::{ChannelId, UserId};
 
 /// An MLS session: pending (epoch 0, only ourselves) until a commit or a welcome makes it a member of the group.
@@ -27,12 +30,8 @@ pub(super) struct Mls {
     pub(super) commit: Option<Bytes>,
     /// Proposals to add users whom op 11 has not announced yet.
     held: Vec<Held>,
-}
-
-struct Held {
-    user: UserId,
-    reference: ProposalRef,
-    message: Vec<u8>,
+    /// What each proposal says that davey has in its queue.
+    contents: HashMap<ProposalRef, Content>,
 }
 
 /// Why a commit or welcome did not lead to a new epoch.
@@ -45,7 +44,7 @@ pub(super) enum Refusal {
 }
 
 /// The media keys of the epoch the session is in.
-pub(super) struct EpochKeys {
+pub(super) struct Exported {
     pub(super) own: BaseSecret,
     pub(super) others: Vec<(UserId, BaseSecret)>,
     pub(super) state: E2eeState,
@@ -70,7 +69,17 @@ impl Mls {
         }
         let key_package = session.create_key_package().map_err(session_error)?.into();
         let crypto = RustCrypto::default();
-        Ok(Self { session, crypto, version, user, channel, key_package, commit: None, held: Vec::new() })
+        Ok(Self {
+            session,
+            crypto,
+            version,
+            user,
+            channel,
+            key_package,
+            commit: None,
+            held: Vec::new(),
+            contents: HashMap::new(),
+        })
     }
 
     pub(super) fn version(&self) -> u16 {
@@ -89,145 +98,8 @@ impl Mls {
 
     /// Takes the external sender (op 25) and makes the pending group anew with it.
     pub(super) fn external_sender(&mut self, payload: &[u8]) -> Result<(), String> {
-        self.commit = None;
-        self.held.clear();
+        self.forget_proposals();
         self.session.set_external_sender(payload).map_err(|error| error.to_string())
-    }
-
-    /// Takes op 27; gives the op 28 that answers it.
-    pub(super) fn proposals(
-        &mut self,
-        payload: &[u8],
-        announced: &HashSet<UserId>,
-        notices: &mut Vec<Notice>,
-    ) -> Option<Bytes> {
-        match wire::proposals(payload) {
-            Err(_) => {
-                notices.push(Notice::Malformed(27));
-                None
-            }
-            Ok(Proposals::Append(messages)) => self.append(&messages, announced, notices),
-            Ok(Proposals::Revoke(references)) => self.revoke(&references, notices),
-        }
-    }
-
-    /// Queues the proposals that were held until these users were announced.
-    pub(super) fn announced(
-        &mut self,
-        announced: &HashSet<UserId>,
-        notices: &mut Vec<Notice>,
-    ) -> Option<Bytes> {
-        let (ready, held) =
-            std::mem::take(&mut self.held).into_iter().partition(|held| announced.contains(&held.user));
-        self.held = held;
-        let ready: Vec<Held> = ready;
-        if ready.is_empty() {
-            return None;
-        }
-        let mut list = Vec::new();
-        wire::push_vector(&ready.into_iter().flat_map(|held| held.message).collect::<Vec<_>>(), &mut list);
-        self.process(ProposalsOperationType::APPEND, &list, notices)
-    }
-
-    fn append(
-        &mut self,
-        messages: &[Message<'_>],
-        announced: &HashSet<UserId>,
-        notices: &mut Vec<Notice>,
-    ) -> Option<Bytes> {
-        let mut known = self.queued();
-        let mut batch = Vec::new();
-        for message in messages {
-            let reference = message.reference();
-            if known.contains(&reference) {
-                notices.push(Notice::Needless);
-            } else if let Err(notice) = self.examine(message, announced) {
-                if let (Notice::Unannounced(user), true) = (&notice, self.held.len() < MOST_HELD) {
-                    self.held.push(Held { user: *user, reference, message: message.bytes.to_vec() });
-                }
-                notices.push(notice);
-            } else {
-                known.push(reference);
-                batch.extend_from_slice(message.bytes);
-            }
-        }
-        if batch.is_empty() {
-            return None;
-        }
-        let mut list = Vec::new();
-        wire::push_vector(&batch, &mut list);
-        self.process(ProposalsOperationType::APPEND, &list, notices)
-    }
-
-    /// Keeps proposals from the queue that could never be committed: once queued they would spoil every commit of
-    /// this epoch.
-    fn examine(&self, message: &Message<'_>, announced: &HashSet<UserId>) -> Result<(), Notice> {
-        let group = self.session.group().ok_or(Notice::Unexpected(27))?;
-        if message.group != self.channel.0.to_be_bytes() {
-            return Err(Notice::Foreign(27));
-        }
-        if message.epoch != self.epoch() {
-            return Err(Notice::Stale(27));
-        }
-        match (message.sender, message.content) {
-            (Sender::External, Content::Add(user)) if user == self.user => Err(Notice::Needless),
-            (Sender::External, Content::Add(user)) if !announced.contains(&user) => {
-                Err(Notice::Unannounced(user))
-            }
-            (Sender::External, Content::Add(_)) => Ok(()),
-            (Sender::External, Content::Remove(leaf)) => {
-                let others = group.members().filter(|member| member.index != group.own_leaf_index());
-                let found = others.map(|member| member.index.u32()).any(|index| index == leaf);
-                if found { Ok(()) } else { Err(Notice::Needless) }
-            }
-            (_, Content::Commit) | (Sender::Member, _) => Err(Notice::Malformed(27)),
-        }
-    }
-
-    fn revoke(&mut self, references: &[ProposalRef], notices: &mut Vec<Notice>) -> Option<Bytes> {
-        let queued = self.queued();
-        let mut list = Vec::new();
-        for reference in references {
-            if queued.contains(reference) {
-                wire::push_vector(reference, &mut list);
-            } else if let Some(at) = self.held.iter().position(|held| held.reference == *reference) {
-                self.held.remove(at);
-            } else {
-                notices.push(Notice::UnknownProposal);
-            }
-        }
-        if list.is_empty() {
-            return None;
-        }
-        let mut payload = Vec::new();
-        wire::push_vector(&list, &mut payload);
-        self.process(ProposalsOperationType::REVOKE, &payload, notices)
-    }
-
-    fn queued(&self) -> Vec<ProposalRef> {
-        let queue = self.session.group().into_iter().flat_map(|group| group.pending_proposals());
-        let references =
-            queue.filter_map(|proposal| proposal.proposal_reference_ref().as_slice().try_into().ok());
-        references.chain(self.held.iter().map(|held| held.reference)).collect()
-    }
-
-    fn process(
-        &mut self,
-        operation: ProposalsOperationType,
-        list: &[u8],
-        notices: &mut Vec<Notice>,
-    ) -> Option<Bytes> {
-        match self.session.process_proposals(operation, list, None) {
-            Ok(answer) => {
-                self.commit =
-                    answer.map(|answer| [answer.commit, answer.welcome.unwrap_or_default()].concat().into());
-                self.commit.clone()
-            }
-            Err(error) => {
-                notices.push(Notice::Refused(error.to_string()));
-                None
-            }
-        }
     }
 
     /// Takes the commit of op 29 and goes on to the epoch it makes.
@@ -270,8 +142,7 @@ impl Mls {
     }
 
     fn entered_epoch(&mut self) -> Result<(), Refusal> {
-        self.commit = None;
-        self.held.clear();
+        self.forget_proposals();
         match self.session.group() {
             Some(group) if group.is_active() => Ok(()),
             _ => Err(Refusal::Invalid("the commit removes us".into())),
@@ -284,7 +155,7 @@ impl Mls {
     }
 
     /// Exports everyone's media keys of this epoch; `None` while there is no group.
-    pub(super) fn keys(&self) -> Option<EpochKeys> {
+    pub(super) fn keys(&self) -> Option<Exported> {
         if !self.is_established() {
             return None;
         }
@@ -293,7 +164,7 @@ impl Mls {
         let others = others.map(|user| Some((user, self.export(user)?))).collect::<Option<_>>()?;
         let privacy_code = privacy_code(self.session.get_epoch_authenticator()?.as_slice());
         let state = E2eeState { version: self.version(), epoch: self.epoch(), privacy_code };
-        Some(EpochKeys { own, others, state })
+        Some(Exported { own, others, state })
     }
 
     fn export(&self, user: UserId) -> Option<BaseSecret> {
@@ -327,6 +198,3 @@ const MEDIA_KEY: usize = 16;
 
 /// The only fingerprint format there is.
 const FINGERPRINT_VERSION: u16 = 0;
-
-/// Unannounced users whose proposals are kept; more than a channel has seats would be nonsense.
-const MOST_HELD: usize = 128;

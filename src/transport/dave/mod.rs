@@ -36,7 +36,7 @@ use bytes::Bytes;
 pub use frame::{FrameSealer, Sealed};
 pub use identity::{Fingerprints, IdentityKey, IdentityKeyError};
 pub use keys::BaseSecret;
-pub use open::{FrameOpener, FrameOpeners, Frames, OpenError, Opened};
+pub use open::{FrameOpeners, Frames, OpenError, Opened};
 pub use order::{Action, DaveError, E2eeState, GroupCounts, KeyChange, Notice, Passthrough, SenderKey};
 
 use self::mls::Mls;

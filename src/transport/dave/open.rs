@@ -1,4 +1,4 @@
-//! What DAVE does to frames on their way in: one [`FrameOpener`] per user, all of them and the sealer in [`Frames`].
+//! What DAVE does to frames on their way in: one `FrameOpener` per user, all of them and the sealer in [`Frames`].
 //!
 //! ```text
 //! frame ─▶ 3-byte silence? ─▶ taken as it is
@@ -12,10 +12,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::epoch::{EpochKeys, Scratch};
-use super::frame::{FrameSealer, Parts, SILENCE};
+use super::epoch::{MemberKeys, Scratch};
+use super::frame::{FrameSealer, Parts};
 use super::keys::BaseSecret;
 use super::order::{KeyChange, Passthrough, SenderKey};
+use crate::audio::frame::SILENCE;
 use crate::id::UserId;
 
 /// The DAVE side of the packet path: our sealer and everyone's openers.
@@ -83,6 +84,8 @@ pub enum OpenError {
 pub struct FrameOpeners {
     users: HashMap<UserId, FrameOpener>,
     passthrough: Window,
+    /// The newest epoch that our sender has changed over to.
+    executed: u64,
     failures: u32,
     scratch: Scratch,
 }
@@ -106,6 +109,7 @@ impl FrameOpeners {
         now: Instant,
     ) -> Result<Opened, OpenError> {
         out.clear();
+        // Silence may come in the clear from anyone at any time.
         if frame == SILENCE {
             out.extend_from_slice(frame);
             return Ok(Opened::Plain);
@@ -151,12 +155,16 @@ impl FrameOpeners {
     }
 
     fn switched(&mut self, key: &SenderKey, now: Instant) {
-        let newest = match key {
-            SenderKey::Epoch { epoch, .. } => *epoch,
-            SenderKey::Withhold | SenderKey::Plain => u64::MAX,
+        let current = match key {
+            SenderKey::Epoch { epoch, .. } => {
+                self.executed = *epoch;
+                *epoch
+            }
+            // A newer epoch that is still to be executed has yet to be heard.
+            SenderKey::Withhold | SenderKey::Plain => self.executed + 1,
         };
         for opener in self.users.values_mut() {
-            opener.expire_before(newest, now + RETENTION);
+            opener.switch_to(current, now + RETENTION);
         }
         self.users.retain(|_, opener| opener.is_alive(now));
     }
@@ -176,8 +184,8 @@ impl FrameOpeners {
 
 /// Decrypts the frames of one user, over all the epochs that are still good.
 #[derive(Default)]
-pub struct FrameOpener {
-    epochs: VecDeque<EpochKeys>,
+struct FrameOpener {
+    epochs: VecDeque<MemberKeys>,
 }
 
 impl FrameOpener {
@@ -191,12 +199,14 @@ impl FrameOpener {
         if self.epochs.len() == KEPT_EPOCHS {
             self.epochs.pop_front();
         }
-        self.epochs.push_back(EpochKeys::new(epoch, secret, mark, now));
+        self.epochs.push_back(MemberKeys::new(epoch, secret, mark, now));
     }
 
-    fn expire_before(&mut self, newest: u64, end: Instant) {
-        for keys in self.epochs.iter_mut().filter(|keys| keys.epoch < newest) {
-            keys.expires = Some(keys.expires.map_or(end, |earlier| earlier.min(end)));
+    /// Lets the epochs before the current one go stale, and no other.
+    fn switch_to(&mut self, current: u64, end: Instant) {
+        for keys in &mut self.epochs {
+            let stale = keys.epoch < current;
+            keys.expires = stale.then(|| keys.expires.map_or(end, |earlier| earlier.min(end)));
         }
     }
 

@@ -159,6 +159,32 @@ fn the_older_epoch_is_good_for_ten_seconds_after_the_sender_changed_over() {
 }
 
 #[test]
+fn an_epoch_not_yet_executed_outlives_a_downgrade() {
+    for (before, after) in [(5, 5), (11, 11), (5, 60)] {
+        let mut ear = Ear::new();
+        ear.install(KeyChange::Sender(sender(1, 8)));
+        ear.install(receivers(2, 2));
+        ear.install(KeyChange::Sender(SenderKey::Plain));
+        ear.later(Duration::from_secs(before));
+        ear.install(KeyChange::Sender(sender(2, 9)));
+        ear.later(Duration::from_secs(after));
+        assert!(ear.hear(&frame(2, 1)).is_ok(), "{before} s before, {after} s after");
+        assert!(ear.hear(&frame(1, 1)).is_err());
+    }
+}
+
+#[test]
+fn an_epoch_the_sender_comes_back_to_does_not_go_stale() {
+    let mut ear = Ear::new();
+    ear.install(KeyChange::Sender(sender(1, 8)));
+    ear.install(KeyChange::Sender(SenderKey::Plain));
+    ear.later(Duration::from_secs(5));
+    ear.install(KeyChange::Sender(sender(1, 8)));
+    ear.later(Duration::from_secs(6));
+    assert!(ear.hear(&frame(1, 1)).is_ok());
+}
+
+#[test]
 fn installing_an_epoch_twice_does_not_open_it_to_replays() {
     let mut ear = Ear::new();
     assert!(ear.hear(&frame(1, 1)).is_ok());

@@ -160,8 +160,9 @@ impl Group {
         }
     }
 
-    /// Version 0 ends the group, unless a transition to an epoch of it is still open. But a lone member who has just been told to start a new group (op 24) needs no plain
-    /// sender: nobody is there to hear it, and whoever comes next is to be spoken to encrypted.
+    /// Version 0 ends the group, unless a transition to an epoch of it is still open. But a lone member who has just
+    /// been told to start a new group (op 24) needs no plain sender: nobody is there to hear it, and whoever comes next
+    /// is to be spoken to encrypted.
     fn downgrade(&mut self, switch: Switch) -> Switch {
         match &self.phase {
             Phase::Mls(mls) if mls.is_established() && !self.transitions.any_open() => {

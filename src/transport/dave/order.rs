@@ -114,6 +114,8 @@ pub enum Notice {
     Repeated(u8),
     /// A proposal that adds or removes ourselves, or that is already queued; ignored.
     Needless,
+    /// A proposal adds someone who is in the group, or about to be; ignored.
+    Duplicate(UserId),
     /// A proposal adds someone whom op 11 has not announced; kept until it does.
     Unannounced(UserId),
     /// The group we were welcomed to has a member whom op 11 has not announced.
@@ -151,6 +153,7 @@ impl fmt::Display for Notice {
             Self::WrongMoment(op) => write!(f, "op {op} is not meant for us at this moment, ignored"),
             Self::Repeated(op) => write!(f, "op {op} was sent before, ignored"),
             Self::Needless => f.write_str("a proposal is our own or repeated, ignored"),
+            Self::Duplicate(user) => write!(f, "op 27 adds user {user} a second time, ignored"),
             Self::Unannounced(user) => write!(f, "op 27 adds user {user} before op 11 announces them, kept"),
             Self::UnannouncedMember(user) => {
                 write!(f, "the group has member {user}, whom op 11 has not announced")

@@ -2,6 +2,7 @@
 
 mod joins;
 mod peers;
+mod proposals;
 mod recovery;
 mod strays;
 mod transitions;

@@ -2,11 +2,11 @@
 
 use crate::gateway::payload::{Command, DaveEvent};
 use crate::id::UserId;
+use crate::transport::dave::Notice;
 use crate::transport::dave::service::Service;
 use crate::transport::dave::testing::{
     Bot, CHANNEL, announce, append, assert_everyone_hears_everyone, call_of, hears, prepare, start,
 };
-use crate::transport::dave::{Group, IdentityKey, Notice};
 
 #[test]
 fn foreign_and_stale_messages_are_counted_and_change_nothing() {
@@ -17,8 +17,6 @@ fn foreign_and_stale_messages_are_counted_and_change_nothing() {
     earlier.epoch = service.epoch - 1;
     let mut other = Bot::described(4, &service, start());
     let package = other.key_package();
-    let stranger = Group::new(UserId(5), CHANNEL, IdentityKey::generate());
-    drop(stranger);
 
     let bot = &mut call[0];
     bot.meet(&[other.user]);

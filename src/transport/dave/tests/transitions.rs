@@ -174,6 +174,9 @@ fn a_downgrade_executed_after_a_newer_epoch_was_announced_does_not_lose_the_grou
     assert_eq!(call[0].say(b"plain"), b"plain");
     call.push(third);
     execute(&mut call, 5);
+    for bot in &mut call {
+        bot.now += Duration::from_secs(11);
+    }
     assert_everyone_hears_everyone(&mut call);
     let mut fourth = Bot::described(4, &service, start());
     join(&mut service, &mut call, &mut fourth, 6);
