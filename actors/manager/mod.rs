@@ -17,11 +17,7 @@ pub use self::message::{
     ChannelBitrate, Disconnect, Join, JoinError, Plug, PlugChannel, Shutdown, Speak, SpeakError, StartError,
     StopSpeaking, Subscribe, SubscribeChannel,
 };
-use self::{
-    arbiters::Arbiters,
-    message::{Material, Starter},
-    subscribers::Subscribers,
-};
+use self::{arbiters::Arbiters, message::Material, subscribers::Subscribers};
 use super::{
     CallHandle, CallStats, Config, What,
     bridge::{
@@ -303,7 +299,7 @@ async fn join_later(
 
 /// Opens a file off the arbiter.
 #[cfg(feature = "decode")]
-async fn open(path: std::path::PathBuf) -> Result<Starter, crate::source::SourceError> {
+async fn open(path: std::path::PathBuf) -> Result<message::Starter, crate::source::SourceError> {
     let name = path.display().to_string();
     let opening = actix_rt::task::spawn_blocking(move || crate::source::open(path)).await;
     let unreadable = |error: tokio::task::JoinError| crate::source::SourceError::Unreadable {
