@@ -4,33 +4,29 @@ use std::time::Duration;
 
 use actix_voice::{actors::What, call::Progress};
 use actix_voice_loopback::{
-    Dave, Discord, Member,
+    Channel, Dave, Discord, Member,
     dave::{DaveSettings, Execution, Fault, Pacing, Winner},
 };
 
 use crate::{
-    dave_stage::{crowd, numbered, pass},
+    dave_stage::{NOTHING, crowd, numbered, pass},
     stage::{Stage, story},
 };
 
-#[test]
-fn an_op_22_that_never_comes_is_made_up_for_by_the_next() {
+/// The bot speaks to two, and two more come, one after the other; what is up with op 22 is seen to in between.
+fn two_newcomers(settings: DaveSettings, comings: impl AsyncFnOnce(&Stage, &Channel) -> [Member; 2]) {
     story(async {
-        let stage = Stage::set().await;
+        let stage = Stage::on(Discord::builder().dave_settings(settings)).await;
         let room = stage.guild.channel("room");
         let stayers = crowd(&room, 2);
+        pass(1_000).await;
         stage.try_join(&room).await.expect("the bot joins");
         stage.agreed(&room, &[&stayers[0], &stayers[1]]).await;
         stage.speak_numbers().await;
         pass(500).await;
-        stage.discord.turn_dave(&room, |settings| settings.execution = Execution::Never);
-        let first = room.listener("first");
-        // The others keep the keys of the epoch before for ten seconds.
-        pass(8_000).await;
-        stage.discord.turn_dave(&room, |settings| settings.execution = Execution::Prompt);
-        let second = room.listener("second");
+        let [first, second] = comings(&stage, &room).await;
         stage.agreed(&room, &[&stayers[0], &stayers[1], &first, &second]).await;
-        pass(2_000).await;
+        pass(3_000).await;
         let stats = stage.part().await;
 
         stage.heard_everything(&stayers, &stats);
@@ -41,20 +37,22 @@ fn an_op_22_that_never_comes_is_made_up_for_by_the_next() {
 }
 
 #[test]
+fn an_op_22_that_never_comes_is_made_up_for_by_the_next() {
+    two_newcomers(DaveSettings::default(), async |stage, room| {
+        stage.discord.turn_dave(room, |settings| settings.execution = Execution::Never);
+        let first = room.listener("first");
+        // The others keep the keys of the epoch before for ten seconds.
+        pass(8_000).await;
+        stage.discord.turn_dave(room, |settings| settings.execution = Execution::Prompt);
+        [first, room.listener("second")]
+    });
+}
+
+#[test]
 fn a_late_op_22_executes_its_own_epoch_and_not_a_newer_one() {
-    story(async {
-        let pacing = Pacing::Overlapping;
-        let stage =
-            Stage::on(Discord::builder().dave_settings(DaveSettings { pacing, ..DaveSettings::default() }))
-                .await;
-        let room = stage.guild.channel("room");
-        let stayers = crowd(&room, 2);
-        pass(1_000).await;
-        stage.try_join(&room).await.expect("the bot joins");
-        stage.agreed(&room, &[&stayers[0], &stayers[1]]).await;
-        stage.speak_numbers().await;
-        pass(500).await;
-        stage.discord.turn_dave(&room, |settings| {
+    let overlapping = DaveSettings { pacing: Pacing::Overlapping, ..DaveSettings::default() };
+    two_newcomers(overlapping, async |stage, room| {
+        stage.discord.turn_dave(room, |settings| {
             settings.execution = Execution::After(Duration::from_secs(3));
         });
         let first = room.listener("first");
@@ -62,20 +60,9 @@ fn a_late_op_22_executes_its_own_epoch_and_not_a_newer_one() {
         let second = room.listener("second");
         // Op 22 of the first transition has come, that of the second has not.
         pass(2_500).await;
-        assert_eq!(
-            stage.understood(&second).numbers,
-            crate::dave_stage::NOTHING,
-            "the second's keys are not in use yet"
-        );
+        assert_eq!(stage.understood(&second).numbers, NOTHING, "the second's keys are not in use yet");
         assert!(stage.understood(&first).numbers.len() > 40, "the first's are");
-        stage.agreed(&room, &[&stayers[0], &stayers[1], &first, &second]).await;
-        pass(3_000).await;
-        let stats = stage.part().await;
-
-        stage.heard_everything(&stayers, &stats);
-        stage.heard_whole(&first);
-        stage.heard_whole(&second);
-        stage.no_violations();
+        [first, second]
     });
 }
 

@@ -284,8 +284,7 @@ fn no_mode_in_common_is_a_typed_error_that_names_the_offer() {
         assert!(took < Duration::from_secs(1), "{took:?}");
         assert_eq!(identifies(&stage.discord), 1);
         // The bot does not stay in the channel as a ghost.
-        let gone = |discord: &Discord| !discord.members_of(&stage.channel).contains(&stage.bot.user_id);
-        stage.discord.until(gone, Duration::from_secs(1)).await.unwrap();
+        stage.gone(Duration::from_secs(1)).await;
     });
 }
 

@@ -83,8 +83,7 @@ fn discord_is_told_that_the_bot_left_after_it_fell_silent() {
         let stage = Stage::set().await;
         playing(&stage).await;
         stage.leave().await;
-        let gone = |discord: &Discord| !discord.members_of(&stage.channel).contains(&stage.bot.user_id);
-        stage.discord.until(gone, Duration::from_secs(1)).await.unwrap();
+        stage.gone(Duration::from_secs(1)).await;
         let (silent, _) = received(&stage.discord, Side::Voice, op::SPEAKING).pop().unwrap();
         let (left, update) = received(&stage.discord, Side::Main, op::UPDATE_VOICE_STATE).pop().unwrap();
         assert!(update["channel_id"].is_null() && silent.at <= left.at);
@@ -103,8 +102,7 @@ fn leaving_during_a_cut_ends_the_call_all_the_same() {
         stage.leave().await;
         stage.what("the end", |what| *what == What::Ended(EndReason::Left)).await;
         assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-        let gone = |discord: &Discord| !discord.members_of(&stage.channel).contains(&stage.bot.user_id);
-        stage.discord.until(gone, Duration::from_secs(1)).await.unwrap();
+        stage.gone(Duration::from_secs(1)).await;
     });
 }
 
@@ -119,8 +117,7 @@ fn leaving_while_joining_answers_the_join() {
         };
         let (joined, ()) = tokio::join!(stage.try_join(&stage.channel), leaving);
         assert_eq!(joined.unwrap_err().to_string(), EndReason::Left.to_string());
-        let gone = |discord: &Discord| !discord.members_of(&stage.channel).contains(&stage.bot.user_id);
-        stage.discord.until(gone, Duration::from_secs(1)).await.unwrap();
+        stage.gone(Duration::from_secs(1)).await;
     });
 }
 
@@ -178,8 +175,7 @@ fn a_manager_that_shuts_down_leaves_its_calls() {
         stage.manager.send(Shutdown).await.unwrap();
         assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
         assert!(stage.events.all().contains(&What::Ended(EndReason::Stopped)), "all is over when it answers");
-        let gone = |discord: &Discord| !discord.members_of(&stage.channel).contains(&stage.bot.user_id);
-        stage.discord.until(gone, Duration::from_secs(3)).await.unwrap();
+        stage.gone(Duration::from_secs(3)).await;
         stage.no_violations();
     });
 }
@@ -190,8 +186,7 @@ fn a_logout_ends_the_session_of_the_bot() {
         let stage = Stage::set().await;
         stage.join().await;
         stage.gateway.send(Logout).await.unwrap();
-        let gone = |discord: &Discord| !discord.members_of(&stage.channel).contains(&stage.bot.user_id);
-        stage.discord.until(gone, Duration::from_secs(3)).await.unwrap();
+        stage.gone(Duration::from_secs(3)).await;
         stage.what("the call ends", |what| matches!(what, What::Ended(_))).await;
     });
 }

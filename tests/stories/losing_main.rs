@@ -250,8 +250,7 @@ fn a_farewell_during_an_outage_is_said_after_it() {
             stage.discord.reset_main(stage.bot.user_id);
         };
         tokio::join!(leaving, outage);
-        let gone = |discord: &Discord| !discord.members_of(&stage.channel).contains(&stage.bot.user_id);
-        stage.discord.until(gone, Duration::from_secs(2)).await.unwrap();
+        stage.gone(Duration::from_secs(2)).await;
         stage.no_violations();
     });
 }

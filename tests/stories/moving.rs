@@ -15,7 +15,14 @@ use crate::{
     witness::{identifies, missed},
 };
 
-const ORDERS: [EventOrder; 2] = [EventOrder::StateFirst, EventOrder::ServerFirst];
+/// Plays the same with the two voice events of every change in either order.
+fn in_either_order(play: impl AsyncFn(Stage)) {
+    for order in [EventOrder::StateFirst, EventOrder::ServerFirst] {
+        story(async {
+            play(Stage::on(Discord::builder().event_order(order)).await).await;
+        });
+    }
+}
 
 async fn playing(stage: &Stage) -> TrackId {
     stage.join().await;
@@ -45,34 +52,28 @@ async fn heard_by_both(stage: &Stage, track: TrackId, second: &Channel, second_e
 
 #[test]
 fn a_move_by_a_moderator_keeps_the_track_playing_in_the_new_channel() {
-    story(async {
-        for order in ORDERS {
-            let stage = Stage::on(Discord::builder().event_order(order)).await;
-            let second = stage.guild.channel("second");
-            let second_ear = second.listener("second ear");
-            let track = playing(&stage).await;
-            stage.discord.move_to(stage.bot.user_id, &second);
-            stage.what("the move", |what| *what == What::Moved(ChannelId(second.id))).await;
-            connected(&stage).await;
-            assert_eq!(identifies(&stage.discord), 2);
-            heard_by_both(&stage, track, &second, &second_ear).await;
-        }
+    in_either_order(async |stage| {
+        let second = stage.guild.channel("second");
+        let second_ear = second.listener("second ear");
+        let track = playing(&stage).await;
+        stage.discord.move_to(stage.bot.user_id, &second);
+        stage.what("the move", |what| *what == What::Moved(ChannelId(second.id))).await;
+        connected(&stage).await;
+        assert_eq!(identifies(&stage.discord), 2);
+        heard_by_both(&stage, track, &second, &second_ear).await;
     });
 }
 
 #[test]
 fn joining_another_channel_moves_the_call_and_its_track() {
-    story(async {
-        for order in ORDERS {
-            let stage = Stage::on(Discord::builder().event_order(order)).await;
-            let second = stage.guild.channel("second");
-            let second_ear = second.listener("second ear");
-            let track = playing(&stage).await;
-            stage.try_join(&second).await.expect("the bot moves");
-            assert!(stage.discord.connected_to(&second).contains(&stage.bot.user_id));
-            assert_eq!(identifies(&stage.discord), 2);
-            heard_by_both(&stage, track, &second, &second_ear).await;
-        }
+    in_either_order(async |stage| {
+        let second = stage.guild.channel("second");
+        let second_ear = second.listener("second ear");
+        let track = playing(&stage).await;
+        stage.try_join(&second).await.expect("the bot moves");
+        assert!(stage.discord.connected_to(&second).contains(&stage.bot.user_id));
+        assert_eq!(identifies(&stage.discord), 2);
+        heard_by_both(&stage, track, &second, &second_ear).await;
     });
 }
 
@@ -131,26 +132,20 @@ async fn kicked(stage: &Stage, track: TrackId) {
 
 #[test]
 fn a_kick_ends_the_call_with_its_reason_whichever_socket_says_it_first() {
-    story(async {
-        for order in ORDERS {
-            let stage = Stage::on(Discord::builder().event_order(order)).await;
-            let track = playing(&stage).await;
-            stage.discord.kick(stage.bot.user_id, &stage.guild);
-            kicked(&stage, track).await;
-        }
+    in_either_order(async |stage| {
+        let track = playing(&stage).await;
+        stage.discord.kick(stage.bot.user_id, &stage.guild);
+        kicked(&stage, track).await;
     });
 }
 
 #[test]
 fn a_kick_of_a_lone_bot_ends_the_call_too() {
-    story(async {
-        for order in ORDERS {
-            let stage = Stage::on(Discord::builder().event_order(order)).await;
-            stage.ear.leave();
-            let track = playing(&stage).await;
-            stage.discord.kick(stage.bot.user_id, &stage.guild);
-            kicked(&stage, track).await;
-        }
+    in_either_order(async |stage| {
+        stage.ear.leave();
+        let track = playing(&stage).await;
+        stage.discord.kick(stage.bot.user_id, &stage.guild);
+        kicked(&stage, track).await;
     });
 }
 
@@ -203,20 +198,17 @@ fn the_voice_states_of_others_are_ignored() {
 
 #[test]
 fn of_two_joins_at_once_both_are_answered_and_the_later_wins() {
-    story(async {
-        for order in ORDERS {
-            let stage = Stage::on(Discord::builder().event_order(order)).await;
-            let second = stage.guild.channel("second");
-            let (first, later) = tokio::join!(stage.try_join(&stage.channel), stage.try_join(&second));
-            // What became of the first is no matter, but it must not wait for ever.
-            drop(first);
-            later.expect("the later is in its channel");
-            tokio::time::sleep(Duration::from_secs(10)).await;
-            assert_eq!(stage.discord.connected_to(&second), [stage.bot.user_id]);
-            let track = stage.play("music.opus").await;
-            assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-            stage.leave().await;
-            stage.no_violations();
-        }
+    in_either_order(async |stage| {
+        let second = stage.guild.channel("second");
+        let (first, later) = tokio::join!(stage.try_join(&stage.channel), stage.try_join(&second));
+        // What became of the first is no matter, but it must not wait for ever.
+        drop(first);
+        later.expect("the later is in its channel");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(stage.discord.connected_to(&second), [stage.bot.user_id]);
+        let track = stage.play("music.opus").await;
+        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        stage.leave().await;
+        stage.no_violations();
     });
 }

@@ -142,8 +142,7 @@ fn a_panic_of_the_call_ends_it_with_a_reason_and_the_bot_can_join_again() {
         let track = stage.strike(Victim::Call).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::SpeakerLost);
         stage.what("the end", |what| *what == What::Ended(EndReason::Panicked)).await;
-        let gone = |discord: &Discord| discord.members_of(&stage.channel) == [stage.ear.user_id];
-        stage.discord.until(gone, Duration::from_secs(1)).await.unwrap();
+        stage.gone(Duration::from_secs(1)).await;
         let before = stage.heard().packets;
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(stage.heard().packets <= before + 1, "no orphan speaks on");
@@ -199,8 +198,7 @@ fn a_speaker_that_panics_again_and_again_ends_the_call_with_a_reason() {
         let ended = stage.what("the call ends", |what| matches!(what, What::Ended(_))).await;
         let reason = EndReason::GaveUp { failures: 5, last: Cause::Panicked("Speaker") };
         assert_eq!(ended, What::Ended(reason));
-        let gone = |discord: &Discord| discord.members_of(&stage.channel) == [stage.ear.user_id];
-        stage.discord.until(gone, Duration::from_secs(1)).await.unwrap();
+        stage.gone(Duration::from_secs(1)).await;
     });
 }
 

@@ -167,6 +167,12 @@ impl Stage {
         stats
     }
 
+    /// Waits until Discord knows that the bot has left the channel.
+    pub async fn gone(&self, limit: Duration) {
+        let gone = |discord: &Discord| !discord.members_of(&self.channel).contains(&self.bot.user_id);
+        self.discord.until(gone, limit).await.expect("the bot leaves");
+    }
+
     /// What the listener has heard of the bot.
     pub fn heard(&self) -> Hearing {
         self.ear.heard(self.bot.user_id).expect("the listener heard the bot")
