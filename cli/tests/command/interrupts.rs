@@ -1,11 +1,11 @@
 //! Ctrl-C: the first ends politely whatever goes on, the second at once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_voice_loopback::{Discord, Side};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
-use tokio::{net::TcpListener, process::Child};
+use tokio::{net::TcpListener, process::Child, time::Instant};
 
 use crate::hall::{Hall, Words, audio, command, finish, id, interrupt, signal};
 
