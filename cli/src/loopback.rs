@@ -38,7 +38,7 @@ pub struct Loopback {
     /// The token of the bot account, instead of a random one; it is not printed
     #[arg(long, value_name = "T", value_parser = parse_token)]
     token: Option<Token>,
-    /// Speak TLS (wss), and write the certificate authority to trust to FILE, as PEM
+    /// Speak TLS (wss), and write the certificate authority to trust to FILE, as PEM; to loopback-authority.pem unless given
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = AUTHORITY)]
     tls: Option<PathBuf>,
     /// Keep what the bot says in each guild, the first hour of it, and write it to DIR at the end, as Ogg Opus

@@ -49,7 +49,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match actix::System::new().block_on(run(arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,3 +68,6 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(bench) => Box::pin(bench.run()).await,
     }
 }
+
+/// A file that cannot be played is told of by us.
+const QUIET: &str = "error,symphonia_core=off";

@@ -38,8 +38,8 @@ async fn a_file_that_is_no_audio_is_code_5() {
     let hall = Hall::open().await;
     let mut play = hall.play();
     play.arg(file("words.mp3", b"all work and no play makes Jack a dull boy"));
-    let ran = run(play).await.code(5);
-    assert!(ran.stderr().contains("words.mp3"), "{}", ran.stderr());
+    let said = run(play).await.code(5).stderr();
+    assert!(said.contains("words.mp3") && said.lines().count() == 1, "{said}");
 }
 
 #[tokio::test]
