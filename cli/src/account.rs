@@ -46,6 +46,17 @@ impl Account {
     }
 
     fn missing(&self) -> Option<String> {
+        let CallStats { transport, speaker, .. } = &self.stats;
+        if transport.withheld > 0 {
+            return Some(format!("{} not sent for want of a key", were(transport.withheld, "frame")));
+        }
+        if speaker.skipped > 0 {
+            return Some(format!("{} skipped, to catch up", were(speaker.skipped, "frame")));
+        }
+        if speaker.underruns > 0 {
+            let late = were(speaker.underruns, "frame");
+            return Some(format!("{late} silent, since the recording was read too slowly"));
+        }
         let Hearing { packets, lost, undecryptable, .. } = self.hearing;
         if packets != self.stats.packets || lost > 0 {
             return Some(format!("of {} heard {packets}, {lost} lost", count(self.stats.packets, "packet")));
@@ -292,6 +303,9 @@ mod tests {
         };
         refuses(|account| account.hearing = swapped(), "2 packets were not the recording's");
         refuses(|account| account.sent.truncate(90), "after the recording came 10 packets of sound");
+        refuses(|account| account.stats.transport.withheld = 1, "1 frame was not sent for want of a key");
+        refuses(|account| account.stats.speaker.skipped = 2, "2 frames were skipped, to catch up");
+        refuses(|account| account.stats.speaker.underruns = 3, "3 frames were silent, since");
         refuses(|account| account.stats.packets = 106, "of 106 packets heard 105, 0 lost");
         refuses(|account| account.hearing.lost = 1, "of 105 packets heard 105, 1 lost");
         refuses(|account| account.hearing.undecryptable = 1, "1 packet does not decrypt");

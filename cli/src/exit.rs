@@ -89,6 +89,7 @@ impl Failure {
             Self::TooFewGuilds { .. } => Code::NotJoined,
             Self::Join(JoinError::Ended(reason)) => match reason {
                 EndReason::NotJoined(_) | EndReason::Kicked | EndReason::GuildGone => Code::NotJoined,
+                EndReason::GaveUp { last: Cause::Join(_), .. } => Code::NotJoined,
                 EndReason::GaveUp { last, .. } => network_or(last, Code::Failed),
                 _ => Code::Failed,
             },
@@ -133,12 +134,15 @@ mod tests {
     #[test]
     fn every_kind_of_failure_has_its_own_exit_code() {
         let full = JoinError::Ended(EndReason::NotJoined(JoinFailure::NoAnswer));
+        let refused = Cause::Join(JoinFailure::NoAnswer);
+        let tired = JoinError::Ended(EndReason::GaveUp { failures: 5, last: refused });
         let lost = Cause::Lost("reset".into());
         let missing = SourceError::NotFound { name: "song.opus".into() };
         let cases = [
             (Failure::Refused(MainGatewayError::BadToken), Code::BadToken),
             (Failure::Refused(MainGatewayError::ShardingRequired), Code::Failed),
             (Failure::Join(full), Code::NotJoined),
+            (Failure::Join(tired), Code::NotJoined),
             (Failure::File(missing), Code::BadFile),
             (Failure::Unreachable { url: "wss://gateway".into(), cause: "refused".into() }, Code::NoNetwork),
             (Failure::Ended(EndReason::GaveUp { failures: 5, last: lost }), Code::NoNetwork),
