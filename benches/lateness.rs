@@ -20,6 +20,9 @@ use tokio::time::{sleep, timeout};
 const MEMBERS: usize = 25;
 const MEASURED: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
+/// Half a second of packets: by then everything has begun.
+const SETTLED: u64 = 25;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let [call, epochs, frames, skipped] = ["call of 25 members, 10 s", "epochs", "frames", "skipped"];
@@ -55,11 +58,11 @@ struct Place {
 
 fn measure(bustle: Bustle) -> Result<(CallStats, u64), Box<dyn Error>> {
     let (told, place) = mpsc::channel();
-    let (speaking, spoken) = oneshot::channel();
+    let (heard, speaking) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let server = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map(|runtime| runtime.block_on(serve(bustle, told, spoken, ended)))
+        runtime.map(|runtime| runtime.block_on(serve(bustle, told, heard, ended)))
     });
     let place = place.recv()?;
     let stats = actix::System::new().block_on(talk(place, speaking, end))?;
@@ -74,16 +77,23 @@ fn joined(server: JoinHandle<std::io::Result<u64>>) -> Result<u64, Box<dyn Error
 async fn serve(
     bustle: Bustle,
     told: mpsc::Sender<Place>,
-    speaking: oneshot::Receiver<()>,
+    heard: oneshot::Sender<()>,
     mut ended: oneshot::Receiver<()>,
 ) -> u64 {
     let discord = Discord::start().await;
     let channel = discord.guild("guild").channel("room");
     let mut members: Vec<Member> = (2..MEMBERS).map(|name| channel.listener(&name.to_string())).collect();
-    let place = Place { url: discord.gateway_url(), bot: discord.bot("bot"), channel: channel.clone() };
-    // Whoever waits for it sees that it is gone.
+    let settled = |discord: &Discord| discord.dave_members(&channel).len() == members.len();
+    if discord.until(settled, PATIENCE).await.is_err() {
+        return 0;
+    }
+    let bot = discord.bot("bot");
+    let place = Place { url: discord.gateway_url(), bot: bot.clone(), channel: channel.clone() };
+    // Whoever waits for one of these sees that it is gone.
     let _ = told.send(place);
-    let _ = speaking.await;
+    if discord.until(|_| members[0].packets_heard(bot.user_id) >= SETTLED, PATIENCE).await.is_ok() {
+        let _ = heard.send(());
+    }
     let before = discord.dave_epoch(&channel);
     loop {
         if timeout(PAUSE, &mut ended).await.is_ok() {
@@ -99,7 +109,7 @@ async fn serve(
 
 async fn talk(
     place: Place,
-    speaking: oneshot::Sender<()>,
+    speaking: oneshot::Receiver<()>,
     end: oneshot::Sender<()>,
 ) -> Result<CallStats, Box<dyn Error>> {
     let mut config = Config::default();
@@ -108,13 +118,10 @@ async fn talk(
     let manager = VoiceManager::spawn(config.clone())?;
     let token = Token(place.bot.token.clone());
     let _gateway = actix::Actor::start(MainGateway::at(&place.url, token, &config, manager.clone()));
-    sleep(Duration::from_secs(1)).await;
     let (guild, channel) = (GuildId(place.channel.guild_id), ChannelId(place.channel.id));
     let call = manager.send(Join { guild, channel }).await??;
     call.speak(Speak::source(guild, Tone::new(440.0))).await?;
-    sleep(Duration::from_millis(500)).await;
-    // The server has ended by itself only if it has panicked, which joining its thread tells.
-    let _ = speaking.send(());
+    speaking.await.map_err(|_| "the bot was not heard")?;
     sleep(MEASURED).await;
     let stats = call.stats().await.ok_or("the call ended")?;
     let _ = end.send(());

@@ -2,7 +2,6 @@
 
 use std::{
     path::PathBuf,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -13,19 +12,15 @@ use actix_voice::{
 };
 use clap::Args;
 use serde::Serialize;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::{sleep_until, timeout},
-};
+use tokio::time::{sleep_until, timeout};
 
 use crate::{
     bot::{Bot, Door, parse_token},
     exit::Failure,
-    interrupt::interrupted,
-    loopback::Invitation,
+    interrupt::Interrupt,
+    lodger::Lodger,
     news::Standing,
-    report::{self, End, Report, Tally},
+    report::{self, End, Report, Tally, count},
     screen::Screen,
     sources::Repeated,
     usage::{Usage, allow_many_files},
@@ -45,7 +40,7 @@ pub struct Bench {
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// The main gateway, wss://host:port or ws://host:port; a loopback in a second process unless given
-    #[arg(long, value_name = "URL", value_parser = Door::parse)]
+    #[arg(long, value_name = "URL", value_parser = Door::parse, requires = "token")]
     gateway: Option<Door>,
     /// The bot's token, for --gateway
     #[arg(long, value_name = "T", env = "DISCORD_TOKEN", hide_env_values = true, value_parser = parse_token)]
@@ -68,7 +63,7 @@ struct Costs {
     cpu_seconds_per_call_second: Option<f64>,
     resident_bytes: Option<u64>,
     threads: Option<u64>,
-    /// From the first join to the first packet of the last call.
+    /// From the first join until the track of the last call began.
     seconds_until_all_speak: Option<f64>,
 }
 
@@ -93,38 +88,55 @@ impl Bench {
         let mut tally = Tally::default();
         let mut measured = Measured::default();
         let result = self.perform(&mut measured, &mut tally).await;
+        let result = result.and_then(|end| tally.heard(end));
         let costs = measured.costs(tally.report(measured.played, report::end(&result)));
+        costs.print(&result);
         if self.json {
             report::print_json(&costs);
-        } else {
-            costs.print();
         }
         result.map(|_| ())
     }
 
     async fn perform(&self, measured: &mut Measured, tally: &mut Tally) -> Result<End, Failure> {
-        let mut stop = interrupted()?;
+        let interrupt = Interrupt::listen()?;
         // A file that cannot be played is known before anything is started.
         source::open(&self.file)?;
-        let (door, token, _loopback) = match (&self.gateway, &self.token) {
-            (Some(door), Some(token)) => (door.clone(), token.clone(), None),
-            (Some(_), None) => {
-                return Err(Failure::Other("--gateway wants --token, or DISCORD_TOKEN".into()));
-            }
-            (None, _) => {
-                let (invitation, process) = self.invite().await?;
+        let given = self.gateway.clone().zip(self.token.clone());
+        let (door, token, lodger) = match given {
+            Some((door, token)) => (door, token, None),
+            None => {
+                let (invitation, lodger) = tokio::select! {
+                    invited = Lodger::invite(self.calls) => invited?,
+                    () = interrupt.asked() => return Ok(End::Interrupted),
+                };
                 let door = Door::parse(&invitation.gateway).map_err(Failure::Other)?;
-                (door, Token(invitation.token), Some(process))
+                (door, Token(invitation.token.unwrap_or_default()), Some(lodger))
             }
         };
+        let result = self.visit(&door, token, &interrupt, measured, tally).await;
+        match (result, lodger) {
+            (Err(failure), Some(mut lodger)) => Err(lodger.explain(failure).await),
+            (result, _) => result,
+        }
+    }
+
+    /// From logging in to logging out.
+    async fn visit(
+        &self,
+        door: &Door,
+        token: Token,
+        interrupt: &Interrupt,
+        measured: &mut Measured,
+        tally: &mut Tally,
+    ) -> Result<End, Failure> {
         let screen = Screen::silent();
         let bot = tokio::select! {
-            bot = Bot::log_in(&door, token, &screen) => bot?,
-            () = &mut stop => return Ok(End::Interrupted),
+            bot = Bot::log_in(door, token, &screen) => bot?,
+            () = interrupt.asked() => return Ok(End::Interrupted),
         };
         let result = tokio::select! {
             result = self.measure(&bot, measured) => result,
-            () = &mut stop => Ok(End::Interrupted),
+            () = interrupt.asked() => Ok(End::Interrupted),
         };
         measured.leave(tally).await;
         bot.log_out().await;
@@ -186,25 +198,6 @@ impl Bench {
         }
         Ok(())
     }
-
-    /// Starts a loopback in a second process; it ends with ours.
-    async fn invite(&self) -> Result<(Invitation, Child), Failure> {
-        let broken = |cause: String| Failure::Other(format!("the loopback did not start: {cause}"));
-        let program = std::env::current_exe().map_err(|error| broken(error.to_string()))?;
-        let mut command = Command::new(program);
-        command
-            .args(["loopback", "--count-only", "--until-end-of-input", "--guilds"])
-            .arg(self.calls.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut process = command.spawn().map_err(|error| broken(error.to_string()))?;
-        let output = process.stdout.take().ok_or_else(|| broken("it has no output".into()))?;
-        let mut lines = BufReader::new(output).lines();
-        let line = timeout(TOLD, lines.next_line()).await;
-        let line =
-            line.ok().and_then(Result::ok).flatten().ok_or_else(|| broken("it says nothing".into()))?;
-        let invitation = serde_json::from_str(&line).map_err(|error| broken(error.to_string()))?;
-        Ok((invitation, process))
-    }
 }
 
 impl Measured {
@@ -243,10 +236,11 @@ impl Measured {
 }
 
 impl Costs {
-    fn print(&self) {
-        report::print_lines(&self.report);
+    fn print(&self, result: &Result<End, Failure>) {
+        report::print_lines(&self.report, result);
         if let Some(until) = self.seconds_until_all_speak {
-            eprintln!("{} calls spoke after {until:.1} s", self.calls);
+            let calls = count(self.calls as u64, "call");
+            eprintln!("{calls} spoke after {until:.1} s");
         }
         if let Some(share) = self.cpu_seconds_per_call_second {
             eprintln!("{:.3} % of a core for each call", share * 100.0);
@@ -260,5 +254,5 @@ impl Costs {
 /// Discord takes 120 messages a minute from a bot; some are left for heartbeats.
 const JOINS_A_MINUTE: usize = 100;
 const JOINS_WINDOW: Duration = Duration::from_secs(61);
-/// For how long guilds may still be told of, or a loopback may take to start.
+/// For how long guilds may still be told of.
 const TOLD: Duration = Duration::from_secs(10);

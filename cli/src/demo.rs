@@ -1,43 +1,36 @@
 //! `actix-voice demo`: shows that it works, and how well, without Discord.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use actix_voice::{actors::CallStats, audio::frame::FRAME, source};
+use bytes::Bytes;
 use clap::Args;
+use tokio::sync::oneshot;
 
 use crate::{
-    bot::{Bot, Door, parse_token},
+    account::Account,
+    bot::{Bot, Door},
     exit::Failure,
-    interrupt::interrupted,
+    interrupt::Interrupt,
     performance::Performance,
-    report::{End, times},
+    report::End,
     screen::Screen,
     sources::Repeated,
-    stage::{self, Cut, Hearing, Keep, Plan, Score, Stage},
+    stage::{self, Cut, Hearing, Keep, Plan, Score, Security, Stage},
 };
 
 /// Play a recording into a Discord on this machine, cut the connection on the way, and tell what was heard.
 ///
-/// Exit code 0 only if it was heard whole.
+/// Exit code 0 only if it was heard whole: every packet of the recording byte for byte, across the cut, none of them later
+/// than a listener's jitter buffer hides, and no rule of Discord's broken.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// How long to play, again and again if need be; the length of the recording unless given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=3600))]
+    /// How long to play, 5 to 600, again and again if need be; the length of the recording unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=600))]
     seconds: Option<u32>,
     /// Write what was heard to DIR/heard.ogg
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-}
-
-/// What came of it.
-struct Account {
-    stats: CallStats,
-    played: Duration,
-    hearing: Hearing,
-    score: Score,
-    gap: Option<Duration>,
-    cut_after: Duration,
-    violations: Vec<String>,
 }
 
 impl Demo {
@@ -45,9 +38,10 @@ impl Demo {
     ///
     /// When it was not heard whole.
     pub async fn run(self) -> Result<(), Failure> {
-        let whole = stage::packets(RECORDING)?.len();
-        let frames = self.seconds.map_or(whole, |seconds| seconds as usize * FRAMES_A_SECOND);
-        let account = self.perform(frames).await?;
+        let packets = stage::packets(RECORDING)?;
+        let frames = self.seconds.map_or(packets.len(), |seconds| seconds as usize * FRAMES_A_SECOND);
+        let sent = packets.iter().cycle().take(frames).cloned().collect();
+        let account = self.perform(sent).await?;
         println!("{account}");
         if let Some(directory) = &self.out {
             let file = directory.join("heard.ogg");
@@ -57,124 +51,71 @@ impl Demo {
             written?;
             println!("recording  {}", file.display());
         }
-        account.verdict()
+        account.verdict()?;
+        println!("\nheard whole");
+        Ok(())
     }
 
-    async fn perform(&self, frames: usize) -> Result<Account, Failure> {
-        let stop = interrupted()?;
-        let here = ([127, 0, 0, 1], 0).into();
-        let stage = Stage::raise(Plan { listen: here, guilds: 1, token: None, keep: Keep::Audio })?;
+    async fn perform(&self, sent: Vec<Bytes>) -> Result<Account, Failure> {
+        let interrupt = Interrupt::listen()?;
+        let listen = ([127, 0, 0, 1], 0).into();
+        let plan = Plan { listen, security: Security::None, guilds: 1, token: None, keep: Keep::Audio };
+        let stage = Stage::raise(plan)?;
+        let frames = sent.len() as u64;
         let length = FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
         let screen = Screen::new(Some(length));
-        let invitation = stage.invitation();
-        let door = Door::parse(&invitation.gateway).map_err(Failure::Other)?;
-        let token = parse_token(&invitation.token).map_err(Failure::Other)?;
+        let door = Door::parse(&stage.gateway()).map_err(Failure::Other)?;
 
-        let source = Repeated::new(|| source::from_reader("demo.opus", RECORDING))?.frames(frames as u64);
-        let bot = Bot::log_in(&door, token, &screen).await?;
+        let source = Repeated::new(|| source::from_reader("demo.opus", RECORDING))?.frames(frames);
+        let bot = tokio::select! {
+            bot = Bot::log_in(&door, stage.token(), &screen) => bot?,
+            () = interrupt.asked() => return Err(interrupted()),
+        };
         let mut performance = Performance::new(stage.guild(), stage.channel(), screen.clone());
         let mut cut: Option<Cut> = None;
         let cut_in_the_middle = |so_far: &CallStats| {
-            if cut.is_none() && so_far.speaker.frames >= frames as u64 / 2 {
+            if cut.is_none() && so_far.speaker.frames >= frames / 2 {
                 screen.say("cutting the connection to the voice gateway");
                 cut = Some(stage.cut());
             }
         };
-        let ended = performance.run(&bot, source, stop, cut_in_the_middle).await;
+        let ended = performance.run(&bot, source, &interrupt, cut_in_the_middle).await;
         bot.log_out().await;
         if let End::Interrupted = ended? {
-            return Err(Failure::NotWhole("interrupted".into()));
+            return Err(interrupted());
         }
         let Performance { stats, played, .. } = performance;
-        let hearing = stage.heard(stats.packets).await;
-        let hearing = hearing.ok_or_else(|| Failure::NotWhole("nothing was heard".into()))?;
-        let score = hearing.score(&stage::original(RECORDING, frames)?);
-        Ok(Account {
-            gap: cut.map(|cut| cut.gap(&hearing)),
-            cut_after: length / 2,
-            score: score.map_err(|error| Failure::Other(error.to_string()))?,
-            violations: stage.violations(),
-            hearing,
-            stats,
-            played,
-        })
-    }
-}
-
-impl Account {
-    fn verdict(&self) -> Result<(), Failure> {
-        let Self { hearing, score, stats, .. } = self;
-        if hearing.packets != stats.packets || hearing.lost > 0 {
-            let complaint = format!("{} packets of {} were heard", hearing.packets, stats.packets);
-            return Err(Failure::NotWhole(complaint));
-        }
-        if hearing.undecryptable > 0 {
-            return Err(Failure::NotWhole(format!("{} packets do not decrypt", hearing.undecryptable)));
-        }
-        if !score.is_faithful() {
-            return Err(Failure::NotWhole(format!("it {score}")));
-        }
-        println!("\nheard whole");
-        Ok(())
-    }
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stats, played, hearing, score, gap, cut_after, violations } = self;
-        let mode = stats.transport.mode.as_deref().unwrap_or("nothing");
-        let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        writeln!(f, "played     {:.1} s over {mode}", played.as_secs_f64())?;
-        writeln!(f, "sent       {} packets, {} bytes", stats.packets, stats.bytes)?;
-        let Hearing { packets, lost, out_of_order, duplicates, .. } = hearing;
-        writeln!(f, "heard      {packets} packets")?;
-        writeln!(f, "lost       {lost} ({out_of_order} out of order, {duplicates} twice)")?;
-        match gap {
-            Some(gap) => {
-                let (resumes, rejoins) = (times(stats.resumes), times(stats.reconnects));
-                write!(f, "cut        after {:.1} s, TCP reset; ", cut_after.as_secs_f64())?;
-                writeln!(f, "resumed {resumes}, joined anew {rejoins}")?;
-                writeln!(
-                    f,
-                    "gap        {:.1} ms from packet to packet at the cut, of 20.0 ms",
-                    millis(*gap)
-                )?;
-            }
-            None => writeln!(f, "cut        none: it was over too soon")?,
-        }
-        histogram(f, hearing)?;
-        if !violations.is_empty() {
-            writeln!(f, "broken     {} of Discord's rules: {}", violations.len(), violations.join(", "))?;
-        }
-        write!(f, "match      {score}")
-    }
-}
-
-/// How late packets came, against the most punctual of them.
-fn histogram(f: &mut fmt::Formatter<'_>, hearing: &Hearing) -> fmt::Result {
-    let all = hearing.lateness.count().max(1);
-    let mut from = Duration::ZERO;
-    let mut name = "late";
-    for bound in LATE.iter().map(|bound| Some(Duration::from_micros(*bound))).chain([None]) {
-        let count = hearing.lateness.count_between(from, bound.unwrap_or(Duration::MAX));
-        let label = match bound {
-            Some(bound) => format!("up to {} ms", bound.as_secs_f64() * 1000.0),
-            None => "more".into(),
+        let examined = async {
+            let hearing = stage.heard(stats.packets).await;
+            let hearing = hearing.ok_or_else(|| Failure::NotWhole("nothing was heard".into()))?;
+            examine(hearing, sent).await
         };
-        if count > 0 {
-            let bar = "█".repeat((count * BAR).div_ceil(all) as usize);
-            writeln!(f, "{name:<10} {label:<12} {count:>7} {bar}")?;
-            name = "";
-        }
-        from = bound.unwrap_or_default() + Duration::from_micros(1);
+        let (hearing, score, sent) = tokio::select! {
+            examined = examined => examined?,
+            () = interrupt.asked() => return Err(interrupted()),
+        };
+        let gap = cut.and_then(|cut| cut.gap(&hearing));
+        let violations = stage.violations();
+        Ok(Account { stats, played, hearing, score, sent, cut_after: length / 2, gap, violations })
     }
-    Ok(())
+}
+
+fn interrupted() -> Failure {
+    Failure::NotWhole("interrupted".into())
+}
+
+/// Compares what was heard with what was sent, on a thread of its own: that may take a while, and Ctrl-C ends it.
+async fn examine(hearing: Hearing, sent: Vec<Bytes>) -> Result<(Hearing, Score, Vec<Bytes>), Failure> {
+    let (done, examined) = oneshot::channel();
+    std::thread::spawn(move || {
+        let score = stage::decode(&sent)
+            .and_then(|original| hearing.score(&original).map_err(|error| Failure::Other(error.to_string())));
+        // Whoever waited for it may have been interrupted.
+        let _ = done.send(score.map(|score| (hearing, score, sent)));
+    });
+    examined.await.unwrap_or_else(|_| Err(Failure::Other("comparing what was heard failed".into())))
 }
 
 /// Guitar, drum and voice; see tests/audio/README.md for whose.
 const RECORDING: &[u8] = include_bytes!("../../tests/audio/demo.opus");
 const FRAMES_A_SECOND: usize = 50;
-/// The bounds of the histogram, in microseconds.
-const LATE: [u64; 8] = [500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 100_000];
-/// How many characters stand for all packets.
-const BAR: u64 = 40;

@@ -8,23 +8,28 @@ use actix_voice::{
     source::SourceError,
 };
 
+use crate::report::{count, were};
+
 /// Shown below the help of the command.
 pub const HELP: &str = "\
 Exit codes:
-  0  done; also after Ctrl-C
+  0  done; also when Ctrl-C ended play, bench or loopback early
   1  another failure
   2  wrong arguments
   3  the bot token was refused
   4  the channel was not joined: it is full, a permission is missing, or there is no such channel
   5  a file cannot be read or played, or is damaged
   6  no network: the gateway or the voice server cannot be reached
-  7  the audio did not arrive whole, or the call ended before it did";
+  7  the audio did not arrive whole, or there was nobody to hear it, or the call ended before it did;
+     also when Ctrl-C ended demo early
+  130  a second Ctrl-C ended it at once";
 
 /// What an exit code stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
     Failed = 1,
+    Arguments = 2,
     BadToken = 3,
     NotJoined = 4,
     BadFile = 5,
@@ -42,7 +47,11 @@ pub enum Failure {
     #[error("the gateway {url} cannot be reached: {cause}")]
     Unreachable { url: String, cause: String },
     /// The bot is in fewer guilds with a voice channel than there are to be calls.
-    #[error("the bot is in {found} guilds with a voice channel, and {wanted} calls are wanted")]
+    #[error(
+        "the bot is in {} with a voice channel that it can see, and {} wanted: invite it to more, or ask for fewer with \
+         --calls",
+        count(*.found as u64, "guild"), if *.wanted == 1 { "a call is".into() } else { format!("{wanted} calls are") }
+    )]
     TooFewGuilds { found: usize, wanted: usize },
     /// The channel could not be joined.
     #[error("the channel was not joined: {0}")]
@@ -56,6 +65,12 @@ pub enum Failure {
     /// The source failed on the way.
     #[error("{0}")]
     Source(String),
+    /// Not one frame was sent, since there was nobody to encrypt it for.
+    #[error("nobody else was in the channel: {} not sent", were(*.0, "frame"))]
+    Unheard(u64),
+    /// The arguments do not fit together.
+    #[error("{0}")]
+    Arguments(String),
     /// Not all was heard.
     #[error("not heard whole: {0}")]
     NotWhole(String),
@@ -74,12 +89,14 @@ impl Failure {
             Self::TooFewGuilds { .. } => Code::NotJoined,
             Self::Join(JoinError::Ended(reason)) => match reason {
                 EndReason::NotJoined(_) | EndReason::Kicked | EndReason::GuildGone => Code::NotJoined,
+                EndReason::GaveUp { last: Cause::Join(_), .. } => Code::NotJoined,
                 EndReason::GaveUp { last, .. } => network_or(last, Code::Failed),
                 _ => Code::Failed,
             },
             Self::Join(_) => Code::Failed,
             Self::Ended(EndReason::GaveUp { last, .. }) => network_or(last, Code::Incomplete),
-            Self::Ended(_) | Self::NotWhole(_) => Code::Incomplete,
+            Self::Ended(_) | Self::NotWhole(_) | Self::Unheard(_) => Code::Incomplete,
+            Self::Arguments(_) => Code::Arguments,
             Self::File(_) | Self::Source(_) => Code::BadFile,
         }
     }
@@ -117,17 +134,22 @@ mod tests {
     #[test]
     fn every_kind_of_failure_has_its_own_exit_code() {
         let full = JoinError::Ended(EndReason::NotJoined(JoinFailure::NoAnswer));
+        let refused = Cause::Join(JoinFailure::NoAnswer);
+        let tired = JoinError::Ended(EndReason::GaveUp { failures: 5, last: refused });
         let lost = Cause::Lost("reset".into());
         let missing = SourceError::NotFound { name: "song.opus".into() };
         let cases = [
             (Failure::Refused(MainGatewayError::BadToken), Code::BadToken),
             (Failure::Refused(MainGatewayError::ShardingRequired), Code::Failed),
             (Failure::Join(full), Code::NotJoined),
+            (Failure::Join(tired), Code::NotJoined),
             (Failure::File(missing), Code::BadFile),
             (Failure::Unreachable { url: "wss://gateway".into(), cause: "refused".into() }, Code::NoNetwork),
             (Failure::Ended(EndReason::GaveUp { failures: 5, last: lost }), Code::NoNetwork),
             (Failure::Ended(EndReason::Kicked), Code::Incomplete),
             (Failure::NotWhole("3 packets lost".into()), Code::Incomplete),
+            (Failure::Unheard(250), Code::Incomplete),
+            (Failure::Arguments("--tls".into()), Code::Arguments),
         ];
         for (failure, code) in cases {
             assert_eq!(failure.code(), code, "{failure}");

@@ -1,23 +1,50 @@
 //! Ctrl-C, and the system's request to end: the first ends politely, the second at once.
 
-use std::future::Future;
+use std::io;
+
+use tokio::{runtime::Runtime, sync::watch};
 
 use crate::exit::Failure;
 
-/// Resolves when the user or the system asks to stop; from then on a second time ends the process.
-///
-/// # Errors
-///
-/// When the system lets us listen to no signals.
-pub fn interrupted() -> Result<impl Future<Output = ()> + Unpin, Failure> {
-    let mut signals = Signals::new().map_err(|error| Failure::Other(format!("no signals: {error}")))?;
-    Ok(Box::pin(async move {
+/// Whether the user or the system has asked to stop. The clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Interrupt(watch::Receiver<bool>);
+
+impl Interrupt {
+    /// Listens from now on: to be asked a second time ends the process, whatever it is busy with.
+    ///
+    /// # Errors
+    ///
+    /// When the system lets us listen to no signals.
+    pub fn listen() -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::Other(format!("no signals: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::new().map_err(failed)?
+        };
+        let (asked, heard) = watch::channel(false);
+        // A thread of its own hears the second one also while all others are busy.
+        let thread = std::thread::Builder::new().name("signals".into());
+        thread.spawn(move || wait(&runtime, signals, &asked)).map_err(failed)?;
+        Ok(Self(heard))
+    }
+
+    /// Resolves once it was asked to stop.
+    pub async fn asked(&self) {
+        if self.0.clone().wait_for(|asked| *asked).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+fn wait(runtime: &Runtime, mut signals: Signals, asked: &watch::Sender<bool>) {
+    runtime.block_on(async {
         signals.next().await;
-        actix_rt::spawn(async move {
-            signals.next().await;
-            std::process::exit(INTERRUPTED);
-        });
-    }))
+        asked.send_replace(true);
+        signals.next().await;
+        std::process::exit(INTERRUPTED);
+    });
 }
 
 #[cfg(unix)]
@@ -28,7 +55,7 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
@@ -46,7 +73,7 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self)
     }
 

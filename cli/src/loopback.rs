@@ -1,18 +1,24 @@
 //! `actix-voice loopback`: Discord on this machine, in the foreground.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
 use actix_voice::id::Token;
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::interval};
 
 use crate::{
     bot::parse_token,
     exit::Failure,
-    interrupt::interrupted,
-    report::print_json,
-    stage::{Keep, Plan, Stage},
+    interrupt::Interrupt,
+    report::{count, print_json},
+    stage::{Keep, Plan, Security, Stage},
     usage,
 };
 
@@ -20,7 +26,7 @@ use crate::{
 ///
 /// It has a main gateway, a voice gateway, a media relay and end-to-end encryption, a bot account, and guilds with a
 /// voice channel and a listener in it each. The first line of stdout is a JSON object that says where and as whom to
-/// connect; stderr says the same in words.
+/// connect; stderr says the same in words, and then which of Discord's rules a bot breaks, as it breaks them.
 #[derive(Debug, Args)]
 pub struct Loopback {
     /// Where the main gateway listens, an address with or without a port; the others take free ports of the address
@@ -29,12 +35,15 @@ pub struct Loopback {
     /// How many guilds there are
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2500))]
     guilds: u32,
-    /// The token of the bot account, instead of a random one
+    /// The token of the bot account, instead of a random one; it is not printed
     #[arg(long, value_name = "T", value_parser = parse_token)]
     token: Option<Token>,
-    /// Only count what the bot sends, and keep none of it
-    #[arg(long)]
-    count_only: bool,
+    /// Speak TLS (wss), and write the certificate authority to trust to FILE, as PEM; to loopback-authority.pem unless given
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = AUTHORITY)]
+    tls: Option<PathBuf>,
+    /// Keep what the bot says in each guild, the first hour of it, and write it to DIR at the end, as Ogg Opus
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// End when standard input does
     #[arg(long, hide = true)]
     until_end_of_input: bool,
@@ -45,8 +54,12 @@ pub struct Loopback {
 pub struct Invitation {
     /// Where the main gateway is.
     pub gateway: String,
-    /// What the bot identifies with.
-    pub token: String,
+    /// What the bot identifies with, unless the user has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The certificate authority to trust, if TLS is spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<PathBuf>,
     /// The bot's user.
     pub user: String,
     /// The first guild.
@@ -60,29 +73,118 @@ pub struct Invitation {
 impl Loopback {
     /// # Errors
     ///
-    /// When it cannot listen.
+    /// When it cannot listen, or not write what it is asked to.
     pub async fn run(self) -> Result<(), Failure> {
-        let mut stop = interrupted()?;
+        self.check()?;
+        let interrupt = Interrupt::listen()?;
         usage::allow_many_files();
-        let keep = if self.count_only { Keep::Counts } else { Keep::Audio };
-        let stage = Stage::raise(Plan { listen: self.listen, guilds: self.guilds, token: self.token, keep })?;
-        let invitation = stage.invitation();
+        if let Some(directory) = &self.out {
+            std::fs::create_dir_all(directory).map_err(|error| unwritten(directory, &error))?;
+        }
+        let mut stage = Stage::raise(self.plan())?;
+        let invitation = self.invitation(&stage)?;
         print_json(&invitation);
         explain(&invitation);
-        tokio::select! {
-            () = &mut stop => {}
-            () = end_of_input(), if self.until_end_of_input => {}
+        self.watch(&mut stage, &interrupt).await;
+        match &self.out {
+            Some(directory) => self.write(&stage, directory),
+            None => Ok(()),
         }
+    }
+
+    /// Checks what depends on more than one argument.
+    fn check(&self) -> Result<(), Failure> {
+        let certified = ["127.0.0.1", "::1"].map(str::parse).map(Result::ok);
+        if self.tls.is_some() && !certified.contains(&Some(self.listen.ip())) {
+            let complaint = "--tls works at 127.0.0.1 and ::1 alone, which the certificate is for";
+            return Err(Failure::Arguments(complaint.into()));
+        }
+        Ok(())
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            listen: self.listen,
+            security: if self.tls.is_some() { Security::Tls } else { Security::None },
+            guilds: self.guilds,
+            token: self.token.clone(),
+            keep: if self.out.is_some() { Keep::Audio } else { Keep::Counts },
+        }
+    }
+
+    fn invitation(&self, stage: &Stage) -> Result<Invitation, Failure> {
+        let authority = self.tls.as_deref().zip(stage.authority());
+        let written = authority.map(|(file, pem)| {
+            let written = std::fs::write(file, pem).and_then(|()| std::path::absolute(file));
+            written.map_err(|error| unwritten(file, &error))
+        });
+        Ok(Invitation {
+            gateway: stage.gateway(),
+            token: Some(stage.token().0).filter(|_| self.token.is_none()),
+            authority: written.transpose()?,
+            user: stage.user().to_string(),
+            guild: stage.guild().to_string(),
+            channel: stage.channel().to_string(),
+            guilds: self.guilds,
+        })
+    }
+
+    /// Tells of broken rules until the end.
+    async fn watch(&self, stage: &mut Stage, interrupt: &Interrupt) {
+        let mut input = pin!(end_of_input(),);
+        let mut looks = interval(LOOK);
+        let mut broken = 0;
+        loop {
+            let over = tokio::select! {
+                () = interrupt.asked() => true,
+                () = &mut input, if self.until_end_of_input => true,
+                _ = looks.tick() => false,
+            };
+            for (rule, times) in stage.newly_broken() {
+                broken += times;
+                let often = if times > 1 { format!(" ({times} times)") } else { String::new() };
+                eprintln!("the bot broke a rule of Discord's: {rule}{often}");
+            }
+            if over {
+                break;
+            }
+        }
+        eprintln!("the bot broke {}", if broken == 0 { "no rule".into() } else { count(broken, "rule") });
+    }
+
+    fn write(&self, stage: &Stage, directory: &Path) -> Result<(), Failure> {
+        let mut files = 0;
+        for (guild, hearing) in stage.all_heard() {
+            let file = directory.join(format!("guild-{guild}-user-{}.ogg", stage.user()));
+            std::fs::write(&file, hearing.ogg()).map_err(|error| unwritten(&file, &error))?;
+            files += 1;
+        }
+        eprintln!("{} of what the bot said in {}", count(files, "recording"), directory.display());
         Ok(())
     }
 }
 
-fn explain(Invitation { gateway, token, guild, channel, guilds, .. }: &Invitation) {
-    eprintln!("Discord is at {gateway}, with {guilds} guilds; Ctrl-C ends it.");
-    eprintln!("Point a bot at it: as its main gateway, with the token {token}.");
+fn unwritten(file: &Path, error: &io::Error) -> Failure {
+    Failure::Other(format!("{}: {error}", file.display()))
+}
+
+fn explain(invitation: &Invitation) {
+    let Invitation { gateway, token, authority, guild, channel, guilds, .. } = invitation;
+    eprintln!("Discord is at {gateway}, with {}; Ctrl-C ends it.", count((*guilds).into(), "guild"));
+    match token {
+        Some(token) => eprintln!("Point a bot at it: as its main gateway, with the token {token}."),
+        None => eprintln!("Point a bot at it: as its main gateway, with the token you gave."),
+    }
+    let mut environment = String::new();
+    if let Some(file) = authority {
+        let file = file.display().to_string();
+        eprintln!("Its certificates are signed by an authority of its own, in {file}: trust that.");
+        environment = format!("SSL_CERT_FILE='{file}' ");
+    }
+    let token = token.as_deref().unwrap_or("…");
     eprintln!("Or play a file:\n");
     eprintln!(
-        "  actix-voice play --gateway {gateway} --token {token} --guild {guild} --channel {channel} FILE"
+        "  {environment}DISCORD_TOKEN={token} actix-voice play --gateway {gateway} --guild {guild} --channel {channel} FILE\n"
     );
 }
 
@@ -92,17 +194,28 @@ async fn end_of_input() {
     std::thread::spawn(move || {
         let _ending = ending;
         // An error is an end too.
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
     });
     let _ = ended.await;
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let alone = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
-    alone
-        .or_else(|_| text.parse())
-        .map_err(|_| "an address is 127.0.0.1, 127.0.0.1:8080 or [::1]:8080".into())
+    let address = alone.or_else(|_| text.parse::<SocketAddr>());
+    let address = address.map_err(|_| "an address is 127.0.0.1, 127.0.0.1:8080 or [::1]:8080")?;
+    if address.ip().to_canonical().is_unspecified() {
+        return Err(WILDCARD.into());
+    }
+    Ok(address)
 }
+
+/// A bot is told the address, so it has to be one that can be connected to.
+const WILDCARD: &str = "that is every address of this machine and none that a bot could connect to: \
+                        give the one address by which the bot reaches this machine";
+/// Where the certificate authority goes unless the user says.
+const AUTHORITY: &str = "loopback-authority.pem";
+/// How often broken rules are looked for.
+const LOOK: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
@@ -116,5 +229,12 @@ mod tests {
         assert_eq!(parsed("::1"), Ok("[::1]:0".into()));
         assert_eq!(parsed("[::1]:8080"), Ok("[::1]:8080".into()));
         assert!(parsed("localhost").is_err());
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_connect_to_is_refused() {
+        for wildcard in ["0.0.0.0", "0.0.0.0:8080", "::", "[::]:8080", "::ffff:0.0.0.0"] {
+            assert_eq!(parse_listen(wildcard), Err(WILDCARD.into()), "{wildcard}");
+        }
     }
 }

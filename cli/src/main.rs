@@ -1,15 +1,17 @@
 //! `actix-voice`: plays into Discord voice channels, shows that it works, and measures it.
 //!
 //! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
-//! `news` (what it is told), `performance` (a source
-//! played from joining to leaving), `sources` (files one after another, or again and again), `stage` (the loopback),
-//! `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their exit codes).
+//! `news` (what it is told), `performance` (a source played from joining to leaving), `sources` (files one after
+//! another, or again and again), `stage` (the loopback), `lodger` (the same in a second process), `account` (the demo's
+//! verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their exit codes).
 
+mod account;
 mod bench;
 mod bot;
 mod demo;
 mod exit;
 mod interrupt;
+mod lodger;
 mod loopback;
 mod news;
 mod performance;
@@ -47,7 +49,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match actix::System::new().block_on(run(arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,3 +68,6 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(bench) => Box::pin(bench.run()).await,
     }
 }
+
+/// A file that cannot be played is told of by us.
+const QUIET: &str = "error,symphonia_core=off";

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::{
     bot::{Bot, Door, parse_token},
     exit::Failure,
-    interrupt::interrupted,
+    interrupt::Interrupt,
     performance::Performance,
     report::{self, End, Tally},
     screen::Screen,
@@ -21,8 +21,9 @@ use crate::{
 /// Play files in a voice channel, one after another.
 ///
 /// Ogg Opus passes through untouched; WAV, FLAC, MP3, Ogg Vorbis, MP4/AAC and WebM/Matroska are decoded and encoded.
-/// Ctrl-C stops politely: speech ends with silence, and the bot leaves. Platform roots are trusted, and those in the
-/// file that SSL_CERT_FILE names.
+/// Ctrl-C stops politely: speech ends with silence, and the bot leaves; a second one ends it at once. Calls are encrypted
+/// end to end, for those who are there: while the bot is alone in the channel, what it plays is not sent. Platform roots
+/// are trusted, and those in the file that SSL_CERT_FILE names.
 #[derive(Debug, Args)]
 pub struct Play {
     /// The guild
@@ -48,7 +49,7 @@ pub struct Play {
 impl Play {
     /// # Errors
     ///
-    /// When not all was played.
+    /// When not all was played, or none of it was sent.
     pub async fn run(self) -> Result<(), Failure> {
         let (performance, result) = match Playlist::open(&self.files) {
             Ok(playlist) => {
@@ -60,11 +61,12 @@ impl Play {
             }
             Err(error) => (Performance::new(self.guild, self.channel, Screen::new(None)), Err(error.into())),
         };
-        let report = Tally::of(&performance.stats).report(performance.played, report::end(&result));
+        let tally = Tally::of(&performance.stats);
+        let result = result.and_then(|end| tally.heard(end));
+        let report = tally.report(performance.played, report::end(&result));
+        report::print_lines(&report, &result);
         if self.json {
             report::print_json(&report);
-        } else if performance.stats.packets > 0 {
-            report::print_lines(&report);
         }
         result.map(|_| ())
     }
@@ -75,13 +77,13 @@ impl Play {
         playlist: Playlist,
         screen: &Screen,
     ) -> Result<End, Failure> {
-        let mut stop = interrupted()?;
+        let interrupt = Interrupt::listen()?;
         let door = self.gateway.clone().unwrap_or_default();
         let bot = tokio::select! {
             bot = Bot::log_in(&door, self.token.clone(), screen) => bot?,
-            () = &mut stop => return Ok(End::Interrupted),
+            () = interrupt.asked() => return Ok(End::Interrupted),
         };
-        let result = performance.run(&bot, playlist.on(screen.clone()), stop, |_| {}).await;
+        let result = performance.run(&bot, playlist.on(screen.clone()), &interrupt, |_| {}).await;
         bot.log_out().await;
         result
     }

@@ -16,6 +16,7 @@ pub struct Tally {
     resumes: u64,
     reconnects: u64,
     underruns: u64,
+    withheld: u64,
     lateness: Lateness,
     mode: Option<String>,
 }
@@ -28,6 +29,7 @@ impl Tally {
         self.resumes += stats.resumes;
         self.reconnects += stats.reconnects;
         self.underruns += stats.speaker.underruns;
+        self.withheld += stats.transport.withheld;
         self.lateness.add(&stats.transport.lateness);
         self.mode = stats.transport.mode.clone().or_else(|| self.mode.take());
     }
@@ -37,6 +39,18 @@ impl Tally {
         let mut tally = Self::default();
         tally.add(stats);
         tally
+    }
+
+    /// What has been played to its end has been sent, unless there was nobody to hear it.
+    ///
+    /// # Errors
+    ///
+    /// When not one frame was sent.
+    pub fn heard(&self, end: End) -> Result<End, Failure> {
+        match (end, self.packets, self.withheld) {
+            (End::Finished, 0, withheld @ 1..) => Err(Failure::Unheard(withheld)),
+            _ => Ok(end),
+        }
     }
 
     /// The report of it.
@@ -49,6 +63,7 @@ impl Tally {
             resumes: self.resumes,
             reconnects: self.reconnects,
             underruns: self.underruns,
+            withheld: self.withheld,
             lateness_us: Quantiles {
                 p50: micros(self.lateness.quantile(0.5)),
                 p95: micros(self.lateness.quantile(0.95)),
@@ -71,6 +86,9 @@ pub struct Report {
     resumes: u64,
     reconnects: u64,
     underruns: u64,
+    /// Frames that were not sent, for want of a key to encrypt them with.
+    #[serde(skip)]
+    withheld: u64,
     /// How long after its due time each packet was handed to the system.
     lateness_us: Quantiles,
     /// The transport encryption; null if the call was never connected.
@@ -114,6 +132,16 @@ pub fn times(count: u64) -> String {
     }
 }
 
+/// Says how many: `1 guild`, `2 guilds`.
+pub fn count(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Says how many were: `1 frame was`, `2 frames were`.
+pub fn were(number: u64, what: &str) -> String {
+    format!("{} {}", count(number, what), if number == 1 { "was" } else { "were" })
+}
+
 /// Prints the one line of stdout.
 pub fn print_json(report: &impl Serialize) {
     match serde_json::to_string(report) {
@@ -122,12 +150,48 @@ pub fn print_json(report: &impl Serialize) {
     }
 }
 
-/// Prints what a person wants to know.
-pub fn print_lines(report: &Report) {
-    let Report { packets, seconds, resumes, reconnects, underruns, lateness_us, mode, end, .. } = report;
-    eprintln!("{end}: {packets} packets in {seconds:.1} s, {}", mode.as_deref().unwrap_or("never connected"));
+/// Prints what a person wants to know. Of a call that never was there is nothing to say but why, which is said elsewhere.
+pub fn print_lines(report: &Report, result: &Result<End, Failure>) {
+    let Report { packets, seconds, resumes, reconnects, underruns, withheld, lateness_us, mode, .. } = report;
+    let how = match result {
+        Ok(End::Finished) => "finished",
+        Ok(End::Interrupted) => "interrupted",
+        Err(_) if mode.is_none() => return,
+        Err(_) => "failed",
+    };
+    let packets_in = count(*packets, "packet");
+    eprintln!("{how}: {packets_in} in {seconds:.1} s, {}", mode.as_deref().unwrap_or("never connected"));
+    match (result, packets, withheld) {
+        // The failure says so itself.
+        (_, _, 0) | (Err(Failure::Unheard(_)), ..) => {}
+        (_, 0, _) => eprintln!("nobody else was in the channel: {} not sent", were(*withheld, "frame")),
+        _ => eprintln!(
+            "{} not sent: nobody else was in the channel, or the keys were changing",
+            were(*withheld, "frame")
+        ),
+    }
     let (resumes, reconnects) = (times(*resumes), times(*reconnects));
-    eprintln!("resumed {resumes}, reconnected {reconnects}, {underruns} under-runs");
+    eprintln!("resumed {resumes}, reconnected {reconnects}, {}", count(*underruns, "under-run"));
     let Quantiles { p50, p95, p99, max } = lateness_us;
     eprintln!("late by {p50} µs (median), {p95} µs (95 %), {p99} µs (99 %), {max} µs (most)");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_could_hear_has_failed_unless_it_was_broken_off() {
+        let alone = Tally { withheld: 250, ..Tally::default() };
+        assert!(matches!(alone.heard(End::Finished), Err(Failure::Unheard(250))));
+        assert_eq!(alone.heard(End::Interrupted).unwrap(), End::Interrupted);
+        let joined_later = Tally { packets: 1, ..alone };
+        assert_eq!(joined_later.heard(End::Finished).unwrap(), End::Finished);
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([count(0, "guild"), count(1, "guild")], ["0 guilds", "1 guild"]);
+        assert_eq!([were(1, "frame"), were(2, "frame")], ["1 frame was", "2 frames were"]);
+    }
 }

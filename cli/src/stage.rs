@@ -1,21 +1,23 @@
 //! Stage: the loopback Discord that demo and loopback run, on a thread of its own so that it is a peer in real time.
 //! Everything that this command asks of the loopback crate is here.
 
-use std::{io::Cursor, net::SocketAddr, sync::mpsc, time::Duration};
+use std::{io::Cursor, iter, net::SocketAddr, sync::mpsc, time::Duration};
 
-use actix_voice::id::{ChannelId, GuildId, Token};
-use actix_voice_loopback::{Bot, Channel, Discord, Member, opus::Decoder};
+use actix_voice::id::{ChannelId, GuildId, Token, UserId};
+use actix_voice_loopback::{Bot, Channel, Discord, Member, Violation, opus::Decoder};
 pub use actix_voice_loopback::{Hearing, relay::Keep, score::Score};
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{exit::Failure, loopback::Invitation};
+use crate::exit::Failure;
 
 /// How the stage is set.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Where the main gateway listens.
     pub listen: SocketAddr,
+    /// Whether the gateways speak TLS.
+    pub security: Security,
     /// How many guilds there are, with a voice channel each, and a listener in it.
     pub guilds: u32,
     /// The token of the bot, instead of a random one.
@@ -24,14 +26,35 @@ pub struct Plan {
     pub keep: Keep,
 }
 
+/// Whether the gateways speak TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// `ws://`
+    None,
+    /// `wss://`, with a certificate authority of its own, for 127.0.0.1 and ::1.
+    Tls,
+}
+
 /// A running Discord with a bot account; it ends when this is dropped.
 pub struct Stage {
+    scene: Scene,
+    /// Until when the rules that were broken have been told.
+    told: Option<Instant>,
+    _end: oneshot::Sender<()>,
+}
+
+/// What there is on it.
+struct Scene {
     discord: Discord,
     bot: Bot,
+    first: Room,
+    others: Vec<Room>,
+}
+
+/// The voice channel of a guild, and who listens in it for as long as this is kept.
+struct Room {
     channel: Channel,
     ear: Member,
-    guilds: u32,
-    _end: oneshot::Sender<()>,
 }
 
 /// When a connection was cut.
@@ -48,83 +71,113 @@ impl Stage {
         let (started, starting) = mpsc::channel();
         let (end, ended) = oneshot::channel();
         let thread = std::thread::Builder::new().name("loopback".into());
-        let guilds = plan.guilds;
         let spawned = thread.spawn(move || host(&plan, &started, ended));
         spawned.map_err(|error| Failure::Other(format!("no thread for the loopback: {error}")))?;
-        let (discord, bot, channel, ear) = starting
+        let scene = starting
             .recv()
             .unwrap_or_else(|_| Err("it panicked".into()))
             .map_err(|cause| Failure::Other(format!("the loopback did not start: {cause}")))?;
-        Ok(Self { discord, bot, channel, ear, guilds, _end: end })
+        Ok(Self { scene, told: None, _end: end })
     }
 
-    /// How to connect to it.
-    pub fn invitation(&self) -> Invitation {
-        Invitation {
-            gateway: self.discord.gateway_url(),
-            token: self.bot.token.clone(),
-            user: self.bot.user_id.to_string(),
-            guild: self.channel.guild_id.to_string(),
-            channel: self.channel.id.to_string(),
-            guilds: self.guilds,
-        }
+    /// Where the main gateway is.
+    pub fn gateway(&self) -> String {
+        self.scene.discord.gateway_url()
+    }
+
+    /// The certificate authority to trust, as PEM, if TLS is spoken.
+    pub fn authority(&self) -> Option<String> {
+        self.scene.discord.ca_pem()
+    }
+
+    /// What the bot identifies with.
+    pub fn token(&self) -> Token {
+        Token(self.scene.bot.token.clone())
+    }
+
+    /// The bot's user.
+    pub fn user(&self) -> UserId {
+        UserId(self.scene.bot.user_id)
     }
 
     /// The first guild.
     pub fn guild(&self) -> GuildId {
-        GuildId(self.channel.guild_id)
+        GuildId(self.scene.first.channel.guild_id)
     }
 
     /// Its voice channel.
     pub fn channel(&self) -> ChannelId {
-        ChannelId(self.channel.id)
+        ChannelId(self.scene.first.channel.id)
     }
 
     /// Cuts the bot's connection to the voice gateway, with a TCP reset.
     pub fn cut(&self) -> Cut {
         let at = Instant::now();
-        self.discord.reset_voice(self.bot.user_id);
+        self.scene.discord.reset_voice(self.scene.bot.user_id);
         Cut(at)
     }
 
     /// The rules of Discord's that the bot has broken.
     pub fn violations(&self) -> Vec<String> {
-        self.discord.violations().iter().map(|violation| format!("{:?}", violation.rule)).collect()
+        self.scene.discord.violations().iter().map(rule).collect()
+    }
+
+    /// The rules that it has broken since this was last asked, in order, and how many times in a row.
+    pub fn newly_broken(&mut self) -> Vec<(String, u64)> {
+        let until = Instant::now();
+        let told = self.told.replace(until);
+        let violations = self.scene.discord.violations();
+        let new =
+            |violation: &&Violation| violation.at <= until && told.is_none_or(|told| violation.at > told);
+        let mut rules: Vec<(String, u64)> = Vec::new();
+        for rule in violations.iter().filter(new).map(rule) {
+            match rules.last_mut().filter(|(last, _)| *last == rule) {
+                Some((_, times)) => *times += 1,
+                None => rules.push((rule, 1)),
+            }
+        }
+        rules
+    }
+
+    /// What the listeners have heard of the bot, by guild.
+    pub fn all_heard(&self) -> impl Iterator<Item = (GuildId, Hearing)> {
+        let Scene { first, others, bot, .. } = &self.scene;
+        let heard = |room: &Room| Some((GuildId(room.channel.guild_id), room.ear.heard(bot.user_id)?));
+        iter::once(first).chain(others).filter_map(heard)
     }
 
     /// What the listener in the first channel has heard of the bot, once it is so many packets, or long enough for what
     /// is on its way.
     pub async fn heard(&self, packets: u64) -> Option<Hearing> {
-        let all = |_: &Discord| self.ear.packets_heard(self.bot.user_id) >= packets;
+        let Scene { discord, bot, first: Room { ear, .. }, .. } = &self.scene;
+        let all = |_: &Discord| ear.packets_heard(bot.user_id) >= packets;
         // What is not heard by then is lost, as the hearing says.
-        let _ = self.discord.until(all, ON_ITS_WAY).await;
-        self.ear.heard(self.bot.user_id)
+        let _ = discord.until(all, ON_ITS_WAY).await;
+        ear.heard(bot.user_id)
     }
 }
 
 impl Cut {
-    /// The longest time without a packet from the cut until five seconds later.
-    pub fn gap(self, hearing: &Hearing) -> Duration {
+    /// The longest time without a packet from the cut until five seconds later; none if no packet came after the cut.
+    pub fn gap(self, hearing: &Hearing) -> Option<Duration> {
         let after = hearing
             .audio
             .windows(2)
             .filter(|pair| pair[1].arrival >= self.0 && pair[0].arrival <= self.0 + RECOVERED);
         let gaps = after.map(|pair| pair[1].arrival.saturating_duration_since(pair[0].arrival));
-        gaps.max().unwrap_or_default()
+        gaps.max()
     }
 }
 
-/// What should be heard when an Ogg Opus recording is played for so many frames, again and again if it is shorter:
-/// read and decoded by the loopback's own means.
+/// What should be heard when these packets are sent, decoded by the loopback's own means.
 ///
 /// # Errors
 ///
-/// When it is no such recording.
-pub fn original(recording: &[u8], frames: usize) -> Result<Vec<f32>, Failure> {
-    let packets = packets(recording)?;
+/// When they are no Opus.
+pub fn decode(packets: &[Bytes]) -> Result<Vec<f32>, Failure> {
     let mut decoder = Decoder::new().map_err(|error| Failure::Other(error.to_string()))?;
     let mut decoded = Vec::new();
-    for packet in packets.iter().cycle().take(frames) {
+    for packet in packets {
         decoder.decode(packet, &mut decoded).map_err(|error| Failure::Other(error.to_string()))?;
     }
     Ok(decoded)
@@ -145,7 +198,11 @@ pub fn packets(recording: &[u8]) -> Result<Vec<Bytes>, Failure> {
     Ok(packets)
 }
 
-type Started = Result<(Discord, Bot, Channel, Member), String>;
+fn rule(violation: &Violation) -> String {
+    format!("{:?}", violation.rule)
+}
+
+type Started = Result<Scene, String>;
 
 /// Runs Discord on this thread until the stage is dropped.
 fn host(plan: &Plan, started: &mpsc::Sender<Started>, ended: oneshot::Receiver<()>) {
@@ -164,7 +221,11 @@ fn host(plan: &Plan, started: &mpsc::Sender<Started>, ended: oneshot::Receiver<(
 }
 
 async fn set(plan: &Plan) -> Started {
-    let builder = Discord::builder().ip(plan.listen.ip()).port(plan.listen.port()).seed(fastrand::u64(..));
+    let mut builder =
+        Discord::builder().ip(plan.listen.ip()).port(plan.listen.port()).seed(fastrand::u64(..));
+    if plan.security == Security::Tls {
+        builder = builder.tls();
+    }
     let discord = builder.try_start().await.map_err(|error| error.to_string())?;
     discord.relay().keep(plan.keep);
     let bot = match &plan.token {
@@ -172,12 +233,13 @@ async fn set(plan: &Plan) -> Started {
         None => discord.bot("bot"),
     };
     // A bot that is alone in an end-to-end encrypted call has nobody to encrypt for, and sends nothing.
-    let first = discord.guild("Guild 1").channel("General");
-    let ear = first.listener("ear");
-    for number in 2..=plan.guilds {
-        discord.guild(&format!("Guild {number}")).channel("General").listener("ear");
-    }
-    Ok((discord, bot, first, ear))
+    let room = |number: u32| {
+        let channel = discord.guild(&format!("Guild {number}")).channel("General");
+        Room { ear: channel.listener("ear"), channel }
+    };
+    let first = room(1);
+    let others = (2..=plan.guilds).map(room).collect();
+    Ok(Scene { first, others, bot, discord })
 }
 
 /// For what is under way between two threads of one machine.

@@ -34,5 +34,40 @@ async fn a_bench_of_more_calls_than_guilds_says_how_many_there_are() {
     ]);
     bench.arg(hall.discord.gateway_url()).arg("--file").arg(audio("music.opus"));
     let ran = run(bench).await.code(4);
-    assert!(ran.stderr().contains("1 guilds with a voice channel, and 2 calls"), "{}", ran.stderr());
+    assert_eq!(ran.stderr().lines().count(), 1, "no table of zeros: {}", ran.stderr());
+    assert!(
+        ran.stderr()
+            .contains("1 guild with a voice channel that it can see, and 2 calls are wanted: invite it"),
+        "{}",
+        ran.stderr()
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_wants_a_token_from_the_arguments_or_the_environment() {
+    let mut bench = command();
+    bench.args(["bench", "--calls", "1", "--seconds", "1", "--gateway", "ws://127.0.0.1:1", "--file", "x"]);
+    assert!(run(bench).await.code(2).stderr().contains("--token <T>"));
+    let mut bench = command();
+    bench.env("DISCORD_TOKEN", "t");
+    bench.args(["bench", "--calls", "1", "--seconds", "1", "--gateway", "ws://127.0.0.1:1", "--file", "x"]);
+    assert!(run(bench).await.code(5).stderr().contains("x: no such file"));
+}
+
+#[tokio::test]
+async fn a_bench_that_nobody_can_hear_is_code_7() {
+    let hall = crate::hall::Hall::open().await;
+    hall.ear.leave();
+    let mut bench = command();
+    bench.env("DISCORD_TOKEN", &hall.bot.token).args([
+        "bench",
+        "--calls",
+        "1",
+        "--seconds",
+        "1",
+        "--gateway",
+    ]);
+    bench.arg(hall.discord.gateway_url()).arg("--file").arg(audio("music.opus"));
+    let ran = run(bench).await.code(7);
+    assert!(ran.stderr().contains("nobody else was in the channel: "), "{}", ran.stderr());
 }

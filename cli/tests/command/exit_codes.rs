@@ -20,7 +20,7 @@ async fn a_full_channel_is_code_4_and_the_message_says_so() {
     let mut play = hall.play();
     play.arg(audio("speech.opus"));
     let ran = run(play).await.code(4);
-    assert!(ran.stderr().contains("the channel may be full"), "{}", ran.stderr());
+    assert_eq!(ran.stderr().matches("the channel may be full").count(), 1, "{}", ran.stderr());
 }
 
 #[tokio::test]
@@ -38,8 +38,8 @@ async fn a_file_that_is_no_audio_is_code_5() {
     let hall = Hall::open().await;
     let mut play = hall.play();
     play.arg(file("words.mp3", b"all work and no play makes Jack a dull boy"));
-    let ran = run(play).await.code(5);
-    assert!(ran.stderr().contains("words.mp3"), "{}", ran.stderr());
+    let said = run(play).await.code(5).stderr();
+    assert!(said.contains("words.mp3") && said.lines().count() == 1, "{said}");
 }
 
 #[tokio::test]
@@ -84,7 +84,9 @@ async fn a_call_that_a_moderator_ends_is_code_7() {
         hall.discord.kick(hall.bot.user_id, &hall.guild);
     });
     let ran = ran.code(7);
-    assert!(ran.stderr().contains("disconnected by a moderator"), "{}", ran.stderr());
+    let said = ran.stderr();
+    assert_eq!(said.matches("disconnected by a moderator").count(), 1, "{said}");
+    assert!(said.contains("failed: ") && said.contains(" packets in "), "what was done is told: {said}");
     assert!(ran.json()["packets"].as_u64().unwrap() > 0, "what was played is counted");
 }
 

@@ -9,7 +9,8 @@ use std::{
 use actix_voice_loopback::{Bot, Builder, Channel, Discord, Guild, Hearing, Member};
 use serde_json::Value;
 use tokio::{
-    process::{Child, Command},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
     time::timeout,
 };
 
@@ -97,9 +98,53 @@ pub async fn finish(child: Child) -> Ran {
 /// What Ctrl-C does.
 #[cfg(unix)]
 pub fn interrupt(child: &Child) {
-    use rustix::process::{Pid, Signal, kill_process};
-    let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
-    kill_process(id, Signal::INT).expect("it is ours");
+    signal(child, rustix::process::Signal::INT);
+}
+
+/// Sends it a signal.
+#[cfg(unix)]
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(id(child), signal).expect("it is ours");
+}
+
+#[cfg(unix)]
+pub fn id(child: &Child) -> rustix::process::Pid {
+    child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())).expect("it runs")
+}
+
+/// What a running command says on stderr.
+pub struct Words {
+    lines: Lines<BufReader<ChildStderr>>,
+    said: String,
+}
+
+impl Words {
+    /// Listens; what it says does not turn up in [`Ran`] then.
+    pub fn of(child: &mut Child) -> Self {
+        let lines = BufReader::new(child.stderr.take().expect("nobody listens yet")).lines();
+        Self { lines, said: String::new() }
+    }
+
+    /// Waits until it says this, and returns all it has said.
+    pub async fn until(&mut self, text: &str) -> &str {
+        while !self.said.contains(text) {
+            let line = timeout(PATIENCE, self.lines.next_line()).await;
+            let line = line.unwrap_or_else(|_| panic!("no {text} in: {}", self.said)).unwrap();
+            let line = line.unwrap_or_else(|| panic!("it ended, and no {text} in: {}", self.said));
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        &self.said
+    }
+
+    /// All it has said, once it has ended.
+    pub async fn all(mut self) -> String {
+        while let Some(line) = timeout(PATIENCE, self.lines.next_line()).await.expect("it ends").unwrap() {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        self.said
+    }
 }
 
 /// A command that has ended.

@@ -1,30 +1,147 @@
 //! `actix-voice loopback`.
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+};
 
-use crate::hall::{audio, command, finish, interrupt, run};
+#[cfg(unix)]
+use crate::hall::{Words, finish, interrupt};
+use crate::hall::{audio, command, file, run};
+
+/// A loopback that has started, and what its first line says.
+async fn started(arguments: &[&str]) -> (Child, Value) {
+    let mut loopback = command();
+    let mut child = loopback.arg("loopback").args(arguments).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    (child, serde_json::from_str(&line).unwrap())
+}
+
+fn text(invitation: &Value, field: &str) -> String {
+    invitation[field].as_str().unwrap_or_else(|| panic!("{field} of {invitation}")).to_owned()
+}
+
+fn play(invitation: &Value, token: &str) -> Command {
+    let mut play = command();
+    play.env("DISCORD_TOKEN", token).args(["play", "--gateway", &text(invitation, "gateway")]);
+    play.args(["--guild", &text(invitation, "guild"), "--channel", &text(invitation, "channel")]);
+    play.arg(audio("music.opus"));
+    play
+}
 
 #[cfg(unix)]
 #[tokio::test]
 async fn the_loopback_says_how_to_play_into_it_until_ctrl_c() {
-    let mut loopback = command();
-    loopback.args(["loopback", "--listen", "127.0.0.1", "--guilds", "2", "--token", "knock-knock"]);
-    let mut child = loopback.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = lines.next_line().await.unwrap().unwrap();
-    let invitation: Value = serde_json::from_str(&line).unwrap();
-    let text = |field: &str| invitation[field].as_str().unwrap().to_owned();
-    assert_eq!((text("token").as_str(), &invitation["guilds"]), ("knock-knock", &2.into()));
-
-    let mut play = command();
-    play.args(["play", "--gateway", &text("gateway"), "--token", "knock-knock"]);
-    play.args(["--guild", &text("guild"), "--channel", &text("channel")]).arg(audio("music.opus"));
-    let ran = run(play).await.code(0);
+    let (child, invitation) = started(&["--listen", "127.0.0.1", "--guilds", "2"]).await;
+    assert_eq!(invitation["guilds"], 2);
+    let ran = run(play(&invitation, &text(&invitation, "token"))).await.code(0);
     assert!(ran.stdout().is_empty(), "without --json everything is on stderr");
-    assert!(ran.stderr().contains("finished"), "{}", ran.stderr());
+    assert!(ran.stderr().contains("finished: 256 packets"), "{}", ran.stderr());
 
     interrupt(&child);
-    let ran = finish(child).await.code(0);
-    assert!(ran.stderr().contains("actix-voice play --gateway ws://127.0.0.1:"), "{}", ran.stderr());
+    let said = finish(child).await.code(0).stderr();
+    let hint =
+        format!("DISCORD_TOKEN={} actix-voice play --gateway ws://127.0.0.1:", text(&invitation, "token"));
+    assert!(said.contains(&hint) && said.contains("with 2 guilds; "), "{said}");
+    assert!(said.ends_with("the bot broke no rule\n"), "{said}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_token_of_ones_own_lets_the_bot_in_and_is_not_printed() {
+    let (child, invitation) = started(&["--token", "knock-knock"]).await;
+    run(play(&invitation, "knock-knock")).await.code(0);
+    interrupt(&child);
+    let said = finish(child).await.code(0).stderr();
+    assert!(said.contains("DISCORD_TOKEN=… actix-voice play") && said.contains("with 1 guild; "), "{said}");
+    assert!(!format!("{said}{invitation}").contains("knock-knock"));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_broken_rule_is_told_as_it_is_broken() {
+    let (mut child, invitation) = started(&[]).await;
+    let mut words = Words::of(&mut child);
+    let gateway = text(&invitation, "gateway");
+    let mut rude = TcpStream::connect(gateway.trim_start_matches("ws://")).await.unwrap();
+    let hello = "GET /?v=10&encoding=json HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    rude.write_all(hello.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(rude.read_u8().await.unwrap());
+    }
+    // A text frame, masked with zeros (RFC 6455 section 5.2): op 4 before anybody knows who asks.
+    let payload = br#"{"op":4,"d":{}}"#;
+    let frame = [&[0x81, 0x80 | payload.len() as u8, 0, 0, 0, 0], &payload[..]].concat();
+    rude.write_all(&frame).await.unwrap();
+    words.until("the bot broke a rule of Discord's: BeforeIdentify(4)").await;
+
+    interrupt(&child);
+    let (ran, said) = tokio::join!(finish(child), words.all());
+    ran.code(0);
+    assert!(said.ends_with("the bot broke 1 rule\n"), "{said}");
+    assert_eq!(said.matches("BeforeIdentify").count(), 1, "{said}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_the_bot_said_is_written_when_asked_for() {
+    let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("loopback-out");
+    let (child, invitation) = started(&["--guilds", "2", "--out", out.to_str().unwrap()]).await;
+    run(play(&invitation, &text(&invitation, "token"))).await.code(0);
+    interrupt(&child);
+    let said = finish(child).await.code(0).stderr();
+    assert!(said.contains("1 recording of what the bot said"), "{said}");
+    let [guild, user] = ["guild", "user"].map(|field| text(&invitation, field));
+    let written = out.join(format!("guild-{guild}-user-{user}.ogg"));
+    let recording = std::fs::read(&written).unwrap();
+    assert!(recording.starts_with(b"OggS") && recording.len() > 50_000, "{} bytes", recording.len());
+    run(command_of_playing(&invitation, &written)).await.code(6);
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+/// Plays what was written; the file is opened before the gateway, which is gone, is called.
+fn command_of_playing(invitation: &Value, file: &std::path::Path) -> Command {
+    let mut play = play(invitation, "t");
+    play.arg(file);
+    play
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn with_tls_it_hands_out_the_authority_to_trust() {
+    let authority = file("loopback-authority.pem", b"");
+    let (child, invitation) = started(&["--tls", authority.to_str().unwrap()]).await;
+    assert!(text(&invitation, "gateway").starts_with("wss://127.0.0.1:"), "{invitation}");
+    let token = text(&invitation, "token");
+    let mut trusting = play(&invitation, &token);
+    trusting.env("SSL_CERT_FILE", text(&invitation, "authority"));
+    run(trusting).await.code(0);
+    let mut untrusting = play(&invitation, &token);
+    untrusting.env_remove("SSL_CERT_FILE");
+    run(untrusting).await.code(6);
+    interrupt(&child);
+    let said = finish(child).await.code(0).stderr();
+    assert!(
+        said.contains("SSL_CERT_FILE='") && said.contains("loopback-authority.pem' DISCORD_TOKEN="),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_no_bot_can_connect_to_is_code_2() {
+    for (arguments, remedy) in [
+        (&["--listen", "0.0.0.0"][..], "give the one address by which the bot reaches this machine"),
+        (&["--listen", "[::]:8080"][..], "give the one address by which the bot reaches this machine"),
+        (&["--tls", "--listen", "127.0.0.2"][..], "127.0.0.1 and ::1 alone"),
+    ] {
+        let mut loopback = command();
+        loopback.arg("loopback").args(arguments);
+        let ran = run(loopback).await.code(2);
+        assert!(ran.stderr().contains(remedy), "{}", ran.stderr());
+    }
 }

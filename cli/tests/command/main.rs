@@ -2,7 +2,10 @@
 
 mod bench;
 mod demo;
+mod dev;
 mod exit_codes;
 mod hall;
+#[cfg(unix)]
+mod interrupts;
 mod loopback;
 mod play;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use actix_voice_loopback::{Closer, Discord, Event, Side};
 use serde_json::Value;
 
-use crate::hall::{Hall, audio, file, finish, interrupt, run};
+use crate::hall::{Hall, Words, audio, file, finish, run};
+
+#[cfg(unix)]
+use crate::hall::interrupt;
 
 #[tokio::test]
 async fn files_are_played_one_after_another_and_the_report_is_one_json_object() {
@@ -68,6 +71,39 @@ async fn ctrl_c_ends_speech_with_silence_and_leaves() {
             && closed
     };
     hall.discord.until(goodbye, Duration::from_secs(2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_played_to_nobody_is_said_so_and_is_code_7() {
+    let hall = Hall::open().await;
+    hall.ear.leave();
+    let mut play = hall.play();
+    play.arg(audio("music.opus"));
+    let ran = run(play).await.code(7);
+    let said = ran.stderr();
+    assert!(said.contains("nobody else is in the channel: nothing is sent until somebody comes\n"), "{said}");
+    assert!(said.contains("failed: 0 packets in 5."), "{said}");
+    let verdict = said.lines().last().unwrap();
+    assert!(verdict.starts_with("actix-voice: nobody else was in the channel: 2"), "{said}");
+    assert!(verdict.ends_with(" frames were not sent"), "{said}");
+    assert_eq!(ran.json()["packets"], 0);
+}
+
+#[tokio::test]
+async fn whoever_comes_late_hears_the_rest_and_the_summary_tells_what_was_not_sent() {
+    let hall = Hall::open().await;
+    hall.ear.leave();
+    let mut play = hall.play();
+    play.arg(audio("speech.opus"));
+    let mut child = play.spawn().unwrap();
+    let mut words = Words::of(&mut child);
+    words.until("nothing is sent until somebody comes").await;
+    let late = hall.channel.listener("late");
+    let (ran, said) = tokio::join!(finish(child), words.all());
+    let packets = ran.code(0).json()["packets"].as_u64().unwrap();
+    assert!((100..330).contains(&packets) && late.packets_heard(hall.bot.user_id) > 0, "{packets} of 361");
+    assert!(said.contains("somebody came: it is sent now"), "{said}");
+    assert!(said.contains(" frames were not sent: nobody else was in the channel, or"), "{said}");
 }
 
 #[tokio::test]

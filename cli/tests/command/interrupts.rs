@@ -1,0 +1,139 @@
+//! Ctrl-C: the first ends politely whatever goes on, the second at once.
+
+use std::time::Duration;
+
+use actix_voice_loopback::{Discord, Side};
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use tokio::{net::TcpListener, process::Child, time::Instant};
+
+use crate::hall::{Hall, Words, audio, command, finish, id, interrupt, signal};
+
+/// Waits until the bot has asked to join.
+async fn until_asked(hall: &Hall) {
+    let asked = |discord: &Discord| !discord.received(Side::Main, hall.bot.user_id, 4).is_empty();
+    hall.discord.until(asked, PATIENCE).await.expect("the bot asks to join");
+}
+
+async fn interrupted_in_time(child: Child) -> Value {
+    let began = Instant::now();
+    interrupt(&child);
+    let report = finish(child).await.code(0).json();
+    assert!(began.elapsed() < POLITE, "it took {:?}", began.elapsed());
+    report
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_join_that_waits_for_its_endpoint() {
+    let hall = Hall::open().await;
+    hall.discord.null_endpoint_first();
+    let mut play = hall.play();
+    let child = play.arg(audio("speech.opus")).spawn().unwrap();
+    until_asked(&hall).await;
+    let report = interrupted_in_time(child).await;
+    let (end, packets, mode) = (&report["end"], &report["packets"], &report["mode"]);
+    assert_eq!((end, packets, mode), (&"interrupted".into(), &0.into(), &Value::Null));
+    let left = |discord: &Discord| !discord.members_of(&hall.channel).contains(&hall.bot.user_id);
+    hall.discord.until(left, PATIENCE).await.expect("the bot leaves");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_join_that_is_refused_in_silence() {
+    let hall = Hall::open().await;
+    hall.discord.refuse_silently(&hall.channel);
+    let mut play = hall.play();
+    let child = play.arg(audio("speech.opus")).spawn().unwrap();
+    until_asked(&hall).await;
+    assert_eq!(interrupted_in_time(child).await["end"], "interrupted");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_wait_for_a_gateway_that_says_nothing() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = format!("ws://{}", mute.local_addr().unwrap());
+    let play = ["play", "--guild", "1", "--channel", "2", "--json", "--gateway", &gateway];
+    let bench = ["bench", "--calls", "1", "--seconds", "9", "--json", "--gateway", &gateway, "--file"];
+    for arguments in [&play[..], &bench[..]] {
+        let mut command = command();
+        command.env("DISCORD_TOKEN", "t").args(arguments).arg(audio("speech.opus"));
+        let child = command.spawn().unwrap();
+        let _open = mute.accept().await.unwrap();
+        assert_eq!(interrupted_in_time(child).await["end"], "interrupted", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_demo_which_was_not_heard_whole_then() {
+    let mut demo = command();
+    demo.args(["demo", "--seconds", "600"]);
+    let mut child = demo.spawn().unwrap();
+    let mut words = Words::of(&mut child);
+    words.until("connected").await;
+    interrupt(&child);
+    let (ran, said) = tokio::join!(finish(child), words.all());
+    assert_eq!(ran.code(7).stdout(), "");
+    assert!(said.ends_with("actix-voice: not heard whole: interrupted\n"), "{said}");
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_ends_it_at_once() {
+    let hall = Hall::open().await;
+    let mut play = hall.play();
+    let child = play.arg(audio("speech.opus")).spawn().unwrap();
+    hall.until_heard(10).await;
+    // Two of a kind could become one on the way. Speech alone takes 100 ms to end.
+    signal(&child, Signal::INT);
+    signal(&child, Signal::TERM);
+    assert_eq!(finish(child).await.code(130).stdout(), "", "there is no time for a report");
+}
+
+/// A terminal sends Ctrl-C to every process of its group.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn ctrl_c_ends_a_bench_and_not_its_loopback_under_it() {
+    let mut bench = command();
+    bench.args(["bench", "--calls", "2", "--seconds", "600", "--json", "--file"]).arg(audio("music.opus"));
+    let child = bench.process_group(0).spawn().unwrap();
+    let group = id(&child);
+    let joined = async {
+        while udp_sockets(group) < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, joined).await.expect("it joins two channels");
+    let loopback = children(group).pop().expect("it has a loopback");
+    assert_eq!(rustix::process::getpgid(Some(loopback)).unwrap(), loopback, "it is in a group of its own");
+
+    rustix::process::kill_process_group(group, Signal::INT).unwrap();
+    let report = finish(child).await.code(0).json();
+    let (end, resumes, anew) = (&report["end"], &report["resumes"], &report["reconnects"]);
+    assert_eq!((end, resumes, anew), (&"interrupted".into(), &0.into(), &0.into()));
+}
+
+#[cfg(target_os = "linux")]
+fn children(parent: Pid) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().unwrap())).collect()
+}
+
+/// How many UDP sockets a process has: a call has one.
+#[cfg(target_os = "linux")]
+fn udp_sockets(process: Pid) -> usize {
+    let process = process.as_raw_nonzero();
+    let table = std::fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap();
+    // The tenth column of all but the heading is the inode (proc(5)).
+    let inodes: Vec<_> = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(9)).collect();
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
+    let sockets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    sockets
+        .filter(|socket| {
+            inodes.iter().any(|inode| socket.as_os_str() == format!("socket:[{inode}]").as_str())
+        })
+        .count()
+}
+
+/// Longer than anything takes, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Shorter than what would be waited for otherwise.
+const POLITE: Duration = Duration::from_secs(8);
