@@ -70,13 +70,16 @@ impl AudioFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let mut file = Self::new(name.clone(), reading::file(path, &name)?)?;
-        file.advance();
-        // symphonia gives up on an MP4 file that is cut short, and plays a stream of the same bytes.
-        if file.format() == FORMAT_ID_ISOMP4 && file.ended && file.ready.is_empty() {
-            return Self::new(name.clone(), reading::file_as_stream(path, &name)?);
+        // symphonia gives up on MP4 and Matroska files that are cut short, and plays a stream of the same bytes.
+        let as_stream = || Self::new(name.clone(), reading::file_as_stream(path, &name)?);
+        match Self::new(name.clone(), reading::file(path, &name)?) {
+            Ok(mut file) => {
+                file.advance();
+                let is_cut = file.format() == FORMAT_ID_ISOMP4 && file.ended && file.ready.is_empty();
+                if is_cut { as_stream() } else { Ok(file) }
+            }
+            Err(error) => as_stream().map_err(|_| error),
         }
-        Ok(file)
     }
 
     /// Plays a byte stream that cannot be rewound: standard input, an HTTP body. `name` stands for it in
