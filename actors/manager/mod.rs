@@ -367,53 +367,20 @@ impl Handler<FromCall> for VoiceManager {
     }
 }
 
-impl Handler<VoiceStateUpdate> for VoiceManager {
-    type Result = ();
+/// What a bot's main gateway says goes on to the bridge.
+macro_rules! pass_on {
+    ($($message:ident),*) => {$(
+        impl Handler<$message> for VoiceManager {
+            type Result = ();
 
-    fn handle(&mut self, update: VoiceStateUpdate, _: &mut Context<Self>) {
-        self.to_bridge(update);
-    }
+            fn handle(&mut self, message: $message, _: &mut Context<Self>) {
+                self.to_bridge(message);
+            }
+        }
+    )*};
 }
 
-impl Handler<VoiceServerUpdate> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, update: VoiceServerUpdate, _: &mut Context<Self>) {
-        self.to_bridge(update);
-    }
-}
-
-impl Handler<SessionReplaced> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, replaced: SessionReplaced, _: &mut Context<Self>) {
-        self.to_bridge(replaced);
-    }
-}
-
-impl Handler<SessionLost> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, lost: SessionLost, _: &mut Context<Self>) {
-        self.to_bridge(lost);
-    }
-}
-
-impl Handler<SessionResumed> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, resumed: SessionResumed, _: &mut Context<Self>) {
-        self.to_bridge(resumed);
-    }
-}
-
-impl Handler<GuildGone> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, gone: GuildGone, _: &mut Context<Self>) {
-        self.to_bridge(gone);
-    }
-}
+pass_on!(GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate);
 
 /// What Discord lets a channel have, in bits per second.
 const LEAST_BITRATE: u32 = 8_000;

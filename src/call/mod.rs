@@ -14,6 +14,7 @@
 //! says goodbye mends nothing any more: it ends when the bot has fallen silent, or half a second later.
 
 mod action;
+mod failures;
 mod reason;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::failures::Failures;
 pub use self::{
     action::{Action, Progress},
     reason::{Cause, EndReason},
@@ -30,7 +32,7 @@ pub use self::{
 use crate::{
     bridge::JoinFailure,
     gateway::{
-        close::{CloseCode, Verdict, verdict_of_loss},
+        close::{Verdict, verdict_of_loss},
         session::{Credentials, choose_mode},
     },
     id::ChannelId,
@@ -41,18 +43,10 @@ use crate::{
 pub struct Recovery {
     state: State,
     credentials: Option<Credentials>,
-    /// When something failed: in the last minute, and since the call was last live.
-    failures: VecDeque<Instant>,
-    /// How many of them came since the call was last live.
-    in_a_row: usize,
-    /// How many attempts to resume were lost since the call was last live.
-    lost_resumes: usize,
-    /// Codes after which a second time is final.
-    last_chances: Vec<(CloseCode, Instant)>,
+    failures: Failures,
     mode: Option<String>,
     refused_modes: Vec<String>,
     parting: Option<(Instant, EndReason)>,
-    jitter: f32,
     orders: VecDeque<Action>,
 }
 
@@ -97,14 +91,10 @@ impl Recovery {
         Self {
             state: State::Joining { first: First::Yes, until: now + LONG_STOP },
             credentials: None,
-            failures: VecDeque::with_capacity(LIMIT),
-            in_a_row: 0,
-            lost_resumes: 0,
-            last_chances: Vec::new(),
+            failures: Failures::new(jitter),
             mode: None,
             refused_modes: Vec::new(),
             parting: None,
-            jitter: jitter.clamp(0.0, 1.0),
             orders: VecDeque::from([Action::StartSpeaker]),
         }
     }
@@ -198,7 +188,7 @@ impl Recovery {
 
     /// The websocket is gone.
     pub fn gateway_lost(&mut self, cause: Cause, now: Instant) {
-        self.forget(now);
+        self.failures.forget(now);
         let verdict = match &cause {
             Cause::Closed(code) if matches!(self.state, State::Resuming { .. }) => {
                 code.verdict_while_resuming()
@@ -239,7 +229,7 @@ impl Recovery {
         if self.is_over() {
             return;
         }
-        match self.failed(&Cause::Panicked("Speaker"), now) {
+        match self.failures.failed(&Cause::Panicked("Speaker"), now) {
             Some(end) => self.give_up(end),
             None => self.orders.push_back(Action::StartSpeaker),
         }
@@ -356,8 +346,7 @@ impl Recovery {
 
     fn go_live(&mut self, progress: Progress) {
         self.state = State::Live;
-        self.in_a_row = 0;
-        self.lost_resumes = 0;
+        self.failures.live();
         self.report(progress);
     }
 
@@ -380,19 +369,17 @@ impl Recovery {
     }
 
     fn rejoin_once(&mut self, cause: Cause, now: Instant) {
-        let Cause::Closed(code) = cause else { return self.step(Step::Rejoin, cause, now) };
-        if self.last_chances.iter().any(|&(last, _)| last == code) {
-            return self.stop(cause);
+        match cause {
+            Cause::Closed(code) if !self.failures.first_time(code, now) => self.stop(cause),
+            _ => self.step(Step::Rejoin, cause, now),
         }
-        self.last_chances.push((code, now));
-        self.step(Step::Rejoin, cause, now);
     }
 
     fn stop(&mut self, cause: Cause) {
         let reason = match cause {
             Cause::Closed(code) => EndReason::Refused(code),
             Cause::Handshake(error) => EndReason::Incompatible(error),
-            last => EndReason::GaveUp { failures: self.failures.len() + 1, last },
+            last => EndReason::GaveUp { failures: self.failures.count() + 1, last },
         };
         self.give_up(reason);
     }
@@ -401,16 +388,13 @@ impl Recovery {
     fn step(&mut self, then: Step, cause: Cause, now: Instant) {
         if let Step::Resume { tried: 1.. } = then {
             // Still the failure that the first attempt was for.
-            self.lost_resumes += 1;
-        } else {
-            self.in_a_row += 1;
-            if let Some(end) = self.failed(&cause, now) {
-                return self.give_up(end);
-            }
+            self.failures.resume_lost();
+        } else if let Some(end) = self.failures.connection_lost(&cause, now) {
+            return self.give_up(end);
         }
         let pause = match then {
             Step::Resume { tried: 0 } => Duration::ZERO,
-            _ => self.pause(),
+            _ => self.failures.pause(),
         };
         match then {
             Step::Resume { .. } => self.report(Progress::Resuming(cause)),
@@ -420,32 +404,6 @@ impl Recovery {
             }
         }
         self.state = State::Pausing { until: now + pause, then };
-    }
-
-    /// Counts a failure; five within a minute, or in a row, are the end.
-    fn failed(&mut self, cause: &Cause, now: Instant) -> Option<EndReason> {
-        // In this order, so that the failures before are forgotten, and this one is not.
-        self.failures.push_back(now);
-        self.forget(now);
-        let failures = self.failures.len();
-        (failures >= LIMIT).then(|| EndReason::GaveUp { failures, last: cause.clone() })
-    }
-
-    /// Failures of more than a minute ago no longer count, if the call was live since.
-    fn forget(&mut self, now: Instant) {
-        let old = |at: Instant| now.duration_since(at) > MINUTE;
-        while self.failures.len() > self.in_a_row && self.failures.front().is_some_and(|&at| old(at)) {
-            self.failures.pop_front();
-        }
-        if self.in_a_row == 0 {
-            self.last_chances.retain(|&(_, at)| !old(at));
-        }
-    }
-
-    fn pause(&self) -> Duration {
-        let doublings = (self.failures.len() + self.lost_resumes).saturating_sub(1).min(DOUBLINGS);
-        let pause = FIRST_PAUSE * (1 << doublings);
-        pause.mul_f32(1.0 + 0.25 * self.jitter)
     }
 
     fn report(&mut self, progress: Progress) {
@@ -472,14 +430,8 @@ impl Recovery {
 
 /// How long the bridge may take for credentials: longer than any of its own deadlines.
 const LONG_STOP: Duration = Duration::from_secs(90);
-/// Failures within [`MINUTE`], or without being live in between, after which a call gives up.
-const LIMIT: usize = 5;
-const MINUTE: Duration = Duration::from_secs(60);
 /// Further attempts to resume, when one is lost on the way, before the session is given up.
 const RESUMES: u32 = 2;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// How often the pause doubles: to 16 s.
-const DOUBLINGS: usize = 5;
 /// How long after 4014 or 4022 the main gateway may take to say whether it was a move or a kick.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the first keys of a call may take before it is used without.

@@ -6,7 +6,7 @@ mod hostile;
 
 use super::*;
 use crate::{
-    gateway::session::SessionError,
+    gateway::{close::CloseCode, session::SessionError},
     id::{GuildId, SessionId, Token, UserId},
 };
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::call::failures::MINUTE;
 
 #[derive(Clone, Debug)]
 enum Fact {
@@ -157,7 +158,7 @@ proptest! {
                 story.happen(fact, &mut watch);
             }
         }
-        story.pass(15 * MINUTE, &mut watch);
+        story.pass(MINUTE * 15, &mut watch);
         prop_assert_eq!(story.call.deadline(), None);
         prop_assert_eq!(watch.ended.is_some(), story.call.is_ended());
     }

@@ -1,0 +1,100 @@
+//! Failures: what went wrong of late, and so how long to pause, and when to give up.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{Cause, EndReason};
+use crate::gateway::close::CloseCode;
+
+/// The failures of one call.
+#[derive(Debug)]
+pub(super) struct Failures {
+    /// When something failed: in the last minute, and since the call was last live.
+    at: VecDeque<Instant>,
+    /// How many of them came since the call was last live.
+    in_a_row: usize,
+    /// How many attempts to resume were lost since the call was last live.
+    lost_resumes: usize,
+    /// Codes after which a second time is final.
+    last_chances: Vec<(CloseCode, Instant)>,
+    /// In 0..1; spreads the pauses of many calls.
+    jitter: f32,
+}
+
+impl Failures {
+    pub(super) fn new(jitter: f32) -> Self {
+        Self {
+            at: VecDeque::with_capacity(LIMIT),
+            in_a_row: 0,
+            lost_resumes: 0,
+            last_chances: Vec::new(),
+            jitter: jitter.clamp(0.0, 1.0),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.at.len()
+    }
+
+    /// The call is live: what fails next is the first in a row.
+    pub(super) fn live(&mut self) {
+        self.in_a_row = 0;
+        self.lost_resumes = 0;
+    }
+
+    /// An attempt to resume was lost; there is another.
+    pub(super) fn resume_lost(&mut self) {
+        self.lost_resumes += 1;
+    }
+
+    /// The connection failed.
+    pub(super) fn connection_lost(&mut self, cause: &Cause, now: Instant) -> Option<EndReason> {
+        self.in_a_row += 1;
+        self.failed(cause, now)
+    }
+
+    /// Counts a failure; five within a minute, or in a row, are the end.
+    pub(super) fn failed(&mut self, cause: &Cause, now: Instant) -> Option<EndReason> {
+        // In this order, so that the failures before are forgotten, and this one is not.
+        self.at.push_back(now);
+        self.forget(now);
+        let failures = self.at.len();
+        (failures >= LIMIT).then(|| EndReason::GaveUp { failures, last: cause.clone() })
+    }
+
+    /// Whether the connection was not closed with this code of late; it is remembered.
+    pub(super) fn first_time(&mut self, code: CloseCode, now: Instant) -> bool {
+        let first = self.last_chances.iter().all(|&(last, _)| last != code);
+        if first {
+            self.last_chances.push((code, now));
+        }
+        first
+    }
+
+    /// Failures of more than a minute ago no longer count, if the call was live since.
+    pub(super) fn forget(&mut self, now: Instant) {
+        let old = |at: Instant| now.duration_since(at) > MINUTE;
+        while self.at.len() > self.in_a_row && self.at.front().is_some_and(|&at| old(at)) {
+            self.at.pop_front();
+        }
+        if self.in_a_row == 0 {
+            self.last_chances.retain(|&(_, at)| !old(at));
+        }
+    }
+
+    /// How long to wait before the next attempt: half a second, doubling to sixteen.
+    pub(super) fn pause(&self) -> Duration {
+        let doublings = (self.at.len() + self.lost_resumes).saturating_sub(1).min(DOUBLINGS);
+        let pause = FIRST_PAUSE * (1 << doublings);
+        pause.mul_f32(1.0 + 0.25 * self.jitter)
+    }
+}
+
+/// Failures within [`MINUTE`], or without being live in between, after which a call gives up.
+const LIMIT: usize = 5;
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How often the pause doubles: to 16 s.
+const DOUBLINGS: usize = 5;
