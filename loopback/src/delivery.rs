@@ -1,6 +1,7 @@
 //! The DAVE hook: where a call's delivery service is fed, and where its messages come out.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -159,6 +160,7 @@ impl State {
     ) -> bool {
         let Some(session) = self.voice_sessions.get(&ssrc) else { return false };
         let (channel, user) = (session.channel, session.user);
+        let resumed = session.resumed_within(REPETITION, now);
         let Some(delivery) = self.deliveries.get_mut(&channel) else { return false };
         let fed = feed(delivery, user);
         let taken = fed.is_ok();
@@ -166,7 +168,9 @@ impl State {
             Ok(()) => {}
             Err(Refused::Undecodable) => self.close(id, 4002, "Failed to decode payload.", now),
             Err(Refused::ByService(error)) => {
-                if error.is_violation() {
+                // Who has lost a websocket cannot know whether op 23 was lost with it, and may well say it again.
+                let repeats = matches!(error, DeliveryError::RepeatedReady(_)) && resumed;
+                if error.is_violation() && !repeats {
                     self.violation(id, Rule::Dave(error.to_string()), now);
                 }
                 if let Some(code) = error.close_code() {
@@ -205,7 +209,7 @@ impl State {
         }
     }
 
-    /// Accuses those who did not get ready for a transition, although they were connected all the while.
+    /// Accuses those who did not get ready for a transition, although their websocket was there all the while.
     fn judge_readiness(&mut self, channel: u64, now: Instant) {
         let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
         let time = delivery.service.settings_mut().transition_timeout;
@@ -213,7 +217,7 @@ impl State {
             let sessions = self.voice_sessions.values();
             let mut own = sessions.filter(|session| session.channel == channel && session.user == user);
             let hears = |session: &VoiceSession| match session.outlet {
-                Outlet::Connection(id) => session.connected + time <= now && !self.is_stalled(id),
+                Outlet::Connection(id) => !session.resumed_within(time, now) && !self.is_stalled(id),
                 Outlet::Detached(_) | Outlet::Member => false,
             };
             if own.any(hears) {
@@ -304,3 +308,5 @@ impl State {
 
 /// How many key packages are remembered over all calls.
 const KEY_PACKAGES: usize = 4_096;
+/// How long after a resume what may have been lost with the websocket may be said again.
+const REPETITION: Duration = Duration::from_secs(2);

@@ -133,7 +133,7 @@ impl State {
             max_dave,
             region: 0,
             outlet: Outlet::Member,
-            connected: now,
+            resumed: None,
             superseded: None,
             buffer: NumberedBuffer::new(0, 0),
             described: true,

@@ -193,7 +193,7 @@ impl State {
             max_dave: claim.max_dave,
             region,
             outlet: Outlet::Connection(id),
-            connected: now,
+            resumed: None,
             superseded: None,
             buffer: NumberedBuffer::new(self.settings.first_sequence, self.settings.buffer_capacity),
             described: false,
@@ -329,7 +329,7 @@ impl State {
         self.let_go(ssrc);
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         session.outlet = Outlet::Connection(id);
-        session.connected = now;
+        session.resumed = Some(now);
         session.buffer.resent(now);
         let user = session.user;
         self.relay.resumed(ssrc);

@@ -25,8 +25,8 @@ pub(crate) struct VoiceSession {
     /// On whose port it was made.
     pub(crate) region: usize,
     pub(crate) outlet: Outlet,
-    /// Since when its present websocket serves it.
-    pub(crate) connected: Instant,
+    /// When it was resumed last.
+    pub(crate) resumed: Option<Instant>,
     /// When it ends, after a newer token was given out: it cannot be resumed any more.
     pub(crate) superseded: Option<Instant>,
     pub(crate) buffer: NumberedBuffer,
@@ -48,6 +48,11 @@ pub(crate) enum Outlet {
 }
 
 impl VoiceSession {
+    /// Whether its websocket was replaced within this time.
+    pub(crate) fn resumed_within(&self, time: Duration, now: Instant) -> bool {
+        self.resumed.is_some_and(|resumed| resumed + time >= now)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let resumable = match self.outlet {
             Outlet::Detached(until) => Some(until),
