@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::audit::Audit;
-use crate::buffer::Numbered;
+use crate::buffer::{Numbered, UNDER_WAY};
 use crate::builder::Dave;
 use crate::dave::{
     ClientMessage, DaveSettings, DeliveryError, DeliveryService, Participant, ServerMessage, op as dave_op,
@@ -212,7 +212,8 @@ impl State {
     /// Accuses those who did not get ready for a transition, although their websocket was there all the while.
     fn judge_readiness(&mut self, channel: u64, now: Instant) {
         let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
-        let time = delivery.service.settings_mut().transition_timeout;
+        // A transition is told of as it opens; the rest is for timers that come late.
+        let time = delivery.service.settings_mut().transition_timeout + UNDER_WAY;
         for (user, transition) in delivery.service.take_overdue() {
             let sessions = self.voice_sessions.values();
             let mut own = sessions.filter(|session| session.channel == channel && session.user == user);

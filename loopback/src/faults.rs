@@ -1,5 +1,7 @@
 //! Faults: one line each, aimed at a user's connections.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -311,6 +313,34 @@ impl Discord {
                 record.forbidden = true;
             }
         });
+    }
+}
+
+/// Faults that wait for their moment.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) close_at: VecDeque<(Stage, u16)>,
+    pub(crate) muted_acks: PerUser,
+    pub(crate) muted_main_acks: PerUser,
+    pub(crate) refused_resumes: PerUser,
+    pub(crate) withhold_endpoints: bool,
+}
+
+/// How often something is still to go wrong, by user.
+#[derive(Debug, Default)]
+pub(crate) struct PerUser(BTreeMap<u64, u32>);
+
+impl PerUser {
+    pub(crate) fn add(&mut self, user: u64, times: u32) {
+        *self.0.entry(user).or_default() += times;
+    }
+
+    /// Says whether it goes wrong now, which is one time less to come.
+    pub(crate) fn use_up(&mut self, user: Option<u64>) -> bool {
+        let Some(left) = user.and_then(|user| self.0.get_mut(&user)) else { return false };
+        let goes_wrong = *left > 0;
+        *left = left.saturating_sub(1);
+        goes_wrong
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::builder::Settings;
 use crate::delivery::{Delivery, SharedParticipant};
-use crate::faults::Stage;
+use crate::faults::Faults;
 use crate::log::{Closer, Entry, Event, Log, Rule, Side, redacted};
 use crate::main_session::MainSession;
 use crate::rate::Rate;
@@ -146,34 +146,6 @@ pub(crate) enum Bound {
     Voice(u32),
     /// The server closed it; nothing that still comes counts.
     Closed,
-}
-
-/// Faults that wait for their moment.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    pub(crate) close_at: VecDeque<(Stage, u16)>,
-    pub(crate) muted_acks: PerUser,
-    pub(crate) muted_main_acks: PerUser,
-    pub(crate) refused_resumes: PerUser,
-    pub(crate) withhold_endpoints: bool,
-}
-
-/// How often something is still to go wrong, by user.
-#[derive(Debug, Default)]
-pub(crate) struct PerUser(BTreeMap<u64, u32>);
-
-impl PerUser {
-    pub(crate) fn add(&mut self, user: u64, times: u32) {
-        *self.0.entry(user).or_default() += times;
-    }
-
-    /// Says whether it goes wrong now, which is one time less to come.
-    pub(crate) fn use_up(&mut self, user: Option<u64>) -> bool {
-        let Some(left) = user.and_then(|user| self.0.get_mut(&user)) else { return false };
-        let goes_wrong = *left > 0;
-        *left = left.saturating_sub(1);
-        goes_wrong
-    }
 }
 
 impl State {

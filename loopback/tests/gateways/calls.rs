@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_voice_loopback::cipher::{Cipher, Mode};
 use actix_voice_loopback::dave::{ClientMessage, DaveSettings, Participant, ServerMessage};
 use actix_voice_loopback::relay::Breach;
-use actix_voice_loopback::{Channel, Dave, Discord, Member, Rule};
+use actix_voice_loopback::{Channel, Dave, Discord, Event, Member, Rule, Side};
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 
@@ -278,6 +278,58 @@ async fn a_bot_that_never_says_that_it_is_ready_is_noticed() {
         assert_eq!(scene.discord.dave_members(&scene.channel), [scene.bot.user_id, ear.user_id]);
         let expected = if op23 { vec![] } else { vec![Rule::NeverReady(1)] };
         assert_eq!(rules(&scene.discord), expected);
+    }
+}
+
+/// Loses the websocket and resumes the session with another one.
+async fn resume(scene: &Scene, voice: &mut Voice) {
+    scene.discord.reset_voice(scene.bot.user_id);
+    while voice.socket.next().await != Incoming::Lost {}
+    let log = scene.discord.log();
+    let numbers =
+        log.iter().filter(|entry| entry.side == Side::Voice).filter_map(|entry| match entry.event {
+            Event::Sent { seq, .. } => seq.and_then(|seq| u16::try_from(seq).ok()),
+            Event::SentBinary { seq, .. } => seq,
+            _ => None,
+        });
+    voice.socket = voice.credentials.open().await;
+    voice.socket.send(voice.credentials.resume(numbers.last())).await;
+    voice.socket.op(9).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_may_be_said_again_only_where_it_may_have_been_lost_with_the_websocket() {
+    for lost in [false, true] {
+        let settings = DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() };
+        let mut scene = Scene::on(Discord::builder().dave_settings(settings).start().await).await;
+        let mut voice = scene.connect().await;
+        let mut participant = Participant::new(scene.bot.user_id, scene.channel.id);
+        let _ear = scene.channel.listener("ear");
+        encrypted(&mut voice, &mut participant, true, Duration::from_secs(5)).await;
+        if lost {
+            resume(&scene, &mut voice).await;
+        }
+        voice.socket.send(serde_json::json!({"op": 23, "d": {"transition_id": 1}})).await;
+        voice.beat(1, 0).await;
+        voice.socket.beaten().await;
+        let repeated = Rule::Dave("readiness for transition 1 was said before".to_owned());
+        assert_eq!(rules(&scene.discord).contains(&repeated), !lost);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_after_a_resume_has_to_say_again_that_it_speaks() {
+    for again in [true, false] {
+        let mut scene = Scene::new().await;
+        let mut voice = scene.connect().await;
+        voice.speak(1).await;
+        resume(&scene, &mut voice).await;
+        if again {
+            voice.speak(1).await;
+        }
+        send(&voice, scene.discord.relay().address().port(), (0..100).map(frame)).await;
+        let silent = rules(&scene.discord).contains(&Rule::Media(Breach::SpeakingNotRepeated));
+        assert_eq!(silent, !again);
     }
 }
 
