@@ -15,7 +15,7 @@ use crate::{
     witness::{identifies, missed},
 };
 
-const ORDERS: [EventOrder; 2] = [EventOrder::StateFirst, EventOrder::ServerFirst];
+const ORDERS: [EventOrder; 3] = [EventOrder::StateFirst, EventOrder::ServerFirst, EventOrder::CloseLast];
 
 async fn playing(stage: &Stage) -> TrackId {
     stage.join().await;

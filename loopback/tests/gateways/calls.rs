@@ -323,6 +323,8 @@ async fn who_goes_on_after_a_resume_has_to_say_again_that_it_speaks() {
         let mut scene = Scene::new().await;
         let mut voice = scene.connect().await;
         voice.speak(1).await;
+        voice.beat(1, 0).await;
+        voice.socket.beaten().await;
         resume(&scene, &mut voice).await;
         if again {
             voice.speak(1).await;
