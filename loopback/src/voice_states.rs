@@ -121,17 +121,21 @@ impl State {
 
     /// Sends both events of a join or a move, and closes the connection to the channel left behind.
     fn place(&mut self, guild: u64, user: u64, now: Instant) {
-        let close = |discord: &mut Self| discord.close_voice_of(guild, user, 4014, "Disconnected.", now);
-        let state = |discord: &mut Self| discord.tell_voice_state(guild, user, now);
-        let server = |discord: &mut Self| discord.tell_voice_server(guild, user, now);
-        let steps: [&dyn Fn(&mut Self); 3] = if self.settings.event_order == EventOrder::CloseLast {
-            [&state, &server, &close]
-        } else if self.state_first() {
-            [&state, &close, &server]
-        } else {
-            [&close, &server, &state]
-        };
-        steps.into_iter().for_each(|step| step(self));
+        let close_last = self.settings.event_order == EventOrder::CloseLast;
+        let state_first = self.state_first();
+        if state_first {
+            self.tell_voice_state(guild, user, now);
+        }
+        if !close_last {
+            self.close_voice_of(guild, user, 4014, "Disconnected.", now);
+        }
+        self.tell_voice_server(guild, user, now);
+        if close_last {
+            self.close_voice_of(guild, user, 4014, "Disconnected.", now);
+        }
+        if !state_first {
+            self.tell_voice_state(guild, user, now);
+        }
     }
 
     /// Tells everyone of a user's voice state.
