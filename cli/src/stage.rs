@@ -199,7 +199,7 @@ pub fn packets(recording: &[u8]) -> Result<Vec<Bytes>, Failure> {
 }
 
 fn rule(violation: &Violation) -> String {
-    format!("{:?}", violation.rule)
+    violation.rule.to_string()
 }
 
 type Started = Result<Scene, String>;

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::dave::is_protocol_frame;
 use crate::log::{Rule, Violation};
+use crate::opus::SILENCE;
 use crate::relay::{Relay, Tap};
 
-/// An ear in a call that understands nothing and only looks at how frames end.
+/// An ear in a call that understands nothing and only looks at the layout of frames.
 pub(crate) struct Audit {
     _tap: Tap,
     watched: Arc<Mutex<Watched>>,
@@ -50,7 +52,8 @@ impl Audit {
 impl Watched {
     fn frame(&mut self, user: u64, frame: &[u8], now: Instant) {
         let Some(since) = self.encrypted.get(&user) else { return };
-        let excused = now < *since + UNDER_WAY || frame == SILENCE || frame.ends_with(&MAGIC);
+        // Clear silence is allowed: receivers take it for what it is.
+        let excused = now < *since + UNDER_WAY || frame == SILENCE || is_protocol_frame(frame);
         if !excused && self.plain.len() < KEPT {
             self.plain.push(Violation { at: now, user: Some(user), rule: Rule::PlainAudio });
         }
@@ -58,10 +61,6 @@ impl Watched {
 }
 
 const NOBODY: u64 = 0;
-/// Clear silence is allowed: receivers take it for what it is.
-const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
-/// What every encrypted frame ends with (PROTOCOL 5.10).
-const MAGIC: [u8; 2] = [0xFA, 0xFA];
 /// Packets that left before op 22 was read may still arrive.
 const UNDER_WAY: Duration = Duration::from_millis(200);
 const KEPT: usize = 256;

@@ -3,9 +3,11 @@
 //! <https://docs.discord.com/developers/topics/voice-connections#buffered-resume>
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::socket::Order;
 
@@ -53,7 +55,15 @@ pub(crate) struct NumberedBuffer {
     count: u64,
     acknowledged: Option<u16>,
     capacity: usize,
-    held: VecDeque<(u16, Numbered)>,
+    held: VecDeque<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    sequence: u16,
+    /// When it was sent last.
+    sent: Instant,
+    message: Numbered,
 }
 
 impl NumberedBuffer {
@@ -63,11 +73,11 @@ impl NumberedBuffer {
     }
 
     /// Gives the message the next number and holds it; the oldest falls out when the buffer is full.
-    pub(crate) fn push(&mut self, message: Numbered) -> u16 {
+    pub(crate) fn push(&mut self, message: Numbered, now: Instant) -> u16 {
         let sequence = self.next;
         self.next = self.next.wrapping_add(1);
         self.count += 1;
-        self.held.push_back((sequence, message));
+        self.held.push_back(Held { sequence, sent: now, message });
         if self.held.len() > self.capacity {
             self.held.pop_front();
         }
@@ -94,7 +104,7 @@ impl NumberedBuffer {
             return Err(if ahead { AckError::Unsent } else { AckError::Backwards });
         }
         self.acknowledged = Some(sequence);
-        while self.held.front().is_some_and(|(held, _)| last.wrapping_sub(*held) >= behind) {
+        while self.held.front().is_some_and(|held| last.wrapping_sub(held.sequence) >= behind) {
             self.held.pop_front();
         }
         Ok(())
@@ -114,9 +124,22 @@ impl NumberedBuffer {
             }
         };
         let skip = self.held.len().checked_sub(missing)?;
-        Some(self.held.iter().skip(skip).cloned().collect())
+        Some(self.held.iter().skip(skip).map(|held| (held.sequence, held.message.clone())).collect())
+    }
+
+    /// The first message that was sent so long ago that it should have been acknowledged.
+    pub(crate) fn late(&self, now: Instant) -> Option<u16> {
+        self.held.front().filter(|held| held.sent + UNDER_WAY < now).map(|held| held.sequence)
+    }
+
+    /// Takes note that what is held was sent again.
+    pub(crate) fn resent(&mut self, now: Instant) {
+        self.held.iter_mut().for_each(|held| held.sent = now);
     }
 }
+
+/// How old the news in a heartbeat may be.
+pub(crate) const UNDER_WAY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -129,7 +152,7 @@ mod tests {
     fn filled(first: u16, messages: u8) -> NumberedBuffer {
         let mut buffer = NumberedBuffer::new(first, 8);
         for op in 0..messages {
-            buffer.push(message(op));
+            buffer.push(message(op), Instant::now());
         }
         buffer
     }
@@ -187,5 +210,21 @@ mod tests {
         assert_eq!(buffer.acknowledge(None), Err(AckError::Backwards));
         assert_eq!(buffer.acknowledge(Some(9)), Err(AckError::Unsent));
         assert_eq!(NumberedBuffer::new(0, 8).acknowledge(Some(0)), Err(AckError::Unsent));
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_a_second_after_it_was_sent_is_late() {
+        let now = Instant::now();
+        let mut buffer = NumberedBuffer::new(65_535, 8);
+        buffer.push(message(0), now);
+        buffer.push(message(1), now + UNDER_WAY);
+        assert_eq!(buffer.late(now + UNDER_WAY), None);
+        let later = now + Duration::from_millis(1_001);
+        assert_eq!(buffer.late(later), Some(65_535));
+        buffer.acknowledge(Some(65_535)).expect("it was sent");
+        assert_eq!(buffer.late(later), None);
+        assert_eq!(buffer.late(later + UNDER_WAY), Some(0));
+        buffer.resent(later);
+        assert_eq!(buffer.late(later + UNDER_WAY), None);
     }
 }

@@ -29,6 +29,8 @@ pub enum EventOrder {
     ServerFirst,
     /// One or the other, by the seed.
     Random,
+    /// VOICE_STATE_UPDATE first; on a move, the voice close only after VOICE_SERVER_UPDATE.
+    CloseLast,
 }
 
 /// When the voice gateway sends Hello.

@@ -1,19 +1,23 @@
 //! The DAVE hook: where a call's delivery service is fed, and where its messages come out.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::audit::Audit;
-use crate::buffer::Numbered;
+use crate::buffer::{Numbered, UNDER_WAY};
 use crate::builder::Dave;
-use crate::dave::{ClientMessage, DaveSettings, DeliveryError, DeliveryService, Participant, ServerMessage};
+use crate::dave::{
+    ClientMessage, DaveSettings, DeliveryError, DeliveryService, Participant, ServerMessage, op as dave_op,
+};
 use crate::log::{Rule, Violation};
 use crate::payload;
 use crate::server::{ChannelKind, State};
-use crate::voice_session::Outlet;
+use crate::voice_session::{CLIENT_DISCONNECT, CLIENTS_CONNECT, Outlet, VoiceSession};
 
 /// The delivery service of one call.
 pub(crate) struct Delivery {
@@ -33,7 +37,7 @@ impl Delivery {
     fn text(&mut self, user: u64, op: u8, d: &Value) -> Result<(), Refused> {
         let transition = payload::integer(d, "transition_id").ok_or(Refused::Undecodable)?;
         match op {
-            TRANSITION_READY => self.service.transition_ready(user, transition)?,
+            dave_op::TRANSITION_READY => self.service.transition_ready(user, transition)?,
             _ => self.service.invalid_commit_welcome(user, transition)?,
         }
         Ok(())
@@ -41,7 +45,7 @@ impl Delivery {
 
     fn binary(&mut self, user: u64, op: u8, payload: &[u8]) -> Result<(), Refused> {
         match op {
-            KEY_PACKAGE => self.service.key_package(user, payload)?,
+            dave_op::KEY_PACKAGE => self.service.key_package(user, payload)?,
             _ => {
                 self.service.commit_welcome(user, payload)?;
             }
@@ -98,7 +102,7 @@ impl State {
         self.settings.dave == Dave::Required && !self.is_stage(channel)
     }
 
-    fn is_stage(&self, channel: u64) -> bool {
+    pub(crate) fn is_stage(&self, channel: u64) -> bool {
         self.channels.get(&channel).is_some_and(|record| record.kind == ChannelKind::Stage)
     }
 
@@ -114,7 +118,9 @@ impl State {
         self.pump_delivery(channel, now);
         if !self.voice_sessions.values().any(|session| session.channel == channel && session.described) {
             let gone = self.deliveries.remove(&channel);
-            self.log.violations.extend(gone.iter().flat_map(Delivery::violations));
+            for violation in gone.iter().flat_map(Delivery::violations) {
+                self.log.keep(violation);
+            }
         }
     }
 
@@ -125,24 +131,46 @@ impl State {
 
     /// Routes a client's DAVE binary message.
     pub(crate) fn delivery_binary(&mut self, id: u64, ssrc: u32, op: u8, payload: &[u8], now: Instant) {
-        self.route(id, ssrc, now, |delivery, user| delivery.binary(user, op, payload));
+        let taken = self.route(id, ssrc, now, |delivery, user| delivery.binary(user, op, payload));
+        // Within a call the service notices by itself.
+        if taken && op == dave_op::KEY_PACKAGE && !self.is_fresh(payload) {
+            self.violation(id, Rule::Dave(DeliveryError::ReusedKeyPackage.to_string()), now);
+        }
     }
 
+    fn is_fresh(&mut self, key_package: &[u8]) -> bool {
+        let hash = <[u8; 32]>::from(Sha256::digest(key_package));
+        if self.key_packages.contains(&hash) {
+            return false;
+        }
+        if self.key_packages.len() == KEY_PACKAGES {
+            self.key_packages.pop_front();
+        }
+        self.key_packages.push_back(hash);
+        true
+    }
+
+    /// Feeds a message to the service of its sender's call; says whether it was taken.
     fn route(
         &mut self,
         id: u64,
         ssrc: u32,
         now: Instant,
         feed: impl FnOnce(&mut Delivery, u64) -> Result<(), Refused>,
-    ) {
-        let Some(session) = self.voice_sessions.get(&ssrc) else { return };
+    ) -> bool {
+        let Some(session) = self.voice_sessions.get(&ssrc) else { return false };
         let (channel, user) = (session.channel, session.user);
-        let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
-        match feed(delivery, user) {
+        let resumed = session.resumed_within(REPETITION, now);
+        let Some(delivery) = self.deliveries.get_mut(&channel) else { return false };
+        let fed = feed(delivery, user);
+        let taken = fed.is_ok();
+        match fed {
             Ok(()) => {}
             Err(Refused::Undecodable) => self.close(id, 4002, "Failed to decode payload.", now),
             Err(Refused::ByService(error)) => {
-                if error.is_violation() {
+                // Who has lost a websocket cannot know whether op 23 was lost with it, and may well say it again.
+                let repeats = matches!(error, DeliveryError::RepeatedReady(_)) && resumed;
+                if error.is_violation() && !repeats {
                     self.violation(id, Rule::Dave(error.to_string()), now);
                 }
                 if let Some(code) = error.close_code() {
@@ -151,6 +179,7 @@ impl State {
             }
         }
         self.pump_delivery(channel, now);
+        taken
     }
 
     /// Numbers what the service has to say into each member's buffer, and lets simulated members answer.
@@ -165,10 +194,37 @@ impl State {
                 self.deliver(channel, user, message, now);
             }
         }
+        self.judge_readiness(channel, now);
         let Some(delivery) = self.deliveries.get(&channel) else { return };
         let inside = self.voice_sessions.values().filter(|session| session.channel == channel);
         let users = inside.map(|session| session.user).filter(|user| delivery.service.is_encrypted(*user));
         delivery.audit.encrypted(users, now);
+    }
+
+    /// Sends a newcomer what comes before its Session Description.
+    pub(crate) fn greet(&mut self, channel: u64, now: Instant) {
+        let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
+        for (user, message) in delivery.service.greet() {
+            self.deliver(channel, user, message, now);
+        }
+    }
+
+    /// Accuses those who did not get ready for a transition, although their websocket was there all the while.
+    fn judge_readiness(&mut self, channel: u64, now: Instant) {
+        let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
+        // A transition is told of as it opens; the rest is for timers that come late.
+        let time = delivery.service.settings_mut().transition_timeout + UNDER_WAY;
+        for (user, transition) in delivery.service.take_overdue() {
+            let sessions = self.voice_sessions.values();
+            let mut own = sessions.filter(|session| session.channel == channel && session.user == user);
+            let hears = |session: &VoiceSession| match session.outlet {
+                Outlet::Connection(id) => !session.resumed_within(time, now) && !self.is_stalled(id),
+                Outlet::Detached(_) | Outlet::Member => false,
+            };
+            if own.any(hears) {
+                self.log.violation(now, Some(user), Rule::NeverReady(transition));
+            }
+        }
     }
 
     fn deliver(&mut self, channel: u64, user: u64, message: ServerMessage, now: Instant) {
@@ -219,12 +275,12 @@ impl State {
     pub(crate) fn tell_participant(&mut self, ssrc: u32, message: &Numbered) {
         let Numbered::Json { op, d } = message else { return };
         let id = |value: &Value| value.as_str().and_then(|digits| digits.parse().ok());
-        match op {
-            11 => {
+        match *op {
+            CLIENTS_CONNECT => {
                 let users: Vec<u64> = d["user_ids"].as_array().into_iter().flatten().filter_map(id).collect();
                 self.with_participant(ssrc, |member| member.clients_connect(&users));
             }
-            13 => {
+            CLIENT_DISCONNECT => {
                 let user = id(&d["user_id"]).unwrap_or_default();
                 self.with_participant(ssrc, |member| member.client_disconnect(user));
             }
@@ -251,11 +307,7 @@ impl State {
     }
 }
 
-/// DAVE Transition Ready.
-pub(crate) const TRANSITION_READY: u8 = 23;
-/// MLS Key Package.
-pub(crate) const KEY_PACKAGE: u8 = 26;
-/// MLS Commit Welcome.
-pub(crate) const COMMIT_WELCOME: u8 = 28;
-/// MLS Invalid Commit Welcome.
-pub(crate) const INVALID_COMMIT_WELCOME: u8 = 31;
+/// How many key packages are remembered over all calls.
+const KEY_PACKAGES: usize = 4_096;
+/// How long after a resume what may have been lost with the websocket may be said again.
+const REPETITION: Duration = Duration::from_secs(2);

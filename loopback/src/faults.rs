@@ -1,13 +1,16 @@
 //! Faults: one line each, aimed at a user's connections.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::buffer::Numbered;
-use crate::dave::{DaveSettings, Fault};
+use crate::dave::{DaveSettings, DeliveryService, Fault};
 use crate::netem::Netem;
 use crate::server::State;
 use crate::socket::Order;
+use crate::voice_states::Whereabouts;
 use crate::{Channel, Discord, Guild};
 
 /// A moment in the life of a voice connection at which it can be closed.
@@ -65,12 +68,12 @@ impl Discord {
 
     /// Leaves the next `beats` voice heartbeats of a user unanswered.
     pub fn mute_acks(&self, user: u64, beats: u32) {
-        self.shared.with(|state, _| *state.faults.muted_acks.entry(user).or_default() += beats);
+        self.shared.with(|state, _| state.faults.muted_acks.add(user, beats));
     }
 
     /// Refuses the next voice resume of a user with 4006.
     pub fn refuse_resume(&self, user: u64) {
-        self.shared.with(|state, _| *state.faults.refused_resumes.entry(user).or_default() += 1);
+        self.shared.with(|state, _| state.faults.refused_resumes.add(user, 1));
     }
 
     /// Sends a text frame to a user's voice websockets as it is.
@@ -107,23 +110,39 @@ impl Discord {
     }
 
     /// Makes something of DAVE go wrong once in a channel's call.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::turn_dave`].
+    #[track_caller]
     pub fn dave_fault(&self, channel: &Channel, fault: Fault) {
-        self.shared.with(|state, now| {
-            if let Some(delivery) = state.deliveries.get_mut(&channel.id) {
-                delivery.service.fault(fault);
-            }
-            state.pump_delivery(channel.id, now);
-        });
+        self.with_service(channel, |service| service.fault(fault));
     }
 
-    /// Turns the switches of the delivery service of a channel's call, once somebody is in it.
+    /// Turns the switches of the delivery service of a channel's call; for those of calls to come there is
+    /// [`Builder::dave_settings`](crate::Builder::dave_settings).
+    ///
+    /// # Panics
+    ///
+    /// While nobody is in the channel, or DAVE is off: there is no delivery service then.
+    #[track_caller]
     pub fn turn_dave(&self, channel: &Channel, turn: impl FnOnce(&mut DaveSettings)) {
-        self.shared.with(|state, now| {
-            if let Some(delivery) = state.deliveries.get_mut(&channel.id) {
-                turn(delivery.service.settings_mut());
-            }
+        self.with_service(channel, |service| turn(service.settings_mut()));
+    }
+
+    #[track_caller]
+    fn with_service(&self, channel: &Channel, act: impl FnOnce(&mut DeliveryService)) {
+        let found = self.shared.with(|state, now| {
+            let service = state.deliveries.get_mut(&channel.id).map(|delivery| &mut delivery.service);
+            let found = service.map(act);
             state.pump_delivery(channel.id, now);
+            found
         });
+        assert!(
+            found.is_some(),
+            "there is no delivery service: nobody is in channel {} yet, or DAVE is off",
+            channel.id
+        );
     }
 
     /// Makes the path between the relay and every client lossy, slow or disorderly.
@@ -147,6 +166,11 @@ impl Discord {
     /// Ends a user's main websockets with a TCP reset.
     pub fn reset_main(&self, user: u64) {
         self.close_main(user, 1006);
+    }
+
+    /// Leaves the next `beats` heartbeats of a user at the main gateway unanswered.
+    pub fn mute_main_acks(&self, user: u64, beats: u32) {
+        self.shared.with(|state, _| state.faults.muted_main_acks.add(user, beats));
     }
 
     /// Tells a user that its main session can be resumed, or that it is lost (op 9).
@@ -213,9 +237,35 @@ impl Discord {
         self.shared.with(|state, now| state.move_user(user, channel.id, now));
     }
 
+    /// Lets a user speak on the stages it is on, as a moderator does; until then what it says there goes nowhere.
+    pub fn unsuppress(&self, user: u64) {
+        self.shared.with(|state, now| state.unsuppress(user, now));
+    }
+
     /// Deletes a channel; the voice connections in it are closed with 4022.
     pub fn delete_channel(&self, channel: &Channel) {
         self.shared.with(|state, now| state.delete_channel(channel.id, now));
+    }
+
+    /// Deletes a guild (GUILD_DELETE): everyone in its voice is out, and no voice event says so.
+    ///
+    /// Voice connections cannot be resumed from then on, and those still there after five seconds are closed with 4014.
+    pub fn delete_guild(&self, guild: &Guild) {
+        self.shared.with(|state, now| state.lose_guild(guild.id, Whereabouts::Deleted, now));
+    }
+
+    /// Lets a guild have an outage (GUILD_DELETE with `unavailable`): the bots in its voice are out, and no voice event
+    /// says so.
+    ///
+    /// Voice connections cannot be resumed from then on, and those still there after five seconds are closed with 4014.
+    /// Simulated members stay. Joins are met with silence until [`Self::restore_guild`].
+    pub fn make_guild_unavailable(&self, guild: &Guild) {
+        self.shared.with(|state, now| state.lose_guild(guild.id, Whereabouts::Outage, now));
+    }
+
+    /// Ends the outage of a guild (GUILD_CREATE).
+    pub fn restore_guild(&self, guild: &Guild) {
+        self.shared.with(|state, now| state.restore_guild(guild.id, now));
     }
 
     /// Moves a guild's voice to another server: everyone in it gets another VOICE_SERVER_UPDATE.
@@ -266,6 +316,34 @@ impl Discord {
     }
 }
 
+/// Faults that wait for their moment.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) close_at: VecDeque<(Stage, u16)>,
+    pub(crate) muted_acks: PerUser,
+    pub(crate) muted_main_acks: PerUser,
+    pub(crate) refused_resumes: PerUser,
+    pub(crate) withhold_endpoints: bool,
+}
+
+/// How often something is still to go wrong, by user.
+#[derive(Debug, Default)]
+pub(crate) struct PerUser(BTreeMap<u64, u32>);
+
+impl PerUser {
+    pub(crate) fn add(&mut self, user: u64, times: u32) {
+        *self.0.entry(user).or_default() += times;
+    }
+
+    /// Says whether it goes wrong now, which is one time less to come.
+    pub(crate) fn use_up(&mut self, user: Option<u64>) -> bool {
+        let Some(left) = user.and_then(|user| self.0.get_mut(&user)) else { return false };
+        let goes_wrong = *left > 0;
+        *left = left.saturating_sub(1);
+        goes_wrong
+    }
+}
+
 impl State {
     /// Closes a connection if a fault waits for this stage; says whether it did.
     pub(crate) fn struck(&mut self, stage: Stage, id: u64, now: Instant) -> bool {
@@ -275,6 +353,11 @@ impl State {
         };
         self.close(id, code, "", now);
         true
+    }
+
+    /// Whether a websocket neither reads nor writes any more.
+    pub(crate) fn is_stalled(&self, id: u64) -> bool {
+        self.connections.get(&id).is_none_or(|connection| connection.beat_by.is_none())
     }
 
     /// Excuses a stalled websocket, which cannot hear heartbeats, from sending them.

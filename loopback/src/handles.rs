@@ -10,6 +10,7 @@ use crate::member::Member;
 use crate::payload;
 use crate::server::{ChannelKind, ChannelRecord, GuildRecord, State, UserRecord};
 use crate::shared::Shared;
+use crate::token::Token;
 
 /// A bot account, made by [`Discord::bot`](crate::Discord::bot).
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +46,8 @@ impl Guild {
         self.channel_of(ChannelKind::Voice, name)
     }
 
-    /// The stage channel of this name; it is created when there is none. Who joins is suppressed.
+    /// The stage channel of this name; it is created when there is none. Who joins is suppressed, and not
+    /// heard until [`Discord::unsuppress`](crate::Discord::unsuppress).
     pub fn stage(&self, name: &str) -> Channel {
         self.channel_of(ChannelKind::Stage, name)
     }
@@ -118,15 +120,15 @@ impl State {
     pub(crate) fn bot(&mut self, name: &str, token: Option<&str>) -> Bot {
         let known = self.users.iter().find(|(_, user)| user.name == name && user.token.is_some());
         if let Some((user_id, UserRecord { token: Some(token), .. })) = known {
-            return Bot { user_id: *user_id, token: token.clone() };
+            return Bot { user_id: *user_id, token: token.0.clone() };
         }
         let token = token.map_or_else(|| self.hex(24), str::to_owned);
-        let user_id = self.user(name, Some(token.clone()));
+        let user_id = self.user(name, Some(Token(token.clone())));
         Bot { user_id, token }
     }
 
     /// A new user.
-    pub(crate) fn user(&mut self, name: &str, token: Option<String>) -> u64 {
+    pub(crate) fn user(&mut self, name: &str, token: Option<Token>) -> u64 {
         let id = self.next_id();
         self.users.insert(id, UserRecord { name: name.to_owned(), token });
         id
@@ -138,7 +140,8 @@ impl State {
         }
         let id = self.next_id();
         let endpoint_withheld = self.faults.withhold_endpoints;
-        self.guilds.insert(id, GuildRecord { name: name.to_owned(), region: 0, endpoint_withheld });
+        let record = GuildRecord { name: name.to_owned(), region: 0, endpoint_withheld, unavailable: false };
+        self.guilds.insert(id, record);
         let create = self.guild_create(id);
         self.broadcast("GUILD_CREATE", &create, now);
         id

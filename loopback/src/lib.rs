@@ -23,12 +23,16 @@
 //!
 //! # Layout
 //!
-//! * `server`: the state, and who is connected; `voice_states`: who is in which channel
+//! * `server`: the state, and who is connected; `voice_states`: who is in which channel; `shared`: its lock, and who is
+//!   woken
 //! * `main_gateway`, `main_session`: the main gateway, version 10
-//! * `voice_gateway`, `voice_session`, `buffer`: the voice gateway, versions 4 to 9
-//! * `delivery`: where the delivery service of `dave` is fed
-//! * `faults`: what can be made to go wrong
-//! * `socket`, `tls`, `paced`: sockets, certificates, and paused clocks
+//! * `voice_gateway`, `voice_claim`, `voice_session`, `buffer`: the voice gateway, versions 4 to 9
+//! * [`relay`], [`cipher`], [`rtp`], [`netem`]: the media relay, what packets are made of, and bad networks
+//! * `delivery`, [`dave`]: where the delivery service is fed, and end-to-end encryption itself
+//! * `audit`, `rate`, `log`: the rules that clients are held to, and all that happened
+//! * `member`, [`recorder`], [`score`], [`opus`]: simulated members, what they heard, and how good it was
+//! * `builder`, `handles`, `faults`: what a test sets up, holds, and makes go wrong
+//! * `payload`, `token`, `socket`, `tls`, `paced`: JSON, secrets, sockets, certificates, and paused clocks
 
 mod audit;
 mod buffer;
@@ -46,6 +50,7 @@ pub mod netem;
 pub mod opus;
 mod paced;
 mod payload;
+mod rate;
 pub mod recorder;
 pub mod relay;
 pub mod rtp;
@@ -54,6 +59,7 @@ mod server;
 mod shared;
 mod socket;
 mod tls;
+mod token;
 mod voice_claim;
 mod voice_gateway;
 mod voice_session;
@@ -96,7 +102,9 @@ pub struct Discord {
 }
 
 impl Discord {
-    /// Starts one with everything at its default: no TLS, no DAVE, no faults.
+    /// Starts one with everything at its default: no TLS, no faults, and [`Dave::Required`] as on Discord.
+    ///
+    /// [`Builder::dave`] with [`Dave::Off`] turns end-to-end encryption off.
     ///
     /// # Panics
     ///
@@ -188,7 +196,7 @@ impl Discord {
     pub fn violations(&self) -> Vec<Violation> {
         let mut violations = self.shared.peek(|state| {
             let calls = state.deliveries.values().flat_map(|delivery| delivery.violations());
-            state.log.violations.iter().cloned().chain(calls).collect::<Vec<_>>()
+            state.log.violations().cloned().chain(calls).collect::<Vec<_>>()
         });
         violations.extend(self.shared.relay.violations().into_iter().map(|violation| Violation {
             at: violation.at,

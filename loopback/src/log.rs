@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -113,6 +114,8 @@ pub enum Refusal {
     Forbidden,
     /// The user limit is reached.
     Full,
+    /// The guild has an outage.
+    Unavailable,
 }
 
 /// A rule of Discord's that a client broke.
@@ -127,36 +130,75 @@ pub struct Violation {
 }
 
 /// The rules watched over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rule {
     /// An opcode came before the session was identified.
+    #[error("op {0} came before Identify")]
     BeforeIdentify(u8),
     /// Speaking came before the Session Description.
+    #[error("Speaking came before the Session Description")]
     SpeakingBeforeDescription,
     /// Speaking named an SSRC that is not the client's.
+    #[error("Speaking named SSRC {0}, which is not the client's own")]
     ForeignSsrc(u32),
+    /// Speaking came more than 120 times within a minute; the connection is closed with 4021.
+    #[error("Speaking came more than 120 times within a minute: it is for changes, not for every packet")]
+    SpeakingTooOften,
     /// A heartbeat or resume acknowledged a number that was never sent.
+    #[error("`seq_ack` {} was never sent", shown(.0))]
     SeqAckUnsent(Option<u16>),
     /// A heartbeat or resume acknowledged less than an earlier one.
+    #[error("`seq_ack` went back to {}", shown(.0))]
     SeqAckBackwards(Option<u16>),
+    /// A heartbeat still did not acknowledge this number, that was sent more than a second before.
+    #[error("`seq_ack` of a heartbeat still lacks {0}, sent more than a second before")]
+    SeqAckLate(u16),
     /// JSON came in a binary frame; Discord ignores it silently.
+    #[error("JSON came in a binary frame, which Discord ignores")]
     JsonInBinaryFrame,
+    /// An id came as a JSON number, which loses digits in many languages.
+    #[error("`{0}` came as a JSON number: ids are strings")]
+    NumericId(&'static str),
     /// Select Protocol gave another address than the one discovery told.
+    #[error("Select Protocol named another address than discovery told")]
     ForeignAddress,
-    /// Audio was not encrypted end to end although the call is.
+    /// A heartbeat of the main gateway did not carry the last sequence number.
+    #[error("a heartbeat of the main gateway carried {}, and the last sequence number was {last}", shown(.told))]
+    WrongSequence {
+        /// What it carried.
+        told: Option<u64>,
+        /// The last number sent, but for what was sent within a second.
+        last: u64,
+    },
+    /// More than 120 payloads came within a minute at the main gateway; the connection is closed with 4008.
+    #[error("more than 120 payloads came within a minute at the main gateway")]
+    TooManySends,
+    /// Audio was not encrypted end to end although the call is and others were there to hear it.
+    #[error("audio was not encrypted end to end")]
     PlainAudio,
+    /// Op 23 did not come for this transition before its time was up.
+    #[error("op 23 did not come in time for transition {0}")]
+    NeverReady(u16),
     /// The delivery service noticed something about a DAVE message.
+    #[error("{0}")]
     Dave(String),
     /// The relay noticed something about the packets.
+    #[error("{0}")]
     Media(Breach),
+}
+
+fn shown<T: fmt::Display>(number: &Option<T>) -> String {
+    number.as_ref().map_or_else(|| "nothing".to_owned(), T::to_string)
 }
 
 /// The bounded log.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     entries: VecDeque<Entry>,
-    pub(crate) violations: Vec<Violation>,
+    violations: Vec<Violation>,
+    /// What clients did wrong in leaving, and which guild.
+    partings: Vec<(u64, Violation)>,
 }
 
 impl Log {
@@ -170,9 +212,32 @@ impl Log {
 
     pub(crate) fn violation(&mut self, at: Instant, user: Option<u64>, rule: Rule) {
         tracing::debug!(user, ?rule, "violation");
+        self.keep(Violation { at, user, rule });
+    }
+
+    /// Takes a violation in, unless there are enough.
+    pub(crate) fn keep(&mut self, violation: Violation) {
         if self.violations.len() < VIOLATIONS {
-            self.violations.push(Violation { at, user, rule });
+            self.violations.push(violation);
         }
+    }
+
+    /// Takes in what a client did wrong in leaving a guild; it is forgotten if the client returns soon.
+    pub(crate) fn parting(&mut self, guild: u64, violation: Violation) {
+        if self.partings.len() < VIOLATIONS {
+            self.partings.push((guild, violation));
+        }
+    }
+
+    /// Takes note that a user joins: one that has just left was only reconnecting, after a loss of its own, or moving.
+    pub(crate) fn returned(&mut self, guild: u64, user: u64, now: Instant) {
+        self.partings.retain(|(left, violation)| {
+            *left != guild || violation.user != Some(user) || violation.at + RETURN < now
+        });
+    }
+
+    pub(crate) fn violations(&self) -> impl Iterator<Item = &Violation> {
+        self.violations.iter().chain(self.partings.iter().map(|(_, violation)| violation))
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -222,5 +287,40 @@ pub(crate) fn redacted(mut d: Value) -> Value {
 
 /// A day of one bot's beats is some 13,000 entries.
 const ENTRIES: usize = 65_536;
+/// Who comes back so soon has not left.
+const RETURN: Duration = Duration::from_secs(10);
 /// Enough to see a pattern.
 const VIOLATIONS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_says_in_words_what_was_wrong() {
+        assert_eq!(Rule::SeqAckBackwards(None).to_string(), "`seq_ack` went back to nothing");
+        assert_eq!(Rule::SeqAckUnsent(Some(7)).to_string(), "`seq_ack` 7 was never sent");
+        assert_eq!(Rule::Media(Breach::PayloadType(101)).to_string(), "payload type 101, not 120");
+    }
+
+    #[test]
+    fn leaving_badly_is_forgiven_to_who_returns_to_the_same_guild_soon() {
+        let (mut log, now) = (Log::default(), Instant::now());
+        log.parting(5, Violation { at: now, user: Some(1), rule: Rule::PlainAudio });
+        for (guild, user, later) in [(6, 1, Duration::ZERO), (5, 2, Duration::ZERO), (5, 1, RETURN * 2)] {
+            log.returned(guild, user, now + later);
+            assert_eq!(log.violations().count(), 1);
+        }
+        log.returned(5, 1, now + RETURN);
+        assert_eq!(log.violations().count(), 0);
+    }
+
+    #[test]
+    fn violations_beyond_enough_are_not_kept() {
+        let mut log = Log::default();
+        for _ in 0..VIOLATIONS + 1 {
+            log.keep(Violation { at: Instant::now(), user: None, rule: Rule::PlainAudio });
+        }
+        assert_eq!(log.violations().count(), VIOLATIONS);
+    }
+}

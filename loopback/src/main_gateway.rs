@@ -35,8 +35,13 @@ impl State {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
         self.note(id, now, Event::Received { op, d: redacted(d.clone()) });
+        if self.exceeds_rate(id, now) {
+            self.violation(id, Rule::TooManySends, now);
+            return self.close(id, 4008, "You are being rate limited.", now);
+        }
+        self.judge_ids(id, &d, now);
         match (op, self.main_session_of(id)) {
-            (1, _) => self.main_beat(id, now),
+            (1, _) => self.main_beat(id, &d, now),
             (2, None) => self.main_identify(id, &d, now),
             (6, None) => self.main_resume(id, &d, now),
             (2 | 6, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
@@ -58,10 +63,24 @@ impl State {
         }
     }
 
-    fn main_beat(&mut self, id: u64, now: Instant) {
+    fn main_beat(&mut self, id: u64, d: &Value, now: Instant) {
         let interval = self.settings.main_heartbeat_interval;
         self.expect_beat(id, interval, now);
-        self.send_plain(id, 11, Value::Null, now);
+        let session = self.main_session_of(id).and_then(|session| self.main_sessions.get(&session));
+        if let Some(last) = session.and_then(|session| session.misses(d.as_u64(), now)) {
+            self.violation(id, Rule::WrongSequence { told: d.as_u64(), last }, now);
+        }
+        let user = self.connections.get(&id).and_then(|connection| connection.user);
+        if !self.faults.muted_main_acks.use_up(user) {
+            self.send_plain(id, 11, Value::Null, now);
+        }
+    }
+
+    /// Ids are strings, also in what clients send.
+    pub(crate) fn judge_ids(&mut self, id: u64, d: &Value, now: Instant) {
+        if let Some(field) = payload::numeric_id(d) {
+            self.violation(id, Rule::NumericId(field), now);
+        }
     }
 
     /// Gives the client until the tolerance is over to beat.
@@ -86,7 +105,8 @@ impl State {
         self.bind(id, Bound::Main(session.clone()), user);
         let ready = self.ready(&session, user);
         self.dispatch(&session, "READY", ready, now);
-        for guild in self.guilds.keys().copied().collect::<Vec<_>>() {
+        let available = self.guilds.iter().filter(|(_, record)| !record.unavailable);
+        for guild in available.map(|(guild, _)| *guild).collect::<Vec<_>>() {
             let create = self.guild_create(guild);
             self.dispatch(&session, "GUILD_CREATE", create, now);
         }
@@ -95,7 +115,8 @@ impl State {
     /// Bots may write their token with or without the word "Bot" in front.
     fn user_of_token(&self, token: &str) -> Option<u64> {
         let token = token.strip_prefix("Bot ").unwrap_or(token);
-        let found = self.users.iter().find(|(_, user)| user.token.as_deref() == Some(token));
+        let found =
+            self.users.iter().find(|(_, user)| user.token.as_ref().is_some_and(|known| known.0 == token));
         found.map(|(id, _)| *id)
     }
 
@@ -143,7 +164,12 @@ impl State {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
         match known.map(|known| known.replay_after(sequence)) {
-            Some(Ok(missed)) => self.main_resumed(id, session.to_owned(), missed, now),
+            Some(Ok(missed)) => {
+                if let Some(known) = self.main_sessions.get_mut(session) {
+                    known.resent_after(sequence, now);
+                }
+                self.main_resumed(id, session.to_owned(), missed, now);
+            }
             Some(Err(ReplayError::Unsent)) => self.close(id, 4007, "Invalid `seq`.", now),
             Some(Err(ReplayError::Gone)) | None => self.send_plain(id, 9, Value::Bool(false), now),
         }
@@ -177,7 +203,7 @@ impl State {
             return;
         }
         let dispatch = Dispatch { name, d };
-        let sequence = known.push(dispatch.clone());
+        let sequence = known.push(dispatch.clone(), now);
         if let Some(id) = known.connection {
             self.send_dispatch(id, sequence, &dispatch, now);
         }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::buffer::UNDER_WAY;
+
 /// What outlives the websocket of a main gateway connection.
 #[derive(Debug)]
 pub(crate) struct MainSession {
@@ -14,7 +16,15 @@ pub(crate) struct MainSession {
     /// When it is given up, while no websocket belongs to it.
     pub(crate) expires: Option<Instant>,
     sequence: u64,
-    held: VecDeque<(u64, Dispatch)>,
+    held: VecDeque<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    sequence: u64,
+    /// When it was sent last.
+    sent: Instant,
+    dispatch: Dispatch,
 }
 
 /// One op 0.
@@ -54,9 +64,9 @@ impl MainSession {
     }
 
     /// Numbers a dispatch and holds it.
-    pub(crate) fn push(&mut self, dispatch: Dispatch) -> u64 {
+    pub(crate) fn push(&mut self, dispatch: Dispatch, now: Instant) -> u64 {
         self.sequence += 1;
-        self.held.push_back((self.sequence, dispatch));
+        self.held.push_back(Held { sequence: self.sequence, sent: now, dispatch });
         if self.held.len() > HELD {
             self.held.pop_front();
         }
@@ -68,11 +78,28 @@ impl MainSession {
         if sequence > self.sequence {
             return Err(ReplayError::Unsent);
         }
-        let oldest = self.held.front().map_or(self.sequence + 1, |(oldest, _)| *oldest);
+        let oldest = self.held.front().map_or(self.sequence + 1, |oldest| oldest.sequence);
         if sequence + 1 < oldest {
             return Err(ReplayError::Gone);
         }
-        Ok(self.held.iter().filter(|(held, _)| *held > sequence).cloned().collect())
+        let missed = self.held.iter().filter(|held| held.sequence > sequence);
+        Ok(missed.map(|held| (held.sequence, held.dispatch.clone())).collect())
+    }
+
+    /// Takes note that what came after `sequence` was sent again.
+    pub(crate) fn resent_after(&mut self, sequence: u64, now: Instant) {
+        let again = self.held.iter_mut().filter(|held| held.sequence > sequence);
+        again.for_each(|held| held.sent = now);
+    }
+
+    /// What a heartbeat should have told at least, or at most, when it told something else.
+    pub(crate) fn misses(&self, told: Option<u64>, now: Instant) -> Option<u64> {
+        let told = told.unwrap_or(0);
+        if told > self.sequence {
+            return Some(self.sequence);
+        }
+        let old = self.held.iter().rev().find(|held| held.sent + UNDER_WAY < now);
+        old.map(|held| held.sequence).filter(|due| told < *due)
     }
 }
 
@@ -97,7 +124,7 @@ mod tests {
     fn session(dispatches: usize) -> MainSession {
         let mut session = MainSession::new(1, GUILDS, 1);
         for _ in 0..dispatches {
-            session.push(Dispatch { name: "TYPING_START", d: Value::Null });
+            session.push(Dispatch { name: "TYPING_START", d: Value::Null }, Instant::now());
         }
         session
     }
@@ -118,5 +145,15 @@ mod tests {
     fn voice_states_come_only_to_those_with_the_intent() {
         assert!(!session(0).wants("VOICE_STATE_UPDATE"));
         assert!(session(0).wants("VOICE_SERVER_UPDATE"));
+    }
+
+    #[test]
+    fn a_beat_tells_the_last_number_but_for_what_is_under_way() {
+        let mut session = session(4);
+        let (now, later) = (Instant::now(), Instant::now() + UNDER_WAY + UNDER_WAY);
+        assert_eq!((session.misses(None, now), session.misses(Some(5), now)), (None, Some(4)));
+        assert_eq!((session.misses(Some(4), later), session.misses(Some(3), later)), (None, Some(4)));
+        session.resent_after(2, later);
+        assert_eq!((session.misses(Some(2), later), session.misses(Some(1), later)), (None, Some(2)));
     }
 }

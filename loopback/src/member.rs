@@ -9,10 +9,12 @@ use tokio::time::{Instant, sleep_until};
 use crate::buffer::NumberedBuffer;
 use crate::dave::Participant;
 use crate::delivery::SharedParticipant;
+use crate::opus::SILENCE;
 use crate::recorder::Hearing;
 use crate::relay::Tap;
-use crate::server::{ChannelKind, State, VoiceState};
+use crate::server::{State, VoiceState};
 use crate::shared::Shared;
+use crate::token::Token;
 use crate::voice_session::{Outlet, VoiceSession};
 
 /// A simulated member of a voice channel, made by [`Channel::listener`](crate::Channel::listener).
@@ -58,7 +60,7 @@ impl Member {
 
     /// Packets it has heard of a user so far.
     pub fn packets_heard(&self, user: u64) -> u64 {
-        self.heard(user).map_or(0, |hearing| hearing.packets)
+        self.tap.packets(user)
     }
 
     /// The 30 digits that everyone in an encrypted call sees; `None` outside a group.
@@ -109,7 +111,7 @@ impl State {
     fn simulate(&mut self, channel: u64, name: &str, max_dave: u16, now: Instant) -> (u64, u32, u64) {
         let record = self.channels.get(&channel);
         let guild = record.map_or(0, |record| record.guild);
-        let suppress = record.is_some_and(|record| record.kind == ChannelKind::Stage);
+        let suppress = self.is_stage(channel);
         let user = self.user(name, None);
         let (session_id, ssrc) = (self.hex(16), self.next_ssrc());
         let state = VoiceState {
@@ -119,17 +121,20 @@ impl State {
             self_deaf: false,
             suppress,
         };
-        self.voice_states.insert((guild, user), state);
+        self.seat(guild, user, state);
         self.tell_voice_state(guild, user, now);
         let session = VoiceSession {
             user,
             guild,
             channel,
             session_id,
-            token: String::new(),
+            token: Token(String::new()),
             version: crate::voice_session::NUMBERED_SINCE,
             max_dave,
+            region: 0,
             outlet: Outlet::Member,
+            resumed: None,
+            superseded: None,
             buffer: NumberedBuffer::new(0, 0),
             described: true,
             speaking: Some(0),
@@ -141,5 +146,4 @@ impl State {
 }
 
 const MICROPHONE: u8 = 1;
-const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
 const FRAME: Duration = Duration::from_millis(20);

@@ -5,6 +5,8 @@ use audiopus::packet::Packet;
 use audiopus::{Application, Bitrate, Channels, MutSignals, SampleRate};
 use bytes::Bytes;
 
+use crate::dave::FRAME_MARKER;
+
 /// The packet that means silence on Discord, 20 ms.
 pub const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
 /// Samples per channel and second of every RTP timestamp and of all audio here.
@@ -57,10 +59,8 @@ pub fn is_silence(packet: &[u8]) -> bool {
     if packet == SILENCE {
         return true;
     }
-    match packet {
-        [.., size, 0xFA, 0xFA] => packet.len() == SILENCE.len() + usize::from(*size),
-        _ => false,
-    }
+    let supplement = packet.strip_suffix(&FRAME_MARKER).and_then(<[u8]>::last);
+    supplement.is_some_and(|size| packet.len() == SILENCE.len() + usize::from(*size))
 }
 
 /// Decodes one stream of packets to 48 kHz stereo.

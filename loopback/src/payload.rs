@@ -29,6 +29,12 @@ pub(crate) fn snowflake(d: &Value, field: &str) -> Option<u64> {
     }
 }
 
+/// The first field with an id that is a number.
+pub(crate) fn numeric_id(d: &Value) -> Option<&'static str> {
+    let ids = ["guild_id", "channel_id", "server_id", "user_id"];
+    ids.into_iter().find(|field| d.get(field).is_some_and(Value::is_number))
+}
+
 /// A string field.
 pub(crate) fn string<'a>(d: &'a Value, field: &str) -> Option<&'a str> {
     d.get(field)?.as_str()
@@ -38,6 +44,10 @@ pub(crate) fn string<'a>(d: &'a Value, field: &str) -> Option<&'a str> {
 pub(crate) fn integer<T: TryFrom<u64>>(d: &Value, field: &str) -> Option<T> {
     T::try_from(d.get(field)?.as_u64()?).ok()
 }
+
+/// A field is not what it should be: close 4002.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Undecodable;
 
 /// What `seq_ack` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +68,15 @@ impl SeqAck {
                 let last = value.as_u64().and_then(|last| u16::try_from(last).ok());
                 last.map_or(Self::Malformed, Self::Last)
             }
+        }
+    }
+
+    /// The number; `None` for nothing yet.
+    pub(crate) fn sequence(self) -> Result<Option<u16>, Undecodable> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Last(sequence) => Ok(Some(sequence)),
+            Self::Malformed => Err(Undecodable),
         }
     }
 }

@@ -77,7 +77,8 @@ pub struct Hearing {
     pub spacing: Spread,
     /// How much later packets came than their RTP timestamps say, measured from the most punctual of the spurt so far.
     pub lateness: Spread,
-    /// The longest time without a packet while speaking: a pause after five silence frames does not count.
+    /// The longest time without a packet while speaking, reconnections among it: a pause after five silence frames does
+    /// not count.
     pub longest_gap: Duration,
     /// The packets, as they came.
     pub audio: Vec<Packet>,
@@ -137,7 +138,7 @@ impl Recorder {
             }
             Place::Next(position) => position,
             Place::Restart(position) => {
-                self.spurt = None;
+                self.count_break(arrival);
                 position
             }
         };
@@ -151,6 +152,11 @@ impl Recorder {
             }
             Some(_) => self.unkept += 1,
         }
+    }
+
+    /// Packets that came so far, without duplicates.
+    pub fn packets(&self) -> u64 {
+        self.packets
     }
 
     /// What was heard so far.
@@ -168,6 +174,14 @@ impl Recorder {
             audio: self.audio.clone(),
             violations: Vec::new(),
         }
+    }
+
+    /// Ends the spurt of a stream that another one replaces; one that did not say its five frames of silence was cut, and
+    /// the time until now is a gap.
+    fn count_break(&mut self, arrival: Instant) {
+        let cut = self.spurt.take().filter(|spurt| spurt.silence < SILENCE_FRAMES);
+        let gap = cut.map_or(Duration::ZERO, |spurt| arrival.saturating_duration_since(spurt.last));
+        self.longest_gap = self.longest_gap.max(gap);
     }
 
     fn has_room(&self, opus: &[u8]) -> bool {
@@ -227,6 +241,7 @@ impl Hearing {
 /// An hour of 20 ms packets.
 const PACKETS_MAX: usize = 180_000;
 const BYTES_MAX: usize = 64 << 20;
-const SILENCE_FRAMES: u32 = 5;
+/// Discord's docs, "Voice Data Interpolation": five frames of silence before stopping.
+pub(crate) const SILENCE_FRAMES: u32 = 5;
 /// After five silence frames, packets further apart than this begin a new spurt.
 const RESUMED: Duration = Duration::from_millis(60);

@@ -99,6 +99,8 @@ pub struct Counters {
     pub lost: u64,
     /// Packets dropped because 65 536 were under way in the emulated network, or the socket refused them.
     pub overflow: u64,
+    /// Packets of suppressed users, which go nowhere.
+    pub suppressed: u64,
     /// Packets of simulated members that their encryptor refused.
     pub withheld: u64,
     /// Events dropped because nobody took them, and violations beyond the 4096 that are kept.
@@ -211,6 +213,17 @@ impl Relay {
         self.shared().state().company(ssrc, others);
     }
 
+    /// Judges a connection whose client is leaving of its own accord: it should have ended its audio with silence.
+    pub fn farewell(&self, ssrc: u32) -> Option<Breach> {
+        pump::drain(self.shared());
+        self.shared().state().farewell(ssrc)
+    }
+
+    /// Takes note that a connection was resumed: who was speaking has to say so again.
+    pub fn resumed(&self, ssrc: u32) {
+        self.shared().state().resumed(ssrc, Instant::now());
+    }
+
     /// Lets go of a connection. What it sent before still counts, and what was recorded of its user stays.
     pub fn close(&self, ssrc: u32) {
         pump::drain(self.shared());
@@ -252,6 +265,16 @@ impl Relay {
     pub fn say_oddly(&self, call: u64, user: u64, ssrc: u32, oddity: Oddity) {
         self.shared().state().say_oddly(Peer { ssrc, user, call }, oddity, Instant::now());
         self.shared().wake.notify_one();
+    }
+
+    /// Drops what a user says in a call, without a word, as Discord does with the audience of a stage.
+    pub fn suppress(&self, call: u64, user: u64) {
+        self.shared().state().suppress(call, user);
+    }
+
+    /// Lets a user be heard in a call again.
+    pub fn unsuppress(&self, call: u64, user: u64) {
+        self.shared().state().unsuppress(call, user);
     }
 
     /// Forgets a simulated member's stream.

@@ -11,11 +11,13 @@ use tokio::time::Instant;
 
 use crate::builder::Settings;
 use crate::delivery::{Delivery, SharedParticipant};
-use crate::faults::Stage;
+use crate::faults::Faults;
 use crate::log::{Closer, Entry, Event, Log, Rule, Side, redacted};
 use crate::main_session::MainSession;
+use crate::rate::Rate;
 use crate::relay::Relay;
 use crate::socket::{Door, Ended, Opening, Order};
+use crate::token::Token;
 use crate::voice_session::VoiceSession;
 
 /// The whole of Discord.
@@ -33,7 +35,9 @@ pub(crate) struct State {
     /// By guild and user.
     pub(crate) voice_states: BTreeMap<(u64, u64), VoiceState>,
     /// By token.
-    pub(crate) grants: BTreeMap<String, Grant>,
+    pub(crate) grants: BTreeMap<Token, Grant>,
+    /// The tokens of spent grants, oldest first; only the last few are remembered.
+    pub(crate) spent: VecDeque<Token>,
     pub(crate) connections: BTreeMap<u64, Connection>,
     pub(crate) main_sessions: BTreeMap<String, MainSession>,
     /// By SSRC.
@@ -42,6 +46,8 @@ pub(crate) struct State {
     pub(crate) deliveries: BTreeMap<u64, Delivery>,
     /// Of simulated members, by SSRC.
     pub(crate) participants: BTreeMap<u32, SharedParticipant>,
+    /// What key packages hashed to, over all calls: each may be used once.
+    pub(crate) key_packages: VecDeque<[u8; 32]>,
     pub(crate) faults: Faults,
     next_id: u64,
     next_connection: u64,
@@ -53,7 +59,7 @@ pub(crate) struct State {
 pub(crate) struct UserRecord {
     pub(crate) name: String,
     /// Simulated members have none.
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Token>,
 }
 
 /// A guild.
@@ -62,6 +68,8 @@ pub(crate) struct GuildRecord {
     pub(crate) name: String,
     pub(crate) region: usize,
     pub(crate) endpoint_withheld: bool,
+    /// It has an outage.
+    pub(crate) unavailable: bool,
 }
 
 /// A voice or stage channel.
@@ -125,7 +133,9 @@ pub(crate) struct Connection {
     pub(crate) bound: Bound,
     /// When silence has lasted too long.
     pub(crate) beat_by: Option<Instant>,
-    user: Option<u64>,
+    pub(crate) user: Option<u64>,
+    /// What the gateway limits: any payload at the main gateway, Speaking at the voice gateway.
+    pub(crate) rate: Rate,
 }
 
 /// What a websocket stands for.
@@ -136,15 +146,6 @@ pub(crate) enum Bound {
     Voice(u32),
     /// The server closed it; nothing that still comes counts.
     Closed,
-}
-
-/// Faults that wait for their moment.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    pub(crate) close_at: VecDeque<(Stage, u16)>,
-    pub(crate) muted_acks: BTreeMap<u64, u32>,
-    pub(crate) refused_resumes: BTreeMap<u64, u32>,
-    pub(crate) withhold_endpoints: bool,
 }
 
 impl State {
@@ -161,11 +162,13 @@ impl State {
             channels: BTreeMap::new(),
             voice_states: BTreeMap::new(),
             grants: BTreeMap::new(),
+            spent: VecDeque::new(),
             connections: BTreeMap::new(),
             main_sessions: BTreeMap::new(),
             voice_sessions: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             participants: BTreeMap::new(),
+            key_packages: VecDeque::new(),
             faults: Faults::default(),
             next_id: FIRST_ID,
             next_connection: 1,
@@ -178,8 +181,15 @@ impl State {
         let Opening { door, version, orders } = opening;
         let id = self.next_connection;
         self.next_connection += 1;
-        let connection =
-            Connection { orders, door, version, bound: Bound::Nobody, beat_by: None, user: None };
+        let connection = Connection {
+            orders,
+            door,
+            version,
+            bound: Bound::Nobody,
+            beat_by: None,
+            user: None,
+            rate: Rate::default(),
+        };
         self.connections.insert(id, connection);
         self.note(id, now, Event::Opened { version });
         match door {
@@ -223,7 +233,10 @@ impl State {
         match bound {
             Bound::Main(session) if farewell => self.lose_main_session(&session, now),
             Bound::Main(session) => self.detach_main(&session, now),
-            Bound::Voice(ssrc) if farewell => self.end_voice_session(ssrc, now),
+            Bound::Voice(ssrc) if farewell => {
+                self.judge_goodbye(ssrc, now);
+                self.end_voice_session(ssrc, now);
+            }
             Bound::Voice(ssrc) => self.detach_voice(ssrc, now),
             Bound::Nobody | Bound::Closed => {}
         }
@@ -299,6 +312,11 @@ impl State {
         self.log.push(Entry { at: now, side, connection: id, user: connection.user, event });
     }
 
+    /// Counts what the gateway limits; says whether it came too often.
+    pub(crate) fn exceeds_rate(&mut self, id: u64, now: Instant) -> bool {
+        self.connections.get_mut(&id).is_some_and(|connection| connection.rate.is_exceeded(now))
+    }
+
     /// Records a broken rule.
     pub(crate) fn violation(&mut self, id: u64, rule: Rule, now: Instant) {
         let user = self.connections.get(&id).and_then(|connection| connection.user);
@@ -334,7 +352,7 @@ impl State {
         }
         let voices = self.voice_sessions.iter().filter(|(_, session)| due(session.deadline()));
         for ssrc in voices.map(|(ssrc, _)| *ssrc).collect::<Vec<_>>() {
-            self.end_voice_session(ssrc, now);
+            self.expire_voice(ssrc, now);
         }
         let calls = self.deliveries.iter().filter(|(_, delivery)| due(delivery.deadline()));
         for channel in calls.map(|(channel, _)| *channel).collect::<Vec<_>>() {
@@ -361,7 +379,7 @@ impl State {
     /// Whose turn it is when two events race.
     pub(crate) fn state_first(&mut self) -> bool {
         match self.settings.event_order {
-            crate::EventOrder::StateFirst => true,
+            crate::EventOrder::StateFirst | crate::EventOrder::CloseLast => true,
             crate::EventOrder::ServerFirst => false,
             crate::EventOrder::Random => self.random.bool(),
         }

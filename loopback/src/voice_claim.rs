@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::payload;
 use crate::server::{Standing, State};
 use crate::socket::Door;
+use crate::token::Token;
 use crate::voice_session::{Outlet, VoiceSession};
 
 /// What a client says of itself in Identify and Resume.
@@ -14,7 +15,7 @@ pub(crate) struct Claim {
     pub(crate) user: Option<u64>,
     pub(crate) channel: Option<u64>,
     pub(crate) session_id: String,
-    pub(crate) token: String,
+    pub(crate) token: Token,
     pub(crate) max_dave: u16,
 }
 
@@ -29,16 +30,17 @@ impl Claim {
             user: payload::snowflake(d, "user_id"),
             channel: channel.filter(|_| version >= CHANNEL_REQUIRED_SINCE),
             session_id: payload::string(d, "session_id")?.to_owned(),
-            token: payload::string(d, "token")?.to_owned(),
+            token: Token(payload::string(d, "token")?.to_owned()),
             max_dave: payload::integer(d, "max_dave_protocol_version").unwrap_or(0),
         })
     }
 
-    pub(crate) fn fits(&self, session: &VoiceSession) -> bool {
+    fn fits(&self, session: &VoiceSession) -> bool {
         session.outlet != Outlet::Member
             && session.guild == self.guild
             && session.session_id == self.session_id
             && session.token == self.token
+            && self.channel.is_none_or(|channel| session.channel == channel)
     }
 }
 
@@ -66,6 +68,19 @@ impl State {
             return Err((4017, "E2EE/DAVE protocol required."));
         }
         Ok(())
+    }
+
+    /// The session that a Resume may go on with: it is that of the token, on this server, of the same gateway version,
+    /// and no newer token has been given out since.
+    pub(crate) fn resumable(&self, id: u64, claim: &Claim) -> Option<(u32, u64)> {
+        let connection = self.connections.get(&id)?;
+        let (ssrc, session) = self.voice_sessions.iter().find(|(_, session)| {
+            claim.fits(session)
+                && session.superseded.is_none()
+                && session.version == connection.version
+                && connection.door == Door::Voice(session.region)
+        })?;
+        Some((*ssrc, session.user))
     }
 }
 

@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use crate::buffer::{AckError, NumberedBuffer};
 use crate::builder::HelloOrder;
 use crate::cipher::Mode;
-use crate::delivery::{COMMIT_WELCOME, INVALID_COMMIT_WELCOME, KEY_PACKAGE, TRANSITION_READY};
+use crate::dave::op::{COMMIT_WELCOME, INVALID_COMMIT_WELCOME, KEY_PACKAGE, TRANSITION_READY};
 use crate::faults::Stage;
 use crate::log::{Event, Rule, redacted};
 use crate::payload::{self, Frame, ProtocolSelection, SeqAck};
 use crate::relay::Peer;
-use crate::server::{Bound, Standing, State};
+use crate::server::{Bound, State};
+use crate::socket::Door;
 use crate::voice_claim::Claim;
 use crate::voice_session::{NUMBERED_SINCE, Outlet, SPEAKING, VoiceSession};
 
@@ -69,6 +70,7 @@ impl State {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
         self.note(id, now, Event::Received { op, d: redacted(d.clone()) });
+        self.judge_ids(id, &d, now);
         match (op, self.voice_session_of(id)) {
             (HEARTBEAT, _) => self.voice_beat(id, &d, now),
             (IDENTIFY, None) => self.voice_identify(id, &d, now),
@@ -131,25 +133,30 @@ impl State {
     }
 
     fn ack_is_muted(&mut self, ssrc: u32) -> bool {
-        let Some(session) = self.voice_sessions.get(&ssrc) else { return false };
-        let Some(left) = self.faults.muted_acks.get_mut(&session.user) else { return false };
-        let muted = *left > 0;
-        *left = left.saturating_sub(1);
-        muted
+        let user = self.voice_sessions.get(&ssrc).map(|session| session.user);
+        self.faults.muted_acks.use_up(user)
     }
 
     fn acknowledged(&mut self, id: u64, ssrc: u32, seq_ack: SeqAck, now: Instant) {
-        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
-        let sequence = match seq_ack {
-            SeqAck::Nothing => None,
-            SeqAck::Last(sequence) => Some(sequence),
-            SeqAck::Malformed => return self.close(id, 4002, "Failed to decode payload.", now),
+        let Ok(sequence) = seq_ack.sequence() else {
+            return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        match session.buffer.acknowledge(sequence) {
-            Ok(()) => {}
-            Err(AckError::Unsent) => self.violation(id, Rule::SeqAckUnsent(sequence), now),
-            Err(AckError::Backwards) => self.violation(id, Rule::SeqAckBackwards(sequence), now),
+        self.judge_ack(ssrc, sequence, now);
+        let Some(session) = self.voice_sessions.get(&ssrc) else { return };
+        if let Some(missing) = session.buffer.late(now) {
+            self.log.violation(now, Some(session.user), Rule::SeqAckLate(missing));
         }
+    }
+
+    /// Judges the `seq_ack` of a heartbeat or a resume.
+    fn judge_ack(&mut self, ssrc: u32, sequence: Option<u16>, now: Instant) {
+        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        let rule = match session.buffer.acknowledge(sequence) {
+            Ok(()) => return,
+            Err(AckError::Unsent) => Rule::SeqAckUnsent(sequence),
+            Err(AckError::Backwards) => Rule::SeqAckBackwards(sequence),
+        };
+        self.log.violation(now, Some(session.user), rule);
     }
 
     fn voice_identify(&mut self, id: u64, d: &Value, now: Instant) {
@@ -170,10 +177,12 @@ impl State {
         let state = self.voice_states.get(&(guild, user));
         let Some(channel) = state.and_then(|state| state.channel) else { return };
         self.close_voice_of(guild, user, 4014, "Disconnected.", now);
-        if let Some(grant) = self.grants.get_mut(&claim.token) {
-            grant.standing = Standing::Spent;
-        }
+        self.spend(&claim.token);
         let ssrc = self.next_ssrc();
+        let region = match self.connections.get(&id).map(|connection| connection.door) {
+            Some(Door::Voice(region)) => region,
+            Some(Door::Main) | None => 0,
+        };
         let session = VoiceSession {
             user,
             guild,
@@ -182,7 +191,10 @@ impl State {
             token: claim.token,
             version: self.version_of(id),
             max_dave: claim.max_dave,
+            region,
             outlet: Outlet::Connection(id),
+            resumed: None,
+            superseded: None,
             buffer: NumberedBuffer::new(self.settings.first_sequence, self.settings.buffer_capacity),
             described: false,
             speaking: None,
@@ -243,7 +255,9 @@ impl State {
             self.delivery_version(channel)
         } else {
             self.introduce(ssrc, now);
-            self.join_delivery(channel, user, max_dave, now)
+            let version = self.join_delivery(channel, user, max_dave, now);
+            self.greet(channel, now);
+            version
         };
         let d = json!({
             "mode": name,
@@ -263,6 +277,10 @@ impl State {
         else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
+        if self.exceeds_rate(id, now) {
+            self.violation(id, Rule::SpeakingTooOften, now);
+            return self.close(id, 4021, "Rate limited.", now);
+        }
         if named != ssrc {
             return self.violation(id, Rule::ForeignSsrc(named), now);
         }
@@ -280,20 +298,16 @@ impl State {
         let Some(claim) = Claim::parse(d, self.version_of(id)) else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        let session = self.voice_sessions.iter().find(|(_, session)| claim.fits(session));
-        let Some((ssrc, user)) = session.map(|(ssrc, session)| (*ssrc, session.user)) else {
+        let Some((ssrc, user)) = self.resumable(id, &claim) else {
             return self.close(id, 4006, "Session is no longer valid.", now);
         };
-        let refused = self.faults.refused_resumes.get_mut(&user).is_some_and(|left| {
-            let refused = *left > 0;
-            *left = left.saturating_sub(1);
-            refused
-        });
-        let after = match SeqAck::of(d) {
-            SeqAck::Nothing => None,
-            SeqAck::Last(sequence) => Some(sequence),
-            SeqAck::Malformed => return self.close(id, 4002, "Failed to decode payload.", now),
+        let refused = self.faults.refused_resumes.use_up(Some(user));
+        let Ok(after) = SeqAck::of(d).sequence() else {
+            return self.close(id, 4002, "Failed to decode payload.", now);
         };
+        if self.version_of(id) >= NUMBERED_SINCE {
+            self.judge_ack(ssrc, after, now);
+        }
         let missed = self.voice_sessions.get(&ssrc).and_then(|session| session.buffer.replay_after(after));
         match missed.filter(|_| !refused) {
             Some(missed) => self.resume_session(id, ssrc, missed, now),
@@ -315,7 +329,10 @@ impl State {
         self.let_go(ssrc);
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         session.outlet = Outlet::Connection(id);
+        session.resumed = Some(now);
+        session.buffer.resent(now);
         let user = session.user;
+        self.relay.resumed(ssrc);
         self.bind(id, Bound::Voice(ssrc), user);
         self.late_hello(id, now);
         self.send_plain(id, RESUMED, Value::Null, now);

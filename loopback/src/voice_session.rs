@@ -1,14 +1,16 @@
 //! A voice session: what outlives a voice websocket, and how members of a call learn of each other.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::buffer::{Numbered, NumberedBuffer};
-use crate::log::{Event, redacted};
+use crate::log::{Event, Rule, Violation, redacted};
 use crate::server::State;
 use crate::socket::Order;
+use crate::token::Token;
 
 /// What survives a resume.
 #[derive(Debug)]
@@ -17,10 +19,16 @@ pub(crate) struct VoiceSession {
     pub(crate) guild: u64,
     pub(crate) channel: u64,
     pub(crate) session_id: String,
-    pub(crate) token: String,
+    pub(crate) token: Token,
     pub(crate) version: u8,
     pub(crate) max_dave: u16,
+    /// On whose port it was made.
+    pub(crate) region: usize,
     pub(crate) outlet: Outlet,
+    /// When it was resumed last.
+    pub(crate) resumed: Option<Instant>,
+    /// When it ends, after a newer token was given out: it cannot be resumed any more.
+    pub(crate) superseded: Option<Instant>,
     pub(crate) buffer: NumberedBuffer,
     /// The Session Description was sent: the user is in the call.
     pub(crate) described: bool,
@@ -40,11 +48,17 @@ pub(crate) enum Outlet {
 }
 
 impl VoiceSession {
+    /// Whether its websocket was replaced within this time.
+    pub(crate) fn resumed_within(&self, time: Duration, now: Instant) -> bool {
+        self.resumed.is_some_and(|resumed| resumed + time >= now)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.outlet {
+        let resumable = match self.outlet {
             Outlet::Detached(until) => Some(until),
             Outlet::Connection(_) | Outlet::Member => None,
-        }
+        };
+        resumable.into_iter().chain(self.superseded).min()
     }
 }
 
@@ -55,7 +69,7 @@ impl State {
         if session.outlet == Outlet::Member {
             return self.tell_participant(ssrc, &message);
         }
-        let sequence = session.buffer.push(message.clone());
+        let sequence = session.buffer.push(message.clone(), now);
         if let Outlet::Connection(id) = session.outlet {
             let sequence = (session.version >= NUMBERED_SINCE).then_some(sequence);
             self.send_message(id, &message, sequence, now);
@@ -144,9 +158,51 @@ impl State {
     /// Keeps a session for its resume after the websocket was lost.
     pub(crate) fn detach_voice(&mut self, ssrc: u32, now: Instant) {
         let until = now + self.settings.resume_window;
-        if let Some(session) = self.voice_sessions.get_mut(&ssrc) {
-            session.outlet = Outlet::Detached(until);
+        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        session.outlet = Outlet::Detached(until);
+        if session.superseded.is_some() {
+            self.end_voice_session(ssrc, now);
         }
+    }
+
+    /// Makes the sessions of a user in a guild things of the past: they cannot be resumed, and end after a while.
+    pub(crate) fn supersede(&mut self, guild: u64, user: u64, now: Instant) {
+        let sessions = self.voice_sessions.iter_mut();
+        let owned = sessions.filter(|(_, session)| session.guild == guild && session.user == user);
+        let mut lost = Vec::new();
+        for (ssrc, session) in owned {
+            session.superseded.get_or_insert(now + SUPERSEDED);
+            if let Outlet::Detached(_) = session.outlet {
+                lost.push(*ssrc);
+            }
+        }
+        for ssrc in lost {
+            self.end_voice_session(ssrc, now);
+        }
+    }
+
+    /// Ends a session whose time is over.
+    pub(crate) fn expire_voice(&mut self, ssrc: u32, now: Instant) {
+        if let Some(Outlet::Connection(id)) = self.voice_sessions.get(&ssrc).map(|session| session.outlet) {
+            self.close(id, 4014, "Disconnected.", now);
+        }
+        self.end_voice_session(ssrc, now);
+    }
+
+    /// Judges how a client that leaves of its own accord has stopped speaking.
+    pub(crate) fn judge_goodbye(&mut self, ssrc: u32, now: Instant) {
+        let session = self.voice_sessions.get(&ssrc).filter(|session| session.superseded.is_none());
+        let Some((guild, user)) = session.map(|session| (session.guild, session.user)) else { return };
+        if let Some(breach) = self.relay.farewell(ssrc) {
+            self.log.parting(guild, Violation { at: now, user: Some(user), rule: Rule::Media(breach) });
+        }
+    }
+
+    /// The sessions of a user in a guild.
+    pub(crate) fn voice_sessions_of(&self, guild: u64, user: u64) -> Vec<u32> {
+        let sessions = self.voice_sessions.iter();
+        let owned = sessions.filter(|(_, session)| session.guild == guild && session.user == user);
+        owned.map(|(ssrc, _)| *ssrc).collect()
     }
 
     /// Ends a session for good: the others learn that the user is gone.
@@ -206,10 +262,12 @@ impl State {
 }
 
 pub(crate) const SPEAKING: u8 = 5;
-const CLIENTS_CONNECT: u8 = 11;
-const CLIENT_DISCONNECT: u8 = 13;
+pub(crate) const CLIENTS_CONNECT: u8 = 11;
+pub(crate) const CLIENT_DISCONNECT: u8 = 13;
 const MEDIA_SINK_WANTS: u8 = 15;
 const CLIENT_FLAGS: u8 = 18;
 const CLIENT_PLATFORM: u8 = 20;
+/// How long a client may stay on a server after it was given another; it should leave at once.
+const SUPERSEDED: Duration = Duration::from_secs(5);
 /// The gateway version that brought sequence numbers.
 pub(crate) const NUMBERED_SINCE: u8 = 8;

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::EventOrder;
 use crate::log::{Event, Refusal};
 use crate::payload::{self, VoiceStateRequest};
-use crate::server::{ChannelKind, Grant, Standing, State, VoiceState};
+use crate::server::{Grant, Standing, State, VoiceState};
+use crate::token::Token;
 use crate::voice_session::Outlet;
 
 impl State {
@@ -20,11 +22,15 @@ impl State {
         let Some(user) = self.main_sessions.get(session).map(|session| session.user) else { return };
         let VoiceStateRequest { guild, channel, self_mute, self_deaf } = request;
         let Some(channel) = channel else {
+            for ssrc in self.voice_sessions_of(guild, user) {
+                self.judge_goodbye(ssrc, now);
+            }
             if self.remove_voice_state(guild, user, now) {
                 self.close_voice_of(guild, user, 4014, "Disconnected.", now);
             }
             return;
         };
+        self.log.returned(guild, user, now);
         if let Some(refusal) = self.refusal(guild, channel, user) {
             return self.note(id, now, Event::Refused(refusal));
         }
@@ -36,9 +42,9 @@ impl State {
             session_id: session.to_owned(),
             self_mute,
             self_deaf,
-            suppress: self.channels.get(&channel).is_some_and(|channel| channel.kind == ChannelKind::Stage),
+            suppress: self.is_suppressed(guild, user, channel),
         };
-        self.voice_states.insert((guild, user), state);
+        self.seat(guild, user, state);
         if stays {
             self.tell_voice_state(guild, user, now);
         } else {
@@ -46,10 +52,48 @@ impl State {
         }
     }
 
+    /// Who comes to a stage is suppressed, until it is told otherwise.
+    fn is_suppressed(&self, guild: u64, user: u64, channel: u64) -> bool {
+        let known = self.voice_states.get(&(guild, user)).filter(|state| state.channel == Some(channel));
+        known.map_or_else(|| self.is_stage(channel), |state| state.suppress)
+    }
+
+    /// Gives a user its place; the relay lets nobody hear who is suppressed.
+    pub(crate) fn seat(&mut self, guild: u64, user: u64, state: VoiceState) {
+        self.unseat(guild, user);
+        if let Some(channel) = state.channel.filter(|_| state.suppress) {
+            self.relay.suppress(channel, user);
+        }
+        self.voice_states.insert((guild, user), state);
+    }
+
+    /// Takes a user's place away, without telling anyone.
+    pub(crate) fn unseat(&mut self, guild: u64, user: u64) -> Option<VoiceState> {
+        let state = self.voice_states.remove(&(guild, user))?;
+        if let Some(channel) = state.channel {
+            self.relay.unsuppress(channel, user);
+        }
+        Some(state)
+    }
+
+    /// Lets a user speak wherever it is suppressed, and tells everyone.
+    pub(crate) fn unsuppress(&mut self, user: u64, now: Instant) {
+        let suppressed = self.voice_states.iter().filter(|((_, one), state)| *one == user && state.suppress);
+        for (guild, state) in
+            suppressed.map(|((guild, _), state)| (*guild, state.clone())).collect::<Vec<_>>()
+        {
+            self.seat(guild, user, VoiceState { suppress: false, ..state });
+            self.tell_voice_state(guild, user, now);
+        }
+    }
+
     fn refusal(&self, guild: u64, channel: u64, user: u64) -> Option<Refusal> {
         let Some(record) = self.channels.get(&channel).filter(|record| record.guild == guild) else {
             return Some(Refusal::UnknownChannel);
         };
+        if self.guilds.get(&guild).is_none_or(|guild| guild.unavailable) {
+            return Some(Refusal::Unavailable);
+        }
         if record.forbidden {
             return Some(Refusal::Forbidden);
         }
@@ -64,7 +108,8 @@ impl State {
     /// Whether a connected voice session exists, or a token from which one can still be made.
     fn voice_alive(&self, guild: u64, user: u64) -> bool {
         let session = self.voice_sessions.values().any(|session| {
-            session.guild == guild && session.user == user && !matches!(session.outlet, Outlet::Detached(_))
+            let connected = !matches!(session.outlet, Outlet::Detached(_)) && session.superseded.is_none();
+            session.guild == guild && session.user == user && connected
         });
         session || self.fresh_grants(guild, user) > 0
     }
@@ -76,13 +121,19 @@ impl State {
 
     /// Sends both events of a join or a move, and closes the connection to the channel left behind.
     fn place(&mut self, guild: u64, user: u64, now: Instant) {
-        if self.state_first() {
+        let close_last = self.settings.event_order == EventOrder::CloseLast;
+        let state_first = self.state_first();
+        if state_first {
             self.tell_voice_state(guild, user, now);
+        }
+        if !close_last {
             self.close_voice_of(guild, user, 4014, "Disconnected.", now);
-            self.tell_voice_server(guild, user, now);
-        } else {
+        }
+        self.tell_voice_server(guild, user, now);
+        if close_last {
             self.close_voice_of(guild, user, 4014, "Disconnected.", now);
-            self.tell_voice_server(guild, user, now);
+        }
+        if !state_first {
             self.tell_voice_state(guild, user, now);
         }
     }
@@ -97,25 +148,55 @@ impl State {
     /// Gives the user a token and the endpoint, or a null endpoint while there is none.
     pub(crate) fn tell_voice_server(&mut self, guild: u64, user: u64, now: Instant) {
         let Some(state) = self.voice_states.get(&(guild, user)) else { return };
-        let (session, token) = (state.session_id.clone(), self.hex(8));
+        let session = state.session_id.clone();
+        // A simulated member has no main session, and stays where it is.
+        if !self.main_sessions.contains_key(&session) {
+            return;
+        }
         let Some(record) = self.guilds.get(&guild) else { return };
         let endpoint =
             if record.endpoint_withheld { None } else { self.endpoints.get(record.region).cloned() };
-        let standing = if endpoint.is_some() { Standing::Fresh } else { Standing::Spent };
-        for grant in self.grants.values_mut().filter(|grant| grant.guild == guild && grant.user == user) {
-            grant.standing = Standing::Spent;
+        let token = Token(self.hex(8));
+        self.spend_grants(guild, user);
+        self.supersede(guild, user, now);
+        self.grants.insert(token.clone(), Grant { guild, user, standing: Standing::Fresh });
+        if endpoint.is_none() {
+            self.spend(&token);
         }
-        self.grants.insert(token.clone(), Grant { guild, user, standing });
-        let event = json!({"token": token, "guild_id": guild.to_string(), "endpoint": endpoint});
+        let event = json!({"token": token.0, "guild_id": guild.to_string(), "endpoint": endpoint});
         self.dispatch(&session, "VOICE_SERVER_UPDATE", event, now);
+        if endpoint.is_none() {
+            self.close_voice_of(guild, user, 4014, "Disconnected.", now);
+        }
+    }
+
+    /// Uses up the tokens of a user in a guild.
+    pub(crate) fn spend_grants(&mut self, guild: u64, user: u64) {
+        let owned = self.grants.iter().filter(|(_, grant)| grant.guild == guild && grant.user == user);
+        let fresh = owned.filter(|(_, grant)| grant.standing == Standing::Fresh);
+        for token in fresh.map(|(token, _)| token.clone()).collect::<Vec<_>>() {
+            self.spend(&token);
+        }
+    }
+
+    /// Uses a token up. The last few are remembered, so that using them again is 4006 and not 4004.
+    pub(crate) fn spend(&mut self, token: &Token) {
+        let Some(grant) = self.grants.get_mut(token) else { return };
+        if std::mem::replace(&mut grant.standing, Standing::Spent) == Standing::Spent {
+            return;
+        }
+        self.spent.push_back(token.clone());
+        if self.spent.len() > SPENT
+            && let Some(oldest) = self.spent.pop_front()
+        {
+            self.grants.remove(&oldest);
+        }
     }
 
     /// Takes a user out of a guild's voice and tells everyone; says whether it was in.
     pub(crate) fn remove_voice_state(&mut self, guild: u64, user: u64, now: Instant) -> bool {
-        let Some(mut state) = self.voice_states.remove(&(guild, user)) else { return false };
-        for grant in self.grants.values_mut().filter(|grant| grant.guild == guild && grant.user == user) {
-            grant.standing = Standing::Spent;
-        }
+        let Some(mut state) = self.unseat(guild, user) else { return false };
+        self.spend_grants(guild, user);
         state.channel = None;
         let event: Value = payload::voice_state(Some(guild), user, &state);
         self.broadcast("VOICE_STATE_UPDATE", &event, now);
@@ -144,10 +225,10 @@ impl State {
     /// Moves a user to another channel of the same guild as a moderator does.
     pub(crate) fn move_user(&mut self, user: u64, channel: u64, now: Instant) {
         let Some(record) = self.channels.get(&channel) else { return };
-        let (guild, suppress) = (record.guild, record.kind == ChannelKind::Stage);
-        let Some(state) = self.voice_states.get_mut(&(guild, user)) else { return };
-        state.channel = Some(channel);
-        state.suppress = suppress;
+        let guild = record.guild;
+        let suppress = self.is_suppressed(guild, user, channel);
+        let Some(state) = self.voice_states.get(&(guild, user)).cloned() else { return };
+        self.seat(guild, user, VoiceState { channel: Some(channel), suppress, ..state });
         self.place(guild, user, now);
     }
 
@@ -162,11 +243,81 @@ impl State {
         self.broadcast("CHANNEL_DELETE", &payload::channel(channel, &record), now);
     }
 
+    /// Takes a guild away from everyone; those in its voice are not told.
+    pub(crate) fn lose_guild(&mut self, guild: u64, whereabouts: Whereabouts, now: Instant) {
+        let Some(record) = self.guilds.get_mut(&guild) else { return };
+        record.unavailable = true;
+        let inside = self.voice_states.range((guild, 0)..=(guild, u64::MAX));
+        for user in inside.map(|((_, user), _)| *user).collect::<Vec<_>>() {
+            let sessions = self.voice_sessions_of(guild, user);
+            let simulated = sessions.iter().any(|ssrc| self.participants.contains_key(ssrc));
+            if simulated && whereabouts == Whereabouts::Outage {
+                continue;
+            }
+            self.unseat(guild, user);
+            self.spend_grants(guild, user);
+            if simulated {
+                sessions.into_iter().for_each(|ssrc| self.end_voice_session(ssrc, now));
+            } else {
+                self.supersede(guild, user, now);
+            }
+        }
+        let mut event = json!({"id": guild.to_string()});
+        match whereabouts {
+            Whereabouts::Outage => event["unavailable"] = Value::Bool(true),
+            Whereabouts::Deleted => {
+                self.channels.retain(|_, channel| channel.guild != guild);
+                self.guilds.remove(&guild);
+            }
+        }
+        self.broadcast("GUILD_DELETE", &event, now);
+    }
+
+    /// Gives a guild back after an outage.
+    pub(crate) fn restore_guild(&mut self, guild: u64, now: Instant) {
+        let Some(record) = self.guilds.get_mut(&guild).filter(|record| record.unavailable) else { return };
+        record.unavailable = false;
+        let create = self.guild_create(guild);
+        self.broadcast("GUILD_CREATE", &create, now);
+    }
+
     /// Gives everyone in a guild's voice another server, or none for now.
     pub(crate) fn tell_voice_server_all(&mut self, guild: u64, now: Instant) {
         let inside = self.voice_states.range((guild, 0)..=(guild, u64::MAX));
         for user in inside.map(|((_, user), _)| *user).collect::<Vec<_>>() {
             self.tell_voice_server(guild, user, now);
         }
+    }
+}
+
+/// What became of a guild that went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    /// It does not exist any more, or not for the bots.
+    Deleted,
+    /// It will be back.
+    Outage,
+}
+
+/// How many used tokens are remembered.
+const SPENT: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Discord;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_the_spent_tokens_only_the_last_are_remembered() {
+        let discord = Discord::start().await;
+        discord.shared.with(|state, _| {
+            for _ in 0..SPENT + 100 {
+                let token = Token(state.hex(8));
+                state.grants.insert(token.clone(), Grant { guild: 1, user: 2, standing: Standing::Fresh });
+                state.spend_grants(1, 2);
+                assert_eq!(state.grants.get(&token).map(|grant| grant.standing), Some(Standing::Spent));
+            }
+            assert_eq!((state.grants.len(), state.spent.len()), (SPENT, SPENT));
+        });
     }
 }

@@ -15,9 +15,9 @@ use crate::{
     witness::{identifies, missed},
 };
 
-/// Plays the same with the two voice events of every change in either order.
-fn in_either_order(play: impl AsyncFn(Stage)) {
-    for order in [EventOrder::StateFirst, EventOrder::ServerFirst] {
+/// Plays the same with the events and the close of every change in each order.
+fn in_each_order(play: impl AsyncFn(Stage)) {
+    for order in [EventOrder::StateFirst, EventOrder::ServerFirst, EventOrder::CloseLast] {
         story(async {
             play(Stage::on(Discord::builder().event_order(order)).await).await;
         });
@@ -52,7 +52,7 @@ async fn heard_by_both(stage: &Stage, track: TrackId, second: &Channel, second_e
 
 #[test]
 fn a_move_by_a_moderator_keeps_the_track_playing_in_the_new_channel() {
-    in_either_order(async |stage| {
+    in_each_order(async |stage| {
         let second = stage.guild.channel("second");
         let second_ear = second.listener("second ear");
         let track = playing(&stage).await;
@@ -66,7 +66,7 @@ fn a_move_by_a_moderator_keeps_the_track_playing_in_the_new_channel() {
 
 #[test]
 fn joining_another_channel_moves_the_call_and_its_track() {
-    in_either_order(async |stage| {
+    in_each_order(async |stage| {
         let second = stage.guild.channel("second");
         let second_ear = second.listener("second ear");
         let track = playing(&stage).await;
@@ -132,7 +132,7 @@ async fn kicked(stage: &Stage, track: TrackId) {
 
 #[test]
 fn a_kick_ends_the_call_with_its_reason_whichever_socket_says_it_first() {
-    in_either_order(async |stage| {
+    in_each_order(async |stage| {
         let track = playing(&stage).await;
         stage.discord.kick(stage.bot.user_id, &stage.guild);
         kicked(&stage, track).await;
@@ -141,7 +141,7 @@ fn a_kick_ends_the_call_with_its_reason_whichever_socket_says_it_first() {
 
 #[test]
 fn a_kick_of_a_lone_bot_ends_the_call_too() {
-    in_either_order(async |stage| {
+    in_each_order(async |stage| {
         stage.ear.leave();
         let track = playing(&stage).await;
         stage.discord.kick(stage.bot.user_id, &stage.guild);
@@ -198,7 +198,7 @@ fn the_voice_states_of_others_are_ignored() {
 
 #[test]
 fn of_two_joins_at_once_both_are_answered_and_the_later_wins() {
-    in_either_order(async |stage| {
+    in_each_order(async |stage| {
         let second = stage.guild.channel("second");
         let (first, later) = tokio::join!(stage.try_join(&stage.channel), stage.try_join(&second));
         // What became of the first is no matter, but it must not wait for ever.

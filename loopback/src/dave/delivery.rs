@@ -149,6 +149,10 @@ impl DeliveryService {
         self.transitions.forget(user);
         self.group.forget_told(user);
         self.members.insert(user, Member::new(max_version));
+        let described = self.version();
+        if let Some(member) = self.members.get_mut(&user) {
+            member.media_version = described.min(max_version);
+        }
         self.arm(now);
     }
 
@@ -229,15 +233,26 @@ impl DeliveryService {
         std::mem::take(&mut self.outbox)
     }
 
+    /// Says what is to be said to newcomers before their Session Description, where
+    /// [`external_sender_first`](DaveSettings::external_sender_first) is on: op 25.
+    pub fn greet(&mut self) -> Vec<(u64, ServerMessage)> {
+        if self.settings.external_sender_first {
+            self.introduce_sender();
+        }
+        std::mem::take(&mut self.outbox)
+    }
+
     /// When [`poll`](Self::poll) has something to do although nothing happened.
     pub fn deadline(&self) -> Option<Instant> {
         let alarms = [self.election.at(), self.batch.at(), self.transitions.deadline()];
         alarms.into_iter().flatten().min()
     }
 
-    /// Whether this user is in the group and was told to switch to its keys, so that plain audio of it is a fault.
+    /// Whether plain audio of this user is a fault: others are there to hear it, and neither its Session Description nor
+    /// a transition since has told it to speak without DAVE. Who has no key yet, or has lost it, must be silent.
     pub fn is_encrypted(&self, user: u64) -> bool {
-        self.is_established(user) && self.members.get(&user).is_some_and(|member| member.media_version > 0)
+        let told = self.members.get(&user).is_some_and(|member| member.media_version > 0);
+        told && self.members.len() > 1
     }
 
     /// The epoch of the group; 0 while there is none.
@@ -254,6 +269,12 @@ impl DeliveryService {
     /// Whether a transition waits for readiness or execution.
     pub fn in_transition(&self) -> bool {
         !self.transitions.is_settled()
+    }
+
+    /// Who did not say op 23 before the time of a transition was up, since the last call: the users, and the
+    /// transition's id. It may still be on the way.
+    pub fn take_overdue(&mut self) -> Vec<(u64, u16)> {
+        self.transitions.take_overdue()
     }
 
     /// Makes something go wrong at the next opportunity.
@@ -301,7 +322,7 @@ struct Member {
     sender_told: bool,
     /// It was sent with another key, by a fault.
     sender_wrong: bool,
-    /// The version of the last transition this user executed.
+    /// The version it was described the call with, or of the last transition it executed.
     media_version: u16,
 }
 

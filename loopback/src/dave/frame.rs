@@ -149,9 +149,6 @@ fn write_leb128(out: &mut Vec<u8>, mut value: u64) {
 
 /// The bytes every protocol frame ends in.
 pub(crate) const MARKER: [u8; 2] = [0xfa, 0xfa];
-/// Opus says "nothing" in three bytes; the SFU may insert them in clear
-/// (<https://daveprotocol.com/#silence-packets>).
-pub(crate) const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 const TAG_BYTES: usize = 8;
 /// Tag, size and marker, before nonce and ranges.
 const MIN_SUPPLEMENT: usize = TAG_BYTES + 1 + MARKER.len();

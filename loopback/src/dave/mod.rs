@@ -21,12 +21,19 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use frame::MARKER as FRAME_MARKER;
+
 pub use codes::{displayable_code, privacy_code, verification_code};
 pub use delivery::{CommitFate, DeliveryError, DeliveryService};
 pub use identity::ExternalSenderKey;
 pub use participant::{OpenError, Participant, ParticipantSettings, Silence, WhileAlone};
 pub use settings::{DaveSettings, Execution, Fault, Pacing, Packing, PendingFlag, SenderKey, Winner};
 pub use wire::Malformed;
+
+/// Whether bytes have the layout of an encrypted frame; nothing of it is authenticated.
+pub(crate) fn is_protocol_frame(bytes: &[u8]) -> bool {
+    frame::Frame::parse(bytes).is_some()
+}
 
 /// A message of the voice gateway to a client, before the gateway numbers it.
 #[derive(Debug, Clone, PartialEq)]

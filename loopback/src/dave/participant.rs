@@ -25,11 +25,8 @@ pub use self::{
     media::OpenError,
     settings::{ParticipantSettings, Silence, WhileAlone},
 };
-use super::{
-    ClientMessage, ServerMessage, VERSION, codes,
-    frame::{Frame, SILENCE},
-    op,
-};
+use super::{ClientMessage, ServerMessage, VERSION, codes, frame::Frame, op};
+use crate::opus::SILENCE;
 
 /// One member of one call.
 pub struct Participant {
@@ -144,6 +141,7 @@ impl Participant {
     /// Opens a frame of another member. Nothing unauthenticated comes out, except plain frames while they are
     /// allowed and silence.
     pub fn decrypt(&mut self, user: u64, bytes: &[u8], now: Instant) -> Result<Vec<u8>, OpenError> {
+        // The SFU may insert silence in clear: <https://daveprotocol.com/#silence-packets>.
         if bytes == SILENCE {
             return Ok(bytes.to_vec());
         }

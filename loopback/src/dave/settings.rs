@@ -23,6 +23,8 @@ pub struct DaveSettings {
     pub sole_member_op21_version: u16,
     /// Whether who joins an empty call is sent ops 24 and 21 (default false).
     pub op24_on_empty_join: bool,
+    /// Whether op 25 comes before the Session Description, as the docs have it, and not after (default false).
+    pub external_sender_first: bool,
     /// How long op 22 waits for op 23 from everybody (default 2 s).
     pub transition_timeout: Duration,
     /// What becomes of op 22.
@@ -53,6 +55,7 @@ impl Default for DaveSettings {
             pending_get_proposals: false,
             sole_member_op21_version: VERSION,
             op24_on_empty_join: false,
+            external_sender_first: false,
             transition_timeout: Duration::from_secs(2),
             execution: Execution::Prompt,
             pacing: Pacing::Serial,

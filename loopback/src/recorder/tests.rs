@@ -83,6 +83,18 @@ fn a_pause_after_five_silence_frames_is_no_gap() {
 }
 
 #[test]
+fn a_reconnection_in_mid_word_is_a_gap_and_one_after_silence_is_none() {
+    let audio = encode(&tone(1), 64_000).unwrap();
+    let silent: Vec<_> = audio.iter().cloned().chain(vec![Bytes::from_static(&SILENCE); 5]).collect();
+    for (before, gap) in [(&audio, 5_000), (&silent, 20)] {
+        let mut recorder = stream(before, on_time);
+        let again = recorder.hearing().audio.last().unwrap().arrival + Duration::from_secs(5);
+        recorder.packet(again, 8, 40_000, 7, Some(audio[0].clone()));
+        assert_eq!(recorder.hearing().longest_gap, Duration::from_millis(gap));
+    }
+}
+
+#[test]
 fn what_was_not_decrypted_is_counted_and_missing() {
     let mut recorder = Recorder::new(Keep::Audio);
     let now = Instant::now();

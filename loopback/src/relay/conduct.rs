@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::opus;
+use crate::recorder::SILENCE_FRAMES;
 use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
 
 /// A rule that a member's media broke.
@@ -14,6 +15,9 @@ pub enum Breach {
     /// Audio went on for 100 ms without a Speaking payload.
     #[error("audio without Speaking: op 5 has to go out before the first packet")]
     AudioWithoutSpeaking,
+    /// Audio went on for a second after a resume, and Speaking was not sent again.
+    #[error("audio after a resume without Speaking: op 5 has to be sent again")]
+    SpeakingNotRepeated,
     /// Audio came before the Session Description went out.
     #[error("audio before the Session Description")]
     AudioBeforeDescription,
@@ -55,6 +59,8 @@ pub enum Breach {
 #[derive(Debug)]
 pub(super) struct Conduct {
     talk: Talk,
+    /// Since when Speaking has to be said again, after a resume.
+    unrepeated: Option<Instant>,
     /// When audio that came without Speaking becomes a breach.
     unannounced: Option<Instant>,
     last: Option<(u16, u32)>,
@@ -78,10 +84,12 @@ enum Talk {
 impl Conduct {
     pub(super) fn new() -> Self {
         let talk = Talk::Silent(None);
-        Self { talk, unannounced: None, last: None, counter: None, silence: 0, end: None, company: 1 }
+        let (unrepeated, unannounced) = (None, None);
+        Self { talk, unrepeated, unannounced, last: None, counter: None, silence: 0, end: None, company: 1 }
     }
 
     pub(super) fn speaking(&mut self, flags: u8, now: Instant) {
+        self.unrepeated = None;
         if flags != 0 {
             self.talk = Talk::Announced;
             self.unannounced = None;
@@ -91,6 +99,20 @@ impl Conduct {
             self.talk = Talk::Silent(Some(now));
         }
         self.end = self.end.map(|end| end.min(now + LAST_FRAMES));
+    }
+
+    /// Takes note of a resume.
+    pub(super) fn resumed(&mut self, now: Instant) {
+        if self.talk == Talk::Announced {
+            self.unrepeated.get_or_insert(now);
+        }
+    }
+
+    /// Ends a spurt that its speaker will not end: it leaves.
+    pub(super) fn farewell(&mut self) -> Option<Breach> {
+        let spoke = self.end.take();
+        let frames = std::mem::take(&mut self.silence);
+        spoke.map(|_| Breach::SilenceMissing { frames })
     }
 
     /// Takes note of how many others there are to hear it.
@@ -134,6 +156,10 @@ impl Conduct {
             self.silence = 0;
             self.end = (self.company > 0).then_some(now + PAUSE);
             self.announcement(now);
+            if self.unrepeated.is_some_and(|since| since + REPETITION < now) {
+                self.unrepeated = None;
+                found.push(Breach::SpeakingNotRepeated);
+            }
         }
     }
 
@@ -170,9 +196,7 @@ impl Conduct {
             found.push(Breach::AudioWithoutSpeaking);
         }
         if self.end.is_some_and(|due| due <= now) {
-            self.end = None;
-            found.push(Breach::SilenceMissing { frames: self.silence });
-            self.silence = 0;
+            found.extend(self.farewell());
         }
     }
 
@@ -184,12 +208,12 @@ impl Conduct {
 
 /// Speaking and audio travel on two sockets, so either may be first by this much.
 const GRACE: Duration = Duration::from_millis(100);
+/// How soon after a resume Speaking has to come.
+const REPETITION: Duration = Duration::from_secs(1);
 /// Room for five silence frames after Speaking said that it is over.
 const LAST_FRAMES: Duration = Duration::from_millis(200);
 /// A spurt without a packet for so long has ended.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Discord's docs, "Voice Data Interpolation": five frames of silence before stopping.
-const SILENCE_FRAMES: u32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -301,6 +325,31 @@ mod tests {
         assert_eq!(story.found, []);
         story.speaking(1).send(10, AUDIO).speaking(0).wait(300);
         assert_eq!(story.found, [Breach::SilenceMissing { frames: 0 }]);
+    }
+
+    #[test]
+    fn leaving_in_mid_word_is_a_breach_and_after_silence_or_alone_it_is_none() {
+        let mut story = Story::new();
+        story.speaking(1).send(10, AUDIO).send(5, &SILENCE);
+        assert_eq!(story.conduct.farewell(), None);
+        story.send(10, AUDIO).send(2, &SILENCE);
+        assert_eq!(story.conduct.farewell(), Some(Breach::SilenceMissing { frames: 2 }));
+        story.send(10, AUDIO);
+        story.conduct.company(0);
+        assert_eq!(story.conduct.farewell(), None);
+    }
+
+    #[test]
+    fn speaking_has_to_be_repeated_after_a_resume_by_who_goes_on() {
+        let mut story = Story::new();
+        story.conduct.resumed(story.now);
+        story.speaking(1).send(10, AUDIO);
+        story.conduct.resumed(story.now);
+        story.send(10, AUDIO).speaking(1).send(100, AUDIO);
+        assert_eq!(story.found, []);
+        story.conduct.resumed(story.now);
+        story.send(100, AUDIO).send(5, &SILENCE).wait(5_000);
+        assert_eq!(story.found, [Breach::SpeakingNotRepeated]);
     }
 
     #[test]

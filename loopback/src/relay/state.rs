@@ -1,6 +1,6 @@
 //! What the relay knows and decides; it never touches the socket and never waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(super) struct State {
     calls: HashMap<u64, Vec<u32>>,
     taps: HashMap<u64, Vec<Weak<TapShared>>>,
     mouths: HashMap<u32, Mouth>,
+    /// Call and user of those whose audio goes nowhere.
+    suppressed: HashSet<(u64, u64)>,
     /// By call and user: a bot may speak in many calls at once.
     recordings: HashMap<(u64, u64), Recorder>,
     /// The call each user spoke in last.
@@ -59,6 +61,7 @@ impl State {
             calls: HashMap::new(),
             taps: HashMap::new(),
             mouths: HashMap::new(),
+            suppressed: HashSet::new(),
             recordings: HashMap::new(),
             latest: HashMap::new(),
             netem: Netem::default(),
@@ -103,6 +106,16 @@ impl State {
         }
     }
 
+    pub(super) fn farewell(&mut self, ssrc: u32) -> Option<Breach> {
+        self.members.get_mut(&ssrc)?.conduct.farewell()
+    }
+
+    pub(super) fn resumed(&mut self, ssrc: u32, now: Instant) {
+        if let Some(member) = self.members.get_mut(&ssrc) {
+            member.conduct.resumed(now);
+        }
+    }
+
     pub(super) fn close(&mut self, ssrc: u32) {
         let Some(member) = self.members.remove(&ssrc) else { return };
         if let Some(call) = self.calls.get_mut(&member.peer.call) {
@@ -119,6 +132,14 @@ impl State {
         taps.retain(|tap| tap.strong_count() > 0);
         taps.push(Arc::downgrade(&shared));
         Tap { shared }
+    }
+
+    pub(super) fn suppress(&mut self, call: u64, user: u64) {
+        self.suppressed.insert((call, user));
+    }
+
+    pub(super) fn unsuppress(&mut self, call: u64, user: u64) {
+        self.suppressed.remove(&(call, user));
     }
 
     pub(super) fn hush(&mut self, ssrc: u32) {
@@ -321,6 +342,10 @@ impl State {
     fn deliver(&mut self, delivery: Delivery) {
         let keep = self.keep;
         let Delivery { user, call, ssrc, sequence, timestamp, ref payload, arrival } = delivery;
+        if self.suppressed.contains(&(call, user)) {
+            self.counters.suppressed += 1;
+            return;
+        }
         let recorder = self.recordings.entry((call, user)).or_insert_with(|| Recorder::new(keep));
         recorder.packet(arrival, ssrc, sequence, timestamp, Some(payload.clone()));
         self.latest.insert(user, call);

@@ -30,6 +30,11 @@ impl Tap {
         self.shared.ear().recorders.get(&user).map(Recorder::hearing)
     }
 
+    /// How many packets were heard of a user so far, without duplicates; cheaper than [`heard`](Self::heard).
+    pub fn packets(&self, user: u64) -> u64 {
+        self.shared.ear().recorders.get(&user).map_or(0, Recorder::packets)
+    }
+
     /// Whom it heard so far, in order of their ids.
     pub fn speakers(&self) -> Vec<u64> {
         let mut users: Vec<_> = self.shared.ear().recorders.keys().copied().collect();

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use actix_voice_loopback::cipher::{Cipher, Mode};
+use actix_voice_loopback::dave::{ClientMessage, DaveSettings, Participant, ServerMessage};
 use actix_voice_loopback::relay::Breach;
-use actix_voice_loopback::{Channel, Dave, Discord, Rule};
+use actix_voice_loopback::{Channel, Dave, Discord, Event, Member, Rule, Side};
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 
-use crate::client::{Scene, Voice};
+use crate::client::{Credentials, Incoming, Scene, Voice, select_protocol};
 
 /// One frame of 20 ms: stereo CELT at full band, with some bytes of no meaning.
 fn frame(number: u8) -> Bytes {
@@ -21,6 +22,20 @@ async fn discord(dave: Dave) -> (Discord, Channel) {
     (discord, channel)
 }
 
+/// Waits until all are in the group and hear each other in it: the last transition has been executed.
+async fn settled(discord: &Discord, members: &[&Member]) {
+    let understood = |discord: &Discord| {
+        members.iter().for_each(|member| member.say(Bytes::from_static(&SILENCE)));
+        let all = members.iter().flat_map(|ear| members.iter().map(move |mouth| (ear, mouth)));
+        let mut others = all.filter(|(ear, mouth)| ear.user_id != mouth.user_id);
+        let heard =
+            others.all(|(ear, mouth)| ear.heard(mouth.user_id).is_some_and(|heard| !heard.audio.is_empty()));
+        heard && discord.violations().is_empty()
+    };
+    discord.until(understood, A_WHILE).await.expect("everybody understands everybody");
+}
+
+const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
 const A_WHILE: Duration = Duration::from_secs(10);
 
 #[tokio::test(start_paused = true)]
@@ -44,13 +59,17 @@ async fn members_of_an_encrypted_call_agree_on_a_code_and_understand_each_other(
     let codes = members.each_ref().map(|member| member.privacy_code().expect("in the group"));
     assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
 
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    settled(&discord, &members.each_ref()).await;
     members[0].speak((0..20).map(frame)).await;
     for ear in &members[1..] {
-        discord.until(|_| ear.packets_heard(members[0].user_id) >= 20, A_WHILE).await.expect("all packets");
-        let heard = ear.heard(members[0].user_id).expect("it spoke");
-        assert_eq!(heard.undecryptable, 0);
-        assert_eq!(heard.audio[19].opus, frame(19));
+        let words = || {
+            let heard = ear.heard(members[0].user_id).expect("it spoke");
+            assert_eq!(heard.undecryptable, 0);
+            let packets = heard.audio.into_iter().map(|packet| packet.opus);
+            packets.filter(|opus| *opus != SILENCE[..]).collect::<Vec<_>>()
+        };
+        discord.until(|_| words().len() >= 20, A_WHILE).await.expect("all packets");
+        assert_eq!(words(), (0..20).map(frame).collect::<Vec<_>>());
     }
     assert_eq!(discord.violations(), []);
 }
@@ -73,9 +92,10 @@ async fn when_a_member_leaves_the_others_change_their_keys() {
 #[tokio::test(start_paused = true)]
 async fn plain_audio_in_an_encrypted_call_is_noticed() {
     let (discord, channel) = discord(Dave::Required).await;
-    let (mouth, _ear) = (channel.listener("mouth"), channel.listener("ear"));
-    discord.until(|discord| discord.dave_members(&channel).len() == 2, A_WHILE).await.expect("one group");
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (mouth, ear) = (channel.listener("mouth"), channel.listener("ear"));
+    settled(&discord, &[&mouth, &ear]).await;
+    // What left before the call was encrypted may still be under way for a moment.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     discord.relay().encrypt_with(mouth.ssrc, Box::new(|frame| Some(frame.to_vec())));
     mouth.announce(1);
     mouth.say(frame(0));
@@ -87,16 +107,20 @@ async fn plain_audio_in_an_encrypted_call_is_noticed() {
 
 /// Sends frames from a bot that went through the whole handshake.
 async fn talk(voice: &Voice, ready_port: u16, frames: u8) {
+    send(voice, ready_port, (0..frames).map(frame)).await;
+}
+
+async fn send(voice: &Voice, ready_port: u16, frames: impl IntoIterator<Item = Bytes>) {
     let key = voice.description["secret_key"].as_array().expect("a key");
     let key: Vec<u8> = key.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
     let cipher = Cipher::new(Mode::Aes256GcmRtpsize, &key.try_into().expect("32 bytes"));
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let ssrc = u32::try_from(voice.ssrc).expect("32 bits");
-    for number in 0..frames {
+    for (number, opus) in (0..=u8::MAX).zip(frames) {
         let mut packet = vec![0x80, 0x78, 0, number];
         packet.extend_from_slice(&(960 * u32::from(number)).to_be_bytes());
         packet.extend_from_slice(&ssrc.to_be_bytes());
-        packet.extend_from_slice(&frame(number));
+        packet.extend_from_slice(&opus);
         let sealed = cipher.seal(&packet, u32::from(number)).expect("sealed");
         socket.send_to(&sealed, ("127.0.0.1", ready_port)).await.expect("sent");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -124,4 +148,234 @@ async fn a_bot_that_talks_without_speaking_is_closed_with_4020() {
     assert_eq!(voice.socket.close_code().await, 4020);
     let rules = scene.discord.violations().into_iter().map(|violation| violation.rule);
     assert!(rules.into_iter().any(|rule| rule == Rule::Media(Breach::AudioWithoutSpeaking)));
+}
+
+fn rules(discord: &Discord) -> Vec<Rule> {
+    discord.violations().into_iter().map(|violation| violation.rule).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bot_that_is_in_no_group_and_talks_plainly_to_others_is_noticed() {
+    for company in [false, true] {
+        let (discord, channel) = discord(Dave::Required).await;
+        let ear = company.then(|| channel.listener("ear"));
+        let mut scene = Scene::on(discord).await;
+        let mut voice = scene.connect().await;
+        voice.speak(1).await;
+        talk(&voice, scene.discord.relay().address().port(), 20).await;
+        let noticed = rules(&scene.discord).contains(&Rule::PlainAudio);
+        assert_eq!(noticed, company);
+        drop((ear, channel));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_in_mid_word_is_noticed_and_so_is_whether_it_was_ones_own_wish() {
+    let goodbyes = ["close", "op 4", "kick", "move", "loss", "after silence"];
+    for (goodbye, noticed) in goodbyes.into_iter().zip([true, true, false, false, false, false]) {
+        let mut scene = Scene::new().await;
+        let _ear = scene.channel.listener("ear");
+        let mut voice = scene.connect().await;
+        let port = scene.discord.relay().address().port();
+        voice.speak(1).await;
+        let silence = if goodbye == "after silence" { 5 } else { 0 };
+        let silence = vec![Bytes::from_static(&SILENCE); silence];
+        send(&voice, port, (0..10).map(frame).chain(silence)).await;
+        let (bot, guild) = (scene.bot.user_id, scene.discord.guild("jungle"));
+        match goodbye {
+            "op 4" => scene.main.voice_state(scene.channel.guild_id, None).await,
+            "kick" => scene.discord.kick(bot, &guild),
+            "move" => scene.discord.move_to(bot, &guild.channel("Other")),
+            "loss" => scene.discord.lose_main_session(bot),
+            _ => voice.socket.close(1000).await,
+        }
+        let gone = |discord: &Discord| !discord.connected_to(&scene.channel).contains(&bot);
+        scene.discord.until(gone, A_WHILE).await.expect("gone");
+        let found = rules(&scene.discord);
+        let expected = Rule::Media(Breach::SilenceMissing { frames: 0 });
+        assert_eq!(found.contains(&expected), noticed, "{goodbye}: {found:?}");
+        assert_eq!(found.len(), usize::from(noticed), "{goodbye}: {found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_suppressed_is_not_heard_until_it_is_let_speak() {
+    let mut scene = Scene::new().await;
+    let stage = scene.discord.guild("jungle").stage("Stage");
+    let ear = stage.listener("ear");
+    let credentials = scene.main.credentials(&scene.bot, &stage).await;
+    let mut voice = Voice::connect(credentials).await;
+    let (bot, port) = (scene.bot.user_id, scene.discord.relay().address().port());
+    voice.speak(1).await;
+    send(&voice, port, (0..10).map(frame)).await;
+    ear.say(frame(0));
+    assert_eq!(scene.discord.relay().counters().suppressed, 11);
+    assert_eq!((ear.packets_heard(bot), scene.discord.recording(bot).is_none()), (0, true));
+
+    scene.discord.unsuppress(bot);
+    let mut state = scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+    while state["suppress"] == true {
+        state = scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+    }
+    assert_eq!(state["user_id"], bot.to_string());
+    // Another op 4 for the same channel leaves it on the podium.
+    scene.main.join(&stage).await;
+    assert_eq!(scene.main.socket.dispatch("VOICE_STATE_UPDATE").await["suppress"], false);
+    send(&voice, port, (0..10).map(frame)).await;
+    scene.discord.until(|_| ear.packets_heard(bot) == 10, A_WHILE).await.expect("heard");
+}
+
+/// A bot that does all that DAVE asks of it, but for op 23 where it is told to forget that.
+async fn encrypted(voice: &mut Voice, participant: &mut Participant, op23: bool, patience: Duration) {
+    let mut answers = participant.described(1);
+    let listening = async {
+        loop {
+            for answer in std::mem::take(&mut answers) {
+                match answer {
+                    ClientMessage::Json { op: 23, .. } if !op23 => {}
+                    ClientMessage::Json { op, d } => {
+                        voice.socket.send(serde_json::json!({"op": op, "d": d})).await;
+                    }
+                    ClientMessage::Binary { op, payload } => {
+                        let frame = [&[op][..], &payload].concat();
+                        voice.socket.send_raw(tokio_tungstenite::tungstenite::Message::binary(frame)).await;
+                    }
+                }
+            }
+            let message = match voice.socket.receive().await {
+                Incoming::Binary(frame) => {
+                    ServerMessage::Binary { op: frame[2], payload: frame[3..].to_vec() }
+                }
+                Incoming::Text(mut text) if text["op"] == 11 => {
+                    let ids = text["d"]["user_ids"].take();
+                    let ids: Vec<String> = serde_json::from_value(ids).expect("ids");
+                    let ids: Vec<u64> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+                    participant.clients_connect(&ids);
+                    continue;
+                }
+                Incoming::Text(mut text) => {
+                    let op = text["op"].as_u64().and_then(|op| u8::try_from(op).ok()).expect("an op");
+                    ServerMessage::Json { op, d: text["d"].take() }
+                }
+                other => panic!("{other:?}"),
+            };
+            answers = participant.receive(&message, tokio::time::Instant::now());
+        }
+    };
+    let _time_is_up = tokio::time::timeout(patience, listening).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bot_that_never_says_that_it_is_ready_is_noticed() {
+    for op23 in [true, false] {
+        let settings = DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() };
+        let discord = Discord::builder().dave_settings(settings).start().await;
+        let mut scene = Scene::on(discord).await;
+        let mut voice = scene.connect().await;
+        let mut participant = Participant::new(scene.bot.user_id, scene.channel.id);
+        let ear = scene.channel.listener("ear");
+        encrypted(&mut voice, &mut participant, op23, Duration::from_secs(5)).await;
+        assert_eq!(scene.discord.dave_members(&scene.channel), [scene.bot.user_id, ear.user_id]);
+        let expected = if op23 { vec![] } else { vec![Rule::NeverReady(1)] };
+        assert_eq!(rules(&scene.discord), expected);
+    }
+}
+
+/// Loses the websocket and resumes the session with another one.
+async fn resume(scene: &Scene, voice: &mut Voice) {
+    scene.discord.reset_voice(scene.bot.user_id);
+    while voice.socket.next().await != Incoming::Lost {}
+    let log = scene.discord.log();
+    let numbers =
+        log.iter().filter(|entry| entry.side == Side::Voice).filter_map(|entry| match entry.event {
+            Event::Sent { seq, .. } => seq.and_then(|seq| u16::try_from(seq).ok()),
+            Event::SentBinary { seq, .. } => seq,
+            _ => None,
+        });
+    voice.socket = voice.credentials.open().await;
+    voice.socket.send(voice.credentials.resume(numbers.last())).await;
+    voice.socket.op(9).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_may_be_said_again_only_where_it_may_have_been_lost_with_the_websocket() {
+    for lost in [false, true] {
+        let settings = DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() };
+        let mut scene = Scene::on(Discord::builder().dave_settings(settings).start().await).await;
+        let mut voice = scene.connect().await;
+        let mut participant = Participant::new(scene.bot.user_id, scene.channel.id);
+        let _ear = scene.channel.listener("ear");
+        encrypted(&mut voice, &mut participant, true, Duration::from_secs(5)).await;
+        if lost {
+            resume(&scene, &mut voice).await;
+        }
+        voice.socket.send(serde_json::json!({"op": 23, "d": {"transition_id": 1}})).await;
+        voice.beat(1, 0).await;
+        voice.socket.beaten().await;
+        let repeated = Rule::Dave("readiness for transition 1 was said before".to_owned());
+        assert_eq!(rules(&scene.discord).contains(&repeated), !lost);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_after_a_resume_has_to_say_again_that_it_speaks() {
+    for again in [true, false] {
+        let mut scene = Scene::new().await;
+        let mut voice = scene.connect().await;
+        voice.speak(1).await;
+        voice.beat(1, 0).await;
+        voice.socket.beaten().await;
+        resume(&scene, &mut voice).await;
+        if again {
+            voice.speak(1).await;
+        }
+        send(&voice, scene.discord.relay().address().port(), (0..100).map(frame)).await;
+        let silent = rules(&scene.discord).contains(&Rule::Media(Breach::SpeakingNotRepeated));
+        assert_eq!(silent, !again);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_package_is_not_for_another_call_either() {
+    let mut scene = Scene::on(Discord::start().await).await;
+    let mut participant = Participant::new(scene.bot.user_id, 1);
+    let [ClientMessage::Binary { op, payload }] = &participant.described(1)[..] else { panic!("op 26") };
+    let frame = [&[*op][..], payload].concat();
+    for (channel, reused) in [("One", 0), ("Two", 1)] {
+        let channel = scene.discord.guild("jungle").channel(channel);
+        let mut voice = Voice::connect(scene.main.credentials(&scene.bot, &channel).await).await;
+        let frame = tokio_tungstenite::tungstenite::Message::binary(frame.clone());
+        voice.socket.send_raw(frame).await;
+        voice.beat(1, 0).await;
+        voice.socket.beaten().await;
+        let found = rules(&scene.discord);
+        let same = Rule::Dave("the key package has been sent before; each is for one use".to_owned());
+        assert_eq!(
+            found.iter().filter(|rule| matches!(rule, Rule::Dave(_))).count(),
+            reused,
+            "{found:?} {same}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_external_sender_may_come_before_the_session_description() {
+    for first in [true, false] {
+        let settings = DaveSettings { external_sender_first: first, ..DaveSettings::default() };
+        let discord = Discord::builder().dave_settings(settings).start().await;
+        let mut scene = Scene::on(discord).await;
+        let credentials: Credentials = scene.credentials().await;
+        let mut socket = credentials.open().await;
+        socket.send(credentials.identify()).await;
+        socket.op(2).await;
+        socket.send(select_protocol("udp", "aead_aes256_gcm_rtpsize")).await;
+        let mut came = Vec::new();
+        while came.len() < 2 {
+            match socket.next().await {
+                Incoming::Binary(frame) => came.push(u64::from(frame[2])),
+                other => came.extend(other.op().filter(|op| *op == 4)),
+            }
+        }
+        assert_eq!(came, if first { [25, 4] } else { [4, 25] });
+    }
 }

@@ -101,7 +101,8 @@ impl Socket {
         assert!(came.is_err(), "came: {came:?}");
     }
 
-    async fn receive(&mut self) -> Incoming {
+    /// The next message, however long it takes.
+    pub async fn receive(&mut self) -> Incoming {
         match self.websocket.next().await {
             Some(Ok(Message::Text(text))) => Incoming::Text(serde_json::from_str(&text).expect("JSON")),
             Some(Ok(Message::Binary(frame))) => Incoming::Binary(frame.to_vec()),
@@ -127,6 +128,11 @@ impl Socket {
                 return text["d"].take();
             }
         }
+    }
+
+    /// Waits for the next heartbeat acknowledgement; whatever comes before it is skipped.
+    pub async fn beaten(&mut self) {
+        while self.next().await.op() != Some(6) {}
     }
 
     /// The `d` of the next dispatch of this name; others before it are skipped.

@@ -139,3 +139,15 @@ async fn a_bot_can_be_in_two_guilds_at_once() {
     second.socket.stays_silent().await;
     assert_eq!(scene.discord.connected_to(&elsewhere), [scene.bot.user_id]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn turning_dave_takes_somebody_in_the_channel() {
+    let discord = Discord::start().await;
+    let channel = discord.guild("jungle").channel("General");
+    let turn = || discord.turn_dave(&channel, |settings| settings.op24_on_empty_join = true);
+    let early = std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn)).expect_err("nobody is there");
+    let said = early.downcast_ref::<String>().expect("a message");
+    assert!(said.contains("nobody is in channel"), "{said}");
+    let _ear = channel.listener("ear");
+    turn();
+}

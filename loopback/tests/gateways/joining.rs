@@ -170,3 +170,59 @@ async fn a_bot_that_lost_its_voice_session_gets_a_new_server_for_the_same_channe
     assert_ne!(again.token, voice.credentials.token);
     Voice::connect(again).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_close_of_a_move_may_come_after_the_new_server() {
+    let mut scene = scene(EventOrder::CloseLast).await;
+    let mut voice = scene.connect().await;
+    scene.discord.move_to(scene.bot.user_id, &scene.discord.guild("jungle").channel("Other"));
+    let credentials = scene.main.next_credentials(&scene.bot).await;
+    assert_eq!(voice.socket.close_code().await, 4014);
+    let log = scene.discord.log();
+    let position = |wanted: fn(&Event) -> bool| log.iter().rposition(|entry| wanted(&entry.event));
+    let server = position(
+        |event| matches!(event, Event::Sent { name: Some(name), .. } if name == "VOICE_SERVER_UPDATE"),
+    );
+    let close = position(|event| matches!(event, Event::Closed { code: Some(4014), .. }));
+    assert!(server.is_some() && server < close, "{server:?} {close:?}");
+    Voice::connect(credentials).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guild_goes_and_takes_its_voice_along_without_a_voice_event() {
+    for outage in [true, false] {
+        let mut scene = Scene::new().await;
+        let ear = scene.channel.listener("ear");
+        let mut voice = scene.connect().await;
+        let guild = scene.discord.guild("jungle");
+        if outage {
+            scene.discord.make_guild_unavailable(&guild)
+        } else {
+            scene.discord.delete_guild(&guild)
+        }
+        let gone = loop {
+            let event = scene.main.socket.text().await;
+            match event["t"].as_str() {
+                Some("GUILD_DELETE") => break event["d"].clone(),
+                Some("VOICE_STATE_UPDATE") => assert_ne!(event["d"]["channel_id"], Value::Null),
+                _ => {}
+            }
+        };
+        let id = guild.id.to_string();
+        assert_eq!(gone, if outage { json!({"id": id, "unavailable": true}) } else { json!({"id": id}) });
+        scene.main.socket.stays_silent().await;
+        assert_eq!(voice.socket.close_code().await, 4014);
+
+        scene.main.join(&scene.channel).await;
+        scene.main.socket.stays_silent().await;
+        scene.discord.restore_guild(&guild);
+        if outage {
+            let back = scene.main.socket.dispatch("GUILD_CREATE").await;
+            assert_eq!(back["voice_states"][0]["user_id"], ear.user_id.to_string());
+            Voice::connect(scene.credentials().await).await;
+        } else {
+            scene.main.socket.stays_silent().await;
+            assert!(scene.discord.members_of(&scene.channel).is_empty());
+        }
+    }
+}

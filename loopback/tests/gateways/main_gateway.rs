@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_voice_loopback::Invalid;
+use actix_voice_loopback::{Discord, Invalid, Rule};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -169,4 +169,47 @@ async fn a_resume_from_the_future_is_closed_with_4007() {
     let mut socket = Socket::open(&scene.discord.gateway_url(), "?v=10").await;
     socket.send(json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 99}})).await;
     assert_eq!(socket.close_code().await, 4007);
+}
+
+fn rules(discord: &Discord) -> Vec<Rule> {
+    discord.violations().into_iter().map(|violation| violation.rule).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_carries_the_last_number_that_came() {
+    let mut scene = Scene::new().await;
+    for (pause, told) in [(0, Value::Null), (2_000, json!(2)), (0, json!(1)), (0, json!(3))] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        scene.main.socket.send(json!({"op": 1, "d": told})).await;
+        scene.main.socket.op(11).await;
+    }
+    let wrong = |told| Rule::WrongSequence { told: Some(told), last: 2 };
+    assert_eq!(rules(&scene.discord), [wrong(1), wrong(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn muted_acknowledgements_come_back_after_as_many_beats() {
+    let mut scene = Scene::new().await;
+    scene.discord.mute_main_acks(scene.bot.user_id, 2);
+    for _ in 0..2 {
+        scene.main.socket.send(json!({"op": 1, "d": 2})).await;
+        scene.main.socket.stays_silent().await;
+    }
+    scene.main.socket.send(json!({"op": 1, "d": 2})).await;
+    scene.main.socket.op(11).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_120_payloads_within_a_minute_are_too_many() {
+    let mut scene = Scene::new().await;
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for _ in 0..120 {
+            scene.main.socket.send(json!({"op": 1, "d": 2})).await;
+            scene.main.socket.op(11).await;
+        }
+    }
+    scene.main.socket.send(json!({"op": 1, "d": 2})).await;
+    assert_eq!(scene.main.socket.close_code().await, 4008);
+    assert_eq!(rules(&scene.discord), [Rule::TooManySends]);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_voice_loopback::EventOrder;
+use actix_voice_loopback::{Discord, EventOrder, Rule};
 use serde_json::{Value, json};
 
 use crate::client::{Incoming, Scene, Socket, Voice, plain};
@@ -144,4 +144,95 @@ async fn new_server_credentials_end_the_old_session() {
     let _new = Voice::connect(credentials).await;
     assert_eq!(voice.socket.close_code().await, 4014);
     assert_eq!(resume(&voice, Some(0)).await.close_code().await, 4006);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_server_ends_the_old_session_for_resumes_at_once_and_for_those_who_ignore_it_soon() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    let began = tokio::time::Instant::now();
+    scene.discord.change_region(&scene.discord.guild("jungle"));
+    assert_eq!(resume(&voice, Some(0)).await.close_code().await, 4006);
+    assert_eq!(scene.discord.connected_to(&scene.channel), [scene.bot.user_id], "not yet");
+    assert_eq!(voice.socket.close_code().await, 4014);
+    let stayed = began.elapsed();
+    assert!((5_000..5_100).contains(&stayed.as_millis()), "{stayed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_websocket_that_is_lost_after_a_new_server_came_is_not_waited_for() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    scene.discord.change_region(&scene.discord.guild("jungle"));
+    lose(&scene, &mut voice).await;
+    let gone = |discord: &Discord| discord.connected_to(&scene.channel).is_empty();
+    scene.discord.until(gone, Duration::from_millis(100)).await.expect("gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_null_endpoint_takes_the_voice_connection_away_at_once() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    scene.discord.take_endpoint(&scene.discord.guild("jungle"));
+    assert_eq!(scene.main.socket.dispatch("VOICE_SERVER_UPDATE").await["endpoint"], Value::Null);
+    assert_eq!(voice.socket.close_code().await, 4014);
+    assert!(scene.discord.connected_to(&scene.channel).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_resumed_on_its_own_server_and_with_its_own_version() {
+    let mut scene = Scene::new().await;
+    let elsewhere = scene.discord.guild("desert");
+    scene.discord.change_region(&elsewhere);
+    let other = elsewhere.channel("General");
+    let far = scene.main.credentials(&scene.bot, &other).await;
+    let mut voice = scene.connect().await;
+    assert_ne!(far.endpoint, voice.credentials.endpoint);
+    lose(&scene, &mut voice).await;
+    for (endpoint, query) in [(&far.endpoint, "?v=8"), (&voice.credentials.endpoint, "?v=7")] {
+        let mut socket = Socket::open(endpoint, query).await;
+        socket.send(voice.credentials.resume(Some(0))).await;
+        assert_eq!(socket.close_code().await, 4006, "{query}");
+    }
+    resume(&voice, Some(0)).await.op(9).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_in_a_resume_is_audited_like_that_of_a_heartbeat() {
+    for (seq_ack, rule) in [
+        (Some(4), None),
+        (Some(1), Some(Rule::SeqAckBackwards(Some(1)))),
+        (None, Some(Rule::SeqAckBackwards(None))),
+        (Some(9), Some(Rule::SeqAckUnsent(Some(9)))),
+    ] {
+        let mut scene = Scene::new().await;
+        let _ear = scene.channel.listener("ear");
+        let mut voice = scene.connect().await;
+        voice.beat(1, 3).await;
+        voice.socket.op(6).await;
+        lose(&scene, &mut voice).await;
+        let mut socket = resume(&voice, seq_ack).await;
+        socket.op(8).await;
+        socket.next().await;
+        let rules = scene.discord.violations().into_iter().map(|violation| violation.rule);
+        assert_eq!(rules.collect::<Vec<_>>(), rule.into_iter().collect::<Vec<_>>(), "{seq_ack:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_resume_replays_is_as_good_as_new() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    lose(&scene, &mut voice).await;
+    let _ear = scene.channel.listener("ear");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut socket = resume(&voice, Some(0)).await;
+    socket.op(9).await;
+    for (pause, rules) in [(900, vec![]), (900, vec![Rule::SeqAckLate(1)])] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        socket.send(json!({"op": 3, "d": {"t": 1, "seq_ack": 0}})).await;
+        socket.op(6).await;
+        let found = scene.discord.violations().into_iter().map(|violation| violation.rule);
+        assert_eq!(found.collect::<Vec<_>>(), rules);
+    }
 }

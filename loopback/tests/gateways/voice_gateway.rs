@@ -273,3 +273,44 @@ async fn with_tls_both_gateways_are_reached_with_the_authority_alone() {
     voice.send(credentials.identify()).await;
     assert!(voice.op(2).await["ssrc"].is_u64());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_lacks_what_was_sent_a_second_before_is_noticed() {
+    let mut scene = Scene::new().await;
+    let _ear = scene.channel.listener("ear");
+    let mut voice = scene.connect().await;
+    for (pause, seq_ack) in [(500, -1), (1_000, 2), (1_000, 4)] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        voice.beat(1, seq_ack).await;
+        voice.socket.op(6).await;
+    }
+    let rules: Vec<_> = scene.discord.violations().into_iter().map(|violation| violation.rule).collect();
+    assert_eq!(rules, [Rule::SeqAckLate(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn speaking_with_every_packet_is_rate_limited() {
+    let mut scene = Scene::new().await;
+    let mut voice = scene.connect().await;
+    for _ in 0..121 {
+        voice.speak(1).await;
+    }
+    assert_eq!(voice.socket.close_code().await, 4021);
+    assert_eq!(scene.discord.violations()[0].rule, Rule::SpeakingTooOften);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_that_are_numbers_are_understood_and_noticed() {
+    let mut scene = Scene::new().await;
+    let credentials = scene.credentials().await;
+    let mut socket = credentials.open().await;
+    let mut identify = credentials.identify();
+    identify["d"]["user_id"] = Value::from(scene.bot.user_id);
+    socket.send(identify).await;
+    socket.op(2).await;
+    let d = json!({"guild_id": scene.channel.guild_id, "channel_id": null, "self_mute": false, "self_deaf": false});
+    scene.main.socket.send(json!({"op": 4, "d": d})).await;
+    scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+    let rules: Vec<_> = scene.discord.violations().into_iter().map(|violation| violation.rule).collect();
+    assert_eq!(rules, [Rule::NumericId("user_id"), Rule::NumericId("guild_id")]);
+}

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use openmls::prelude::{ExternalProposal, GroupEpoch, LeafNodeIndex, SenderExtensionIndex};
+use openmls::prelude::{
+    ExternalProposal, GroupEpoch, KeyPackage, LeafNodeIndex, MlsMessageOut, SenderExtensionIndex,
+};
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use tokio::time::Instant;
 
@@ -168,31 +170,25 @@ impl DeliveryService {
     }
 
     pub(super) fn remove_message(&self, leaf: u32, epoch: u64) -> Option<Vec<u8>> {
-        let (leaf, epoch) = (LeafNodeIndex::new(leaf), GroupEpoch::from(epoch));
-        let sender = SenderExtensionIndex::new(0);
-        ExternalProposal::new_remove::<OpenMlsRustCrypto>(
-            leaf,
+        let proposal = ExternalProposal::new_remove::<OpenMlsRustCrypto>(
+            LeafNodeIndex::new(leaf),
             group_id(self.call),
-            epoch,
+            GroupEpoch::from(epoch),
             &self.sender,
-            sender,
-        )
-        .ok()
-        .and_then(|message| message.to_bytes().ok())
+            SenderExtensionIndex::new(0),
+        );
+        written(proposal)
     }
 
-    pub(super) fn add_message(&self, key_package: openmls::prelude::KeyPackage) -> Option<Vec<u8>> {
-        let epoch = GroupEpoch::from(self.group.epoch);
-        let sender = SenderExtensionIndex::new(0);
-        ExternalProposal::new_add::<OpenMlsRustCrypto>(
+    pub(super) fn add_message(&self, key_package: KeyPackage) -> Option<Vec<u8>> {
+        let proposal = ExternalProposal::new_add::<OpenMlsRustCrypto>(
             key_package,
             group_id(self.call),
-            epoch,
+            GroupEpoch::from(self.group.epoch),
             &self.sender,
-            sender,
-        )
-        .ok()
-        .and_then(|message| message.to_bytes().ok())
+            SenderExtensionIndex::new(0),
+        );
+        written(proposal)
     }
 
     /// What would make the group equal to the call, and whom to tell.
@@ -272,6 +268,11 @@ impl DeliveryService {
 
 fn without(users: &BTreeSet<u64>, user: u64) -> BTreeSet<u64> {
     users.iter().copied().filter(|one| *one != user).collect()
+}
+
+/// A proposal as it goes on the wire.
+fn written<E>(proposal: Result<MlsMessageOut, E>) -> Option<Vec<u8>> {
+    proposal.ok()?.to_bytes().ok()
 }
 
 const MAX_HISTORY: usize = 4096;

@@ -33,6 +33,7 @@ impl DeliveryService {
         for mut transition in std::mem::take(&mut self.transitions.open) {
             let complete = transition.waiting.is_empty() || transition.timeout.is_due(now);
             if complete && transition.execution.is_off() {
+                self.transitions.note_overdue(&transition);
                 transition.execution = delay.map_or(Alarm::Off, Alarm::In);
                 transition.execution.arm(now);
             }
@@ -76,6 +77,8 @@ pub(super) struct Transitions {
     open: Vec<Transition>,
     /// The last few, to judge readiness that comes late.
     closed: VecDeque<Transition>,
+    /// Who was not ready in time, for which transition; until somebody asks.
+    overdue: Vec<(u64, u16)>,
     last_id: u16,
 }
 
@@ -139,6 +142,15 @@ impl Transitions {
         self.open.iter().filter_map(next).min()
     }
 
+    pub(super) fn take_overdue(&mut self) -> Vec<(u64, u16)> {
+        std::mem::take(&mut self.overdue)
+    }
+
+    fn note_overdue(&mut self, transition: &Transition) {
+        let room = MAX_OVERDUE.saturating_sub(self.overdue.len());
+        self.overdue.extend(transition.waiting.iter().take(room).map(|user| (*user, transition.id)));
+    }
+
     fn close(&mut self, transition: Transition) {
         if self.closed.len() == MAX_CLOSED {
             self.closed.pop_front();
@@ -191,3 +203,4 @@ impl Alarm {
 }
 
 const MAX_CLOSED: usize = 64;
+const MAX_OVERDUE: usize = 1_024;

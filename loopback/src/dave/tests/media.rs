@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::bus::{CHANNEL, Call};
 use crate::dave::{ClientMessage, DaveSettings, OpenError, Participant, ParticipantSettings, Silence, op};
-
-const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+use crate::opus::SILENCE;
 
 fn pair(settings: ParticipantSettings) -> Call {
     let mut call = Call::new(1, DaveSettings::default());

@@ -166,15 +166,43 @@ fn readiness_counts_once_and_only_for_transitions_there_are() {
 }
 
 #[test]
-fn audio_must_be_encrypted_from_the_moment_op_22_was_sent() {
-    let mut call =
-        Call::with_members(2, DaveSettings { first_transition_id_zero: false, ..Default::default() }, &[1]);
-    assert!(!call.service.is_encrypted(1));
+fn audio_must_be_encrypted_as_soon_as_there_are_two() {
+    let settings = DaveSettings { first_transition_id_zero: false, ..Default::default() };
+    let mut call = Call::with_members(2, settings, &[1]);
+    assert!(!call.service.is_encrypted(1), "nobody hears it");
     call.never_ready.insert(2);
     call.join(2);
-    call.run();
-    assert!(!call.service.is_encrypted(1));
+    assert!(call.service.is_encrypted(1) && call.service.is_encrypted(2), "before there is a group");
     call.settle();
     assert!(call.service.is_encrypted(1) && call.service.is_encrypted(2));
     assert!(!call.service.is_encrypted(3));
+}
+
+#[test]
+fn who_recovers_or_waits_after_a_reset_may_not_speak_plainly_meanwhile() {
+    let mut call = Call::with_members(3, DaveSettings::default(), &[1, 2]);
+    call.service.invalid_commit_welcome(2, 0).unwrap();
+    assert!(call.service.is_encrypted(2), "in recovery");
+    call.settle();
+    call.leave(2);
+    call.settle();
+    assert!(!call.service.is_encrypted(1), "alone");
+    call.join(3);
+    assert!(call.service.is_encrypted(1), "reset, and no group yet");
+}
+
+#[test]
+fn a_downgrade_lets_everybody_speak_plainly_once_it_is_executed() {
+    let settings = DaveSettings { required: false, ..Default::default() };
+    let mut call = Call::with_members(4, settings, &[1, 2]);
+    call.service.join(3, 0, call.now);
+    call.poll();
+    assert!(call.service.is_encrypted(1) && !call.service.is_encrypted(3));
+    call.settle();
+    assert!(!call.service.is_encrypted(1) && !call.service.is_encrypted(2));
+    call.service.leave(3);
+    call.poll();
+    assert!(!call.service.is_encrypted(1), "an upgrade only counts once it is executed");
+    call.settle();
+    assert!(call.service.is_encrypted(1) && call.service.is_encrypted(2));
 }
