@@ -61,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) hello: HelloOrder,
     pub(crate) modes: Vec<String>,
     pub(crate) clock_step: Duration,
+    pub(crate) log_entries: usize,
 }
 
 /// Sets up a [`Discord`]; made by [`Discord::builder`].
@@ -91,6 +92,7 @@ impl Default for Builder {
                 hello: HelloOrder::default(),
                 modes: modes.map(str::to_owned).to_vec(),
                 clock_step: Duration::from_millis(1),
+                log_entries: 65_536,
             },
         }
     }
@@ -191,6 +193,12 @@ impl Builder {
     /// millisecond unless changed. Hours pass faster in long steps.
     pub fn clock_step(mut self, step: Duration) -> Self {
         self.settings.clock_step = step;
+        self
+    }
+
+    /// Sets how many entries of [`Discord::log`](crate::Discord::log) are kept, the last; 65,536 unless changed.
+    pub fn log_entries(mut self, entries: usize) -> Self {
+        self.settings.log_entries = entries;
         self
     }
 

@@ -193,8 +193,9 @@ fn shown<T: fmt::Display>(number: &Option<T>) -> String {
 }
 
 /// The bounded log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Log {
+    most: usize,
     entries: VecDeque<Entry>,
     violations: Vec<Violation>,
     /// What clients did wrong in leaving, and which guild.
@@ -202,12 +203,16 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, entries: VecDeque::new(), violations: Vec::new(), partings: Vec::new() }
+    }
+
     pub(crate) fn push(&mut self, entry: Entry) {
         tracing::debug!(side = ?entry.side, connection = entry.connection, user = entry.user, event = %entry.event);
-        if self.entries.len() == ENTRIES {
+        self.entries.push_back(entry);
+        if self.entries.len() > self.most {
             self.entries.pop_front();
         }
-        self.entries.push_back(entry);
     }
 
     pub(crate) fn violation(&mut self, at: Instant, user: Option<u64>, rule: Rule) {
@@ -285,8 +290,6 @@ pub(crate) fn redacted(mut d: Value) -> Value {
     d
 }
 
-/// A day of one bot's beats is some 13,000 entries.
-const ENTRIES: usize = 65_536;
 /// Who comes back so soon has not left.
 const RETURN: Duration = Duration::from_secs(10);
 /// Enough to see a pattern.
@@ -305,7 +308,7 @@ mod tests {
 
     #[test]
     fn leaving_badly_is_forgiven_to_who_returns_to_the_same_guild_soon() {
-        let (mut log, now) = (Log::default(), Instant::now());
+        let (mut log, now) = (Log::new(10), Instant::now());
         log.parting(5, Violation { at: now, user: Some(1), rule: Rule::PlainAudio });
         for (guild, user, later) in [(6, 1, Duration::ZERO), (5, 2, Duration::ZERO), (5, 1, RETURN * 2)] {
             log.returned(guild, user, now + later);
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn violations_beyond_enough_are_not_kept() {
-        let mut log = Log::default();
+        let mut log = Log::new(10);
         for _ in 0..VIOLATIONS + 1 {
             log.keep(Violation { at: Instant::now(), user: None, rule: Rule::PlainAudio });
         }

@@ -152,8 +152,8 @@ impl State {
     pub(crate) fn new(settings: Settings, relay: Relay, gateway_url: String, endpoints: Vec<String>) -> Self {
         Self {
             random: fastrand::Rng::with_seed(settings.seed),
+            log: Log::new(settings.log_entries),
             settings,
-            log: Log::default(),
             relay,
             endpoints,
             gateway_url,

@@ -17,6 +17,7 @@ use actix_voice_loopback::{Builder, Channel, Discord, EventOrder, HelloOrder, Si
 use tokio::time::Instant;
 
 use crate::{
+    ears::{and_silence, packets_heard, packets_of},
     stage::{Events, Seen, Stage, story},
     witness::{connections, identifies, missed, op, received},
 };
@@ -104,6 +105,27 @@ fn a_join_that_is_refused_is_not_answered_by_another_that_was_not() {
         assert_eq!(here.unwrap_err(), JoinError::NotMoved(JoinFailure::Superseded));
         assert_eq!(there.unwrap_err(), JoinError::NotMoved(JoinFailure::NoAnswer));
         assert!(stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id), "where it could be");
+    });
+}
+
+#[test]
+fn a_guild_that_was_away_can_be_joined_again() {
+    story(async {
+        let stage = Stage::set().await;
+        for _ in 0..2 {
+            stage.join().await;
+            let track = stage.play("music.opus").await;
+            stage.what("the track starts", |what| *what == What::TrackStarted(track)).await;
+            stage.discord.make_guild_unavailable(&stage.guild);
+            stage.what("the end", |what| *what == What::Ended(EndReason::GuildGone)).await;
+            stage.discord.restore_guild(&stage.guild);
+        }
+        stage.join().await;
+        let track = stage.play("music.opus").await;
+        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        stage.leave().await;
+        assert!(packets_heard(&stage.heard()).ends_with(&and_silence(&packets_of("music.opus"))));
+        stage.no_violations();
     });
 }
 

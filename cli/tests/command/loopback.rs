@@ -78,13 +78,13 @@ async fn a_broken_rule_is_told_as_it_is_broken() {
     let payload = br#"{"op":4,"d":{}}"#;
     let frame = [&[0x81, 0x80 | payload.len() as u8, 0, 0, 0, 0], &payload[..]].concat();
     rude.write_all(&frame).await.unwrap();
-    words.until("the bot broke a rule of Discord's: BeforeIdentify(4)").await;
+    words.until("the bot broke a rule of Discord's: op 4 came before Identify").await;
 
     interrupt(&child);
     let (ran, said) = tokio::join!(finish(child), words.all());
     ran.code(0);
     assert!(said.ends_with("the bot broke 1 rule\n"), "{said}");
-    assert_eq!(said.matches("BeforeIdentify").count(), 1, "{said}");
+    assert_eq!(said.matches("op 4 came before Identify").count(), 1, "{said}");
 }
 
 #[cfg(unix)]
