@@ -358,12 +358,17 @@ impl Call {
             let _ = parted.send(self.stats.clone());
         }
         self.terms.bridge.do_send(Forget(self.terms.guild));
+        self.over(reason);
+        self.concluded = true;
+        ctx.stop();
+    }
+
+    /// The last event; who came too late may try the next call.
+    fn over(&mut self, reason: EndReason) {
         self.tell(What::Ended(reason));
         for late in self.late.drain(..) {
             let _ = late.send(Entered::Over);
         }
-        self.concluded = true;
-        ctx.stop();
     }
 
     /// After a panic: the children would live on without a parent, and the bot stay in voice.
@@ -374,7 +379,7 @@ impl Call {
         self.terms.bridge.do_send(Leave(self.terms.guild));
         self.terms.bridge.do_send(Forget(self.terms.guild));
         self.end_tracks(&TrackEnd::SpeakerLost);
-        self.tell(What::Ended(EndReason::Panicked));
+        self.over(EndReason::Panicked);
     }
 
     fn track_ended(&mut self, track: TrackId, end: TrackEnd) {

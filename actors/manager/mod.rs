@@ -114,7 +114,7 @@ impl VoiceManager {
         Some(bridge)
     }
 
-    fn to_bridge<M: actix::Message<Result = ()> + Send + 'static>(&mut self, message: M)
+    fn tell_bridge<M: actix::Message<Result = ()> + Send + 'static>(&mut self, message: M)
     where
         Bridge: Handler<M>,
     {
@@ -125,7 +125,7 @@ impl VoiceManager {
 
     fn plug_in(&mut self, plug: Plug) {
         self.plug = Some(plug.clone());
-        self.to_bridge(plug);
+        self.tell_bridge(plug);
         self.plugged.send_replace(());
     }
 
@@ -374,7 +374,7 @@ macro_rules! pass_on {
             type Result = ();
 
             fn handle(&mut self, message: $message, _: &mut Context<Self>) {
-                self.to_bridge(message);
+                self.tell_bridge(message);
             }
         }
     )*};
@@ -402,7 +402,7 @@ impl Handler<super::fault::Panic> for VoiceManager {
 
     fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
         match (self.calls.get(&fault.guild), fault.victim) {
-            (_, super::fault::Victim::Bridge) => self.to_bridge(super::fault::PanicNow),
+            (_, super::fault::Victim::Bridge) => self.tell_bridge(super::fault::PanicNow),
             (Some(known), _) => known.call.do_send(fault),
             (None, _) => {}
         }

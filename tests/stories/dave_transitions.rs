@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_voice::{actors::What, call::Progress};
+use actix_voice::{actors::What, bridge::Silenced, call::Progress};
 use actix_voice_loopback::{
     Channel, Dave, Discord, Member,
     dave::{DaveSettings, Execution, Fault, Pacing, Winner},
@@ -186,8 +186,10 @@ fn on_a_stage_nothing_is_encrypted_end_to_end() {
         let podium = stage.guild.stage("podium");
         let ear = podium.listener("ear");
         let call = stage.try_join(&podium).await.expect("the bot joins");
+        stage.what("it is in the audience", |what| *what == What::Silenced(Some(Silenced::Suppressed))).await;
         stage.discord.unsuppress(stage.bot.user_id);
         stage.discord.unsuppress(ear.user_id);
+        stage.what("it may speak", |what| *what == What::Silenced(None)).await;
         stage.speak_numbers().await;
         ear.speak((0..50).map(numbered)).await;
         pass(100).await;
