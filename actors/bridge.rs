@@ -81,6 +81,20 @@ pub(super) struct Leave(pub(super) GuildId);
 #[rtype(result = "()")]
 pub(super) struct Forget(pub(super) GuildId);
 
+/// **Call → Bridge.** The bot is in voice with these credentials already, for this call: the bridge before knew.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Adopt {
+    pub(super) credentials: Credentials,
+    pub(super) generation: u64,
+    pub(super) call: WeakRecipient<FromBridge>,
+}
+
+/// **Bridge → VoiceManager.** The bridge is no more.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct BridgeGone;
+
 /// **Bridge → Call.** What the main gateway says.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -94,10 +108,15 @@ pub(super) enum FromBridge {
     SessionReplaced,
     Silenced(Option<Silenced>),
     GuildGone,
+    /// The main gateway is away.
+    CutOff,
+    /// It is back.
+    Back,
 }
 
 /// The actor over one [`Rendezvous`] per guild.
 pub(super) struct Bridge {
+    owner: WeakRecipient<BridgeGone>,
     user: UserId,
     gateway: Recipient<UpdateVoiceState>,
     session: MainSession,
@@ -129,8 +148,46 @@ impl Guild {
 }
 
 impl Bridge {
-    pub(super) fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
-        Self { user, gateway, session: MainSession::Up, guilds: HashMap::new(), alarm: Alarm::default() }
+    pub(super) fn new(
+        user: UserId,
+        gateway: Recipient<UpdateVoiceState>,
+        owner: WeakRecipient<BridgeGone>,
+    ) -> Self {
+        Self {
+            owner,
+            user,
+            gateway,
+            session: MainSession::Up,
+            guilds: HashMap::new(),
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// The main gateway can be asked again; nothing that expired meanwhile counts.
+    fn resumed(&mut self) {
+        if self.session == MainSession::Lost {
+            self.guilds.values_mut().for_each(|guild| guild.rendezvous.session_resumed(now()));
+            self.back();
+        }
+    }
+
+    fn back(&mut self) {
+        if std::mem::replace(&mut self.session, MainSession::Up) == MainSession::Lost {
+            self.guilds.values().for_each(|guild| guild.tell(FromBridge::Back));
+        }
+    }
+
+    /// The guild of a call, whatever it was before.
+    fn guild_of(&mut self, id: GuildId, generation: u64, call: WeakRecipient<FromBridge>) -> &mut Guild {
+        let user = self.user;
+        let entry = self.guilds.entry(id);
+        let guild =
+            entry.or_insert_with(|| Guild { rendezvous: Rendezvous::new(id, user), generation, call: None });
+        guild.call = Some(call);
+        if self.session == MainSession::Lost {
+            guild.tell(FromBridge::CutOff);
+        }
+        guild
     }
 
     fn rendezvous(&mut self, guild: GuildId) -> Option<&mut Rendezvous> {
@@ -155,6 +212,9 @@ impl Bridge {
             Action::NotMoved(failure) => guild.tell(FromBridge::NotMoved(failure)),
             Action::Silenced(silenced) => guild.tell(FromBridge::Silenced(silenced)),
             Action::Disconnected => guild.tell(FromBridge::Disconnected),
+            Action::Failed(_) if !self.gateway.connected() => {
+                guild.tell(FromBridge::Failed(JoinFailure::NoGateway));
+            }
             Action::Failed(failure) => guild.tell(FromBridge::Failed(failure)),
         }
     }
@@ -179,6 +239,12 @@ impl Driven for Bridge {
 
 impl Actor for Bridge {
     type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.do_send(BridgeGone);
+        }
+    }
 }
 
 impl Handler<VoiceStateUpdate> for Bridge {
@@ -211,7 +277,7 @@ impl Handler<SessionReplaced> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: SessionReplaced, ctx: &mut Context<Self>) {
-        self.session = MainSession::Up;
+        self.back();
         for guild in self.guilds.values_mut() {
             guild.rendezvous.session_replaced(now());
             guild.tell(FromBridge::SessionReplaced);
@@ -225,6 +291,7 @@ impl Handler<SessionLost> for Bridge {
 
     fn handle(&mut self, _: SessionLost, ctx: &mut Context<Self>) {
         self.session = MainSession::Lost;
+        self.guilds.values().for_each(|guild| guild.tell(FromBridge::CutOff));
         self.drive(ctx);
     }
 }
@@ -233,9 +300,7 @@ impl Handler<SessionResumed> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: SessionResumed, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.session, MainSession::Up) == MainSession::Lost {
-            self.guilds.values_mut().for_each(|guild| guild.rendezvous.session_resumed(now()));
-        }
+        self.resumed();
         self.drive(ctx);
     }
 }
@@ -258,7 +323,7 @@ impl Handler<Plug> for Bridge {
     fn handle(&mut self, Plug { user, gateway }: Plug, ctx: &mut Context<Self>) {
         self.user = user;
         self.gateway = gateway;
-        self.session = MainSession::Up;
+        self.resumed();
         self.drive(ctx);
     }
 }
@@ -267,20 +332,21 @@ impl Handler<Seek> for Bridge {
     type Result = ();
 
     fn handle(&mut self, Seek { guild, channel, generation, call }: Seek, ctx: &mut Context<Self>) {
-        let user = self.user;
-        let entry = self.guilds.entry(guild);
-        let known = entry.or_insert_with(|| Guild {
-            rendezvous: Rendezvous::new(guild, user),
-            generation,
-            call: None,
-        });
-        known.call = Some(call);
+        let known = self.guild_of(guild, generation, call);
         if std::mem::replace(&mut known.generation, generation) == generation {
             known.rendezvous.join(channel, now());
         } else {
             known.rendezvous.take_over(channel, now());
         }
         self.drive(ctx);
+    }
+}
+
+impl Handler<Adopt> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, Adopt { credentials, generation, call }: Adopt, _: &mut Context<Self>) {
+        self.guild_of(credentials.guild, generation, call).rendezvous.adopt(&credentials);
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{
     Alarm, Config, Driven, UpdateVoiceState,
     bridge::{GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate},
-    manager::{ChannelBitrate, Plug, VoiceManager},
+    manager::{ChannelBitrate, Plug, Unplug, VoiceManager},
     now,
     websocket::{self, Incoming, Reader, Writer},
 };
@@ -142,6 +142,7 @@ impl MainGateway {
             Action::Reconnecting { why, .. } => {
                 tracing::info!(?why, "main gateway: reconnecting");
                 self.manager.do_send(SessionLost);
+                self.answer(&Err(LoginError::Unreachable(why.to_string())));
                 self.tell(MainGatewayEvent::Reconnecting(why));
             }
             Action::Fail(error) => {
@@ -189,10 +190,10 @@ impl MainGateway {
         match dispatch {
             Dispatch::Ready { user, .. } => {
                 tracing::info!(user = user.0, "main gateway: ready");
-                self.manager.do_send(Plug { user, gateway: ctx.address().recipient() });
                 if self.sessions > 0 {
                     self.manager.do_send(SessionReplaced);
                 }
+                self.manager.do_send(Plug { user, gateway: ctx.address().recipient() });
                 self.sessions += 1;
                 self.user = Some(user);
                 self.answer(&Ok(user));
@@ -229,6 +230,10 @@ impl Actor for MainGateway {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.drive(ctx);
+    }
+
+    fn stopped(&mut self, ctx: &mut Context<Self>) {
+        self.manager.do_send(Unplug(ctx.address().recipient()));
     }
 }
 

@@ -30,7 +30,8 @@
 //! | Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
 //! | Call | itself: it leaves, and ends with a reason | the others live on |
-//! | Bridge or VoiceManager | with the Bridge nothing, until a call has to join again, and ends; with the VoiceManager all calls | the next message has another Bridge; a VoiceManager is started by the bot |
+//! | Bridge | what Discord said at that moment | VoiceManager starts another, and each call tells it where the bot is |
+//! | VoiceManager | all calls, which leave and end with a reason | the bot starts another |
 //!
 //! Supervision needs unwinding panics: with `panic = "abort"` a panic still ends the process.
 

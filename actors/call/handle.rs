@@ -51,7 +51,9 @@ impl CallHandle {
     /// Waits for the end of a track, and says how it ended; none if it was never played in this call, ended long ago, or the
     /// call is over.
     pub async fn ended(&self, track: TrackId) -> Option<TrackEnd> {
-        self.call.send(AwaitEnd(track)).await.ok().flatten()
+        let (ended, end) = oneshot::channel();
+        self.call.do_send(AwaitEnd { track, ended });
+        end.await.ok()
     }
 
     /// Stops one track, or all.

@@ -1,10 +1,10 @@
 //! What is said to a call, and what it says.
 
-use actix::Message;
+use actix::{Addr, Message};
 use tokio::sync::oneshot;
 
 use crate::{
-    actors::{CallEvent, CallStats, JoinError, SpeakError, speaker},
+    actors::{CallEvent, CallStats, JoinError, SpeakError, bridge::Bridge, speaker},
     call::EndReason,
     id::{ChannelId, UserId},
     speaker::{TrackEnd, TrackId},
@@ -35,9 +35,17 @@ pub(in crate::actors) enum Entered {
 pub(in crate::actors) struct Attach(pub(in crate::actors) speaker::Attach);
 
 /// **CallHandle → Call.** Say how this track has ended, once it has.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Option<TrackEnd>")]
-pub(in crate::actors) struct AwaitEnd(pub(in crate::actors) TrackId);
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct AwaitEnd {
+    pub(in crate::actors) track: TrackId,
+    pub(in crate::actors) ended: oneshot::Sender<TrackEnd>,
+}
+
+/// **VoiceManager → Call.** The bridge panicked; this is another, which knows of nothing.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct NewBridge(pub(in crate::actors) Addr<Bridge>);
 
 /// **VoiceManager or CallHandle → Call.** Say goodbye and end; answered with what the call has done.
 #[derive(Debug, Message)]

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 pub use self::handle::CallHandle;
 use self::tracks::Tracks;
 pub(super) use self::{
-    message::{Attach, AwaitEnd, Enter, Entered, FromCall, Part, TellStats, VerificationCode},
+    message::{Attach, AwaitEnd, Enter, Entered, FromCall, NewBridge, Part, TellStats, VerificationCode},
     place::Place,
 };
 use super::{
@@ -140,7 +140,6 @@ impl Call {
 
     fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
         match action {
-            Action::Rejoin if !self.terms.bridge.connected() => self.recovery.bridge_lost(),
             Action::Rejoin => self.terms.bridge.do_send(SeekAgain(self.terms.guild)),
             Action::Leave => self.terms.bridge.do_send(Leave(self.terms.guild)),
             Action::Identify(credentials) => self.identify(credentials, ctx),
@@ -358,6 +357,8 @@ impl Call {
             let _ = parted.send(self.stats.clone());
         }
         self.terms.bridge.do_send(Forget(self.terms.guild));
+        // Those of a speaker that has not said goodbye in time.
+        self.end_tracks(&TrackEnd::Stopped);
         self.over(reason);
         self.concluded = true;
         ctx.stop();
@@ -371,15 +372,17 @@ impl Call {
         }
     }
 
-    /// After a panic: the children would live on without a parent, and the bot stay in voice.
+    /// After a panic, or when the whole system is stopped: the children would live on without a parent, and the bot stay
+    /// in voice.
     fn abandon(&mut self) {
+        let reason = if std::thread::panicking() { EndReason::Panicked } else { EndReason::Stopped };
         self.disconnect();
         self.to_speaker(speaker::Stop);
-        self.answer(&Entered::Failed(EndReason::Panicked.into()));
+        self.answer(&Entered::Failed(reason.clone().into()));
         self.terms.bridge.do_send(Leave(self.terms.guild));
         self.terms.bridge.do_send(Forget(self.terms.guild));
         self.end_tracks(&TrackEnd::SpeakerLost);
-        self.over(EndReason::Panicked);
+        self.over(reason);
     }
 
     fn track_ended(&mut self, track: TrackId, end: TrackEnd) {

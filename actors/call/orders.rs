@@ -2,11 +2,11 @@
 
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 
-use super::{Attach, AwaitEnd, Call, Enter, Entered, Part, TellStats, Terms, VerificationCode};
+use super::{Attach, AwaitEnd, Call, Enter, Entered, NewBridge, Part, TellStats, Terms, VerificationCode};
 use crate::{
     actors::{
         CallStats, Driven, SpeakError,
-        bridge::Seek,
+        bridge::{Adopt, Leave, Seek, SeekAgain},
         dave::TellFingerprints,
         manager::JoinError,
         now,
@@ -14,7 +14,6 @@ use crate::{
         transport,
     },
     bridge::JoinFailure,
-    speaker::TrackEnd,
 };
 
 impl Handler<Enter> for Call {
@@ -73,11 +72,30 @@ impl Handler<Attach> for Call {
 }
 
 impl Handler<AwaitEnd> for Call {
-    type Result = ResponseFuture<Option<TrackEnd>>;
+    type Result = ();
 
-    fn handle(&mut self, AwaitEnd(track): AwaitEnd, _: &mut Context<Self>) -> Self::Result {
-        let end = self.tracks.end_of(track);
-        Box::pin(async move { end.await.ok() })
+    fn handle(&mut self, AwaitEnd { track, ended }: AwaitEnd, _: &mut Context<Self>) {
+        self.tracks.await_end(track, ended);
+    }
+}
+
+impl Handler<NewBridge> for Call {
+    type Result = ();
+
+    fn handle(&mut self, NewBridge(bridge): NewBridge, ctx: &mut Context<Self>) {
+        let Terms { guild, generation, .. } = self.terms;
+        let call = || ctx.address().downgrade().recipient();
+        if let Some(credentials) = self.recovery.last_credentials().cloned() {
+            bridge.do_send(Adopt { credentials, generation, call: call() });
+        }
+        if self.recovery.is_over() {
+            bridge.do_send(Leave(guild));
+        } else if let Some(channel) = self.seeking {
+            bridge.do_send(Seek { guild, channel, generation, call: call() });
+        } else if self.recovery.is_joining() {
+            bridge.do_send(SeekAgain(guild));
+        }
+        self.terms.bridge = bridge;
     }
 }
 

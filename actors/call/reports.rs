@@ -32,6 +32,8 @@ impl Handler<FromBridge> for Call {
             FromBridge::Disconnected => self.recovery.disconnected(),
             FromBridge::Failed(failure) => self.recovery.join_failed(failure, now()),
             FromBridge::SessionReplaced => self.recovery.session_replaced(now()),
+            FromBridge::CutOff => self.recovery.cut_off(),
+            FromBridge::Back => self.recovery.back(now()),
             FromBridge::Silenced(silenced) => self.tell(What::Silenced(silenced)),
             FromBridge::GuildGone => self.recovery.guild_gone(),
         }

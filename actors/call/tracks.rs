@@ -33,15 +33,14 @@ impl Tracks {
         self.playing.keys().copied().collect()
     }
 
-    /// Gets the end of a track, now or later; nothing of a track that is unknown.
-    pub(super) fn end_of(&mut self, track: TrackId) -> oneshot::Receiver<TrackEnd> {
-        let (waiting, end) = oneshot::channel();
-        if let Some(waiters) = self.playing.get_mut(&track) {
-            waiters.push(waiting);
+    /// Says how a track ended, now or later; nothing of a track that is unknown.
+    pub(super) fn await_end(&mut self, track: TrackId, waiting: oneshot::Sender<TrackEnd>) {
+        if let Some(all) = self.playing.get_mut(&track) {
+            all.retain(|waiting| !waiting.is_closed());
+            all.push(waiting);
         } else if let Some((_, end)) = self.ended.iter().find(|(ended, _)| *ended == track) {
             let _ = waiting.send(end.clone());
         }
-        end
     }
 }
 

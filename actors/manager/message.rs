@@ -41,6 +41,17 @@ pub struct Join {
     pub channel: ChannelId,
 }
 
+/// **VoiceManager → VoiceManager.** Join with the call that is there, or a new one. Answered with none by a call that was
+/// on its way out.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<Result<CallHandle, JoinError>>")]
+pub(super) struct TryJoin(pub(super) Join);
+
+/// **MainGateway → VoiceManager.** This main gateway is gone for good.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct Unplug(pub(in crate::actors) Recipient<UpdateVoiceState>);
+
 /// **Your bot → VoiceManager.** Leave the voice channel of this guild. Answered with what the call has done, once it
 /// has ended its speech and left; with none if there was no call.
 #[derive(Clone, Copy, Debug, Message)]
@@ -83,8 +94,8 @@ pub struct PlugChannel {
     pub gateway: mpsc::Sender<UpdateVoiceState>,
 }
 
-/// **Your bot → VoiceManager.** Tell this actor what happens in the calls, for as long as it lives. Of an actor that is a
-/// thousand events behind the newest are dropped.
+/// **Your bot → VoiceManager.** Tell this actor what happens in the calls, for as long as it lives: one event after the
+/// other, each once it is done with the one before. Of an actor that is a thousand events behind the newest are dropped.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct Subscribe {

@@ -13,17 +13,23 @@ use actix::{
 use rustls::ClientConfig;
 use tokio::sync::{oneshot, watch};
 
+pub(super) use self::message::Unplug;
 pub use self::message::{
     ChannelBitrate, Disconnect, Join, JoinError, Plug, PlugChannel, Shutdown, Speak, SpeakError, StartError,
     StopSpeaking, Subscribe, SubscribeChannel,
 };
-use self::{arbiters::Arbiters, message::Material, subscribers::Subscribers};
+use self::{
+    arbiters::Arbiters,
+    message::{Material, TryJoin},
+    subscribers::Subscribers,
+};
 use super::{
     CallHandle, CallStats, Config, What,
     bridge::{
-        Bridge, GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate,
+        Bridge, BridgeGone, GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate,
+        VoiceStateUpdate,
     },
-    call::{Attach, Call, Enter, Entered, FromCall, Part, Terms},
+    call::{Attach, Call, Enter, Entered, FromCall, NewBridge, Part, Terms},
     channel::Forward,
     speaker::{Attach as AttachTrack, Bitrate, Hush},
 };
@@ -105,27 +111,30 @@ impl VoiceManager {
         address.recv().map_err(|error| StartError::Thread(error.to_string()))
     }
 
-    /// The bridge; one that panicked is replaced, and the calls that relied on it end in their own time.
-    fn bridge(&mut self) -> Option<Addr<Bridge>> {
-        let plug = self.plug.as_ref()?;
+    /// The bridge, once a main gateway is plugged in.
+    fn bridge(&mut self, ctx: &Context<Self>) -> Option<Addr<Bridge>> {
+        let Plug { user, gateway } = self.plug.as_ref()?;
+        let owner = || ctx.address().downgrade().recipient();
         let bridge = self.bridge.take().filter(Addr::connected);
-        let bridge = bridge.unwrap_or_else(|| Bridge::new(plug.user, plug.gateway.clone()).start());
+        let bridge = bridge.unwrap_or_else(|| Bridge::new(*user, gateway.clone(), owner()).start());
         self.bridge = Some(bridge.clone());
         Some(bridge)
     }
 
-    fn tell_bridge<M: actix::Message<Result = ()> + Send + 'static>(&mut self, message: M)
+    fn tell_bridge<M: actix::Message<Result = ()> + Send + 'static>(&self, message: M)
     where
         Bridge: Handler<M>,
     {
-        if let Some(bridge) = self.bridge() {
+        if let Some(bridge) = &self.bridge {
             bridge.do_send(message);
         }
     }
 
-    fn plug_in(&mut self, plug: Plug) {
+    fn plug_in(&mut self, plug: Plug, ctx: &Context<Self>) {
         self.plug = Some(plug.clone());
-        self.tell_bridge(plug);
+        if let Some(bridge) = self.bridge(ctx) {
+            bridge.do_send(plug);
+        }
         self.plugged.send_replace(());
     }
 
@@ -207,16 +216,16 @@ impl SystemService for VoiceManager {}
 impl Handler<Plug> for VoiceManager {
     type Result = ();
 
-    fn handle(&mut self, plug: Plug, _: &mut Context<Self>) {
-        self.plug_in(plug);
+    fn handle(&mut self, plug: Plug, ctx: &mut Context<Self>) {
+        self.plug_in(plug, ctx);
     }
 }
 
 impl Handler<PlugChannel> for VoiceManager {
     type Result = ();
 
-    fn handle(&mut self, PlugChannel { user, gateway }: PlugChannel, _: &mut Context<Self>) {
-        self.plug_in(Plug { user, gateway: Forward(gateway).start().recipient() });
+    fn handle(&mut self, PlugChannel { user, gateway }: PlugChannel, ctx: &mut Context<Self>) {
+        self.plug_in(Plug { user, gateway: Forward(gateway).start().recipient() }, ctx);
     }
 }
 
@@ -224,24 +233,63 @@ impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
     fn handle(&mut self, join: Join, ctx: &mut Context<Self>) -> Self::Result {
-        let Some(bridge) = self.bridge() else {
+        if self.plug.is_none() {
             return Box::pin(join_later(join, ctx.address(), self.plugged.subscribe()));
+        }
+        let manager = ctx.address();
+        Box::pin(async move {
+            for _ in 0..ATTEMPTS {
+                match manager.send(TryJoin(join)).await {
+                    Ok(Some(joined)) => return joined,
+                    Ok(None) => {}
+                    Err(_) => return Err(EndReason::Stopped.into()),
+                }
+            }
+            Err(EndReason::Panicked.into())
+        })
+    }
+}
+
+impl Handler<TryJoin> for VoiceManager {
+    type Result = ResponseFuture<Option<Result<CallHandle, JoinError>>>;
+
+    fn handle(&mut self, TryJoin(join): TryJoin, ctx: &mut Context<Self>) -> Self::Result {
+        let Some(bridge) = self.bridge(ctx) else {
+            return Box::pin(async { Some(Err(JoinError::NotPlugged)) });
         };
         let handle = self.call(join, bridge, ctx);
         let (entered, answer) = oneshot::channel();
         handle.call.do_send(Enter { channel: join.channel, entered });
         Box::pin(async move {
             match answer.await {
-                Ok(Entered::There) => Ok(handle),
-                Ok(Entered::Failed(error)) => Err(error),
-                // That call was on its way out; this is for the next.
-                Ok(Entered::Over) => {
-                    handle.manager.send(join).await.unwrap_or(Err(EndReason::Stopped.into()))
-                }
-                // A call that stops without an answer was stopped from outside.
-                Err(_) => Err(EndReason::Stopped.into()),
+                Ok(Entered::There) => Some(Ok(handle)),
+                Ok(Entered::Failed(error)) => Some(Err(error)),
+                // That call was on its way out, or gone already; the next may.
+                Ok(Entered::Over) | Err(_) => None,
             }
         })
+    }
+}
+
+impl Handler<BridgeGone> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, _: BridgeGone, ctx: &mut Context<Self>) {
+        if let Some(bridge) = self.bridge(ctx) {
+            self.calls.values().for_each(|known| known.call.do_send(NewBridge(bridge.clone())));
+        }
+    }
+}
+
+impl Handler<Unplug> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, Unplug(gateway): Unplug, _: &mut Context<Self>) {
+        if self.plug.as_ref().is_some_and(|plug| plug.gateway == gateway) {
+            self.plug = None;
+            // It does not come back, so there is nothing to wait for.
+            self.tell_bridge(SessionResumed);
+        }
     }
 }
 
@@ -385,6 +433,8 @@ pass_on!(GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpd
 /// What Discord lets a channel have, in bits per second.
 const LEAST_BITRATE: u32 = 8_000;
 const MOST_BITRATE: u32 = 384_000;
+/// Calls on their way out that a join may meet, before something is wrong.
+const ATTEMPTS: usize = 3;
 /// How long a join waits for the bot to log in.
 const LOGIN: Duration = Duration::from_secs(30);
 

@@ -46,6 +46,9 @@ pub enum JoinFailure {
     /// The events came, with a null endpoint, and no other followed.
     #[error("no voice server was allocated within {}s: Discord has none to give now, try again later", ALLOCATION.as_secs())]
     NoEndpoint,
+    /// The main gateway is away.
+    #[error("the main gateway is away, so Discord could not be asked: join again when it is back")]
+    NoGateway,
     /// Another channel was asked for meanwhile.
     #[error("another channel was asked for before Discord had answered")]
     Superseded,

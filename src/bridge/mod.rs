@@ -123,11 +123,20 @@ impl Rendezvous {
     /// Another call wants to be in this channel, and knows nothing of what the one before was told.
     pub fn take_over(&mut self, channel: ChannelId, now: Instant) {
         self.target = Some(channel);
+        self.silenced = None;
         match self.state {
             State::Joining { .. } | State::Joined { .. } => self.part(now),
             State::Leaving { .. } => {}
             State::Away => self.enter(channel, now),
         }
+    }
+
+    /// The bot is in voice already, with these credentials: the machine before this one was lost.
+    pub fn adopt(&mut self, credentials: &Credentials) {
+        let Credentials { channel, session_id, .. } = credentials.clone();
+        self.target = Some(channel);
+        self.home = Some(channel);
+        self.state = State::Joined { session_id, channel, server: ServerHalf::Told { guessed: None } };
     }
 
     /// The bot is no longer in the guild, or the guild is unavailable: there is nothing to leave, and nowhere to be.
@@ -157,7 +166,7 @@ impl Rendezvous {
             (State::Away, _) => {}
             (State::Leaving { .. }, _) => self.part(now),
             (State::Joining { until, .. }, Some(channel)) => {
-                *until = answer;
+                *until = answer.max(*until);
                 self.request(channel, now);
             }
             (State::Joined { server, .. }, Some(channel)) => {

@@ -414,6 +414,18 @@ fn another_call_gets_credentials_of_its_own() {
 }
 
 #[test]
+fn a_bot_that_is_in_voice_already_is_adopted() {
+    let mut story = Story::begin();
+    let Action::Credentials(known) = credentials(LOUNGE, "t1") else { panic!() };
+    story.rendezvous.adopt(&known);
+    assert_eq!(story.orders(), []);
+    assert_eq!(story.join(LOUNGE), [], "it is there");
+    assert_eq!(story.is_in(STAGE), [Action::Moved(STAGE)]);
+    assert_eq!(story.told("t2"), [credentials(STAGE, "t2")]);
+    assert_eq!(story.rejoin(), [op4(None)]);
+}
+
+#[test]
 fn a_bot_is_told_when_nobody_hears_it() {
     let audience = |suppress, mute| VoiceState { suppress, mute, ..state(Some(LOUNGE)) };
     let mut story = Story::joined();

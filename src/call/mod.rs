@@ -47,6 +47,8 @@ pub struct Recovery {
     mode: Option<String>,
     refused_modes: Vec<String>,
     parting: Option<(Instant, EndReason)>,
+    /// Whether the main gateway is away, so that the bridge cannot bring anything.
+    cut_off: bool,
     orders: VecDeque<Action>,
 }
 
@@ -95,6 +97,7 @@ impl Recovery {
             mode: None,
             refused_modes: Vec::new(),
             parting: None,
+            cut_off: false,
             orders: VecDeque::from([Action::StartSpeaker]),
         }
     }
@@ -267,9 +270,27 @@ impl Recovery {
         self.give_up(EndReason::NoEncoder(why));
     }
 
-    /// The bridge panicked: nobody can be asked for credentials.
-    pub fn bridge_lost(&mut self) {
-        self.end(EndReason::Panicked);
+    /// The main gateway is away. What it is asked for is waited for until it is back; only a first join is not.
+    pub fn cut_off(&mut self) {
+        self.cut_off = true;
+    }
+
+    /// The main gateway is back.
+    pub fn back(&mut self, now: Instant) {
+        self.cut_off = false;
+        if let State::Joining { until, .. } = &mut self.state {
+            *until = now + LONG_STOP;
+        }
+    }
+
+    /// The last credentials that came.
+    pub fn last_credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// Whether credentials are awaited.
+    pub fn is_joining(&self) -> bool {
+        matches!(self.state, State::Joining { .. })
     }
 
     /// The guild is gone.
@@ -289,6 +310,7 @@ impl Recovery {
     pub fn deadline(&self) -> Option<Instant> {
         let parting = self.parting.as_ref().map(|(until, _)| *until);
         let waiting = match &self.state {
+            State::Joining { first: First::No, .. } if self.cut_off => None,
             State::Joining { until, .. }
             | State::Pausing { until, .. }
             | State::Awaiting { until, .. }
@@ -335,6 +357,7 @@ impl Recovery {
             },
             State::Pausing { then: Step::Rejoin, .. } => self.rejoin(now),
             // The bridge has deadlines of its own, and answers before this unless it is gone.
+            State::Joining { .. } if self.cut_off => self.join_failed(JoinFailure::NoGateway, now),
             State::Joining { .. } => self.join_failed(JoinFailure::NoAnswer, now),
             // Frames are withheld until a key comes; the rest of the call need not wait for it.
             State::Connecting(Awaited::Encryption { .. }) => self.go_live(Progress::Connected),

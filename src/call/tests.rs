@@ -261,6 +261,23 @@ fn a_bridge_that_says_nothing_at_all_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn while_the_main_gateway_is_away_only_a_first_join_is_not_waited_for() {
+    let mut story = Story::begin();
+    story.call.cut_off();
+    assert_eq!(story.wait(), (LONG_STOP, gives_up(EndReason::NotJoined(JoinFailure::NoGateway))));
+
+    let mut story = Story::live();
+    story.rejoins(closed(4006));
+    story.call.cut_off();
+    assert_eq!(story.call.deadline(), None);
+    story.now += 3_600 * SECOND;
+    story.call.back(story.now);
+    assert_eq!(story.orders(), []);
+    assert_eq!(story.call.deadline(), Some(story.now + LONG_STOP));
+    story.lives_on();
+}
+
+#[test]
 fn a_later_join_that_fails_is_tried_again() {
     let mut story = Story::live();
     story.rejoins(closed(4006));

@@ -37,8 +37,8 @@ pub enum TrackEnd {
     /// The source's actor stopped without saying that it was done.
     #[error("the source's actor stopped without a word; a source that is done supplies its end")]
     SourceLost,
-    /// The speaker panicked, and took its tracks with it.
-    #[error("the speaker panicked; this is a bug of ours, please report it")]
+    /// The speaker, or its call, panicked and took its tracks with it.
+    #[error("the speaker or its call panicked; this is a bug of ours, please report it")]
     SpeakerLost,
 }
 
