@@ -20,7 +20,7 @@ use crate::{
         close::CloseCode,
         heartbeat::Heartbeat,
         payload::{Command, SessionDescription, SpeakingFlags},
-        session::{Action, Credentials, Session, Start},
+        session::{Action, Credentials, MOST_WAITING, Session, Start},
     },
     id::{Ssrc, UserId},
 };
@@ -81,9 +81,11 @@ pub(super) enum Report {
     Malformed,
     /// A command was dropped: too many came before the connection was open.
     Unsaid,
+    /// The connection is no more; these commands were not sent.
     Exited {
         cause: Cause,
         last_seq: Option<u16>,
+        unsaid: Vec<Command>,
     },
 }
 
@@ -222,8 +224,9 @@ impl Gateway {
     /// Lets go of the connection; what is still queued for it is written first.
     fn hang_up(&mut self, code: Option<u16>) {
         let before = std::mem::replace(&mut self.connection, Connection::Gone { last_seq: None });
-        if let Connection::Open { session, writer, heart } = before {
+        if let Connection::Open { mut session, writer, heart } = before {
             self.connection = Connection::Gone { last_seq: session.last_seq() };
+            self.unsaid = session.take_waiting();
             if let Some(heart) = heart {
                 heart.beater.do_send(StopBeating);
             }
@@ -261,7 +264,8 @@ impl Actor for Gateway {
             Exit::Failed(cause) => cause,
             Exit::Unforeseen => Cause::Panicked("Gateway"),
         };
-        self.report(Report::Exited { cause, last_seq });
+        let unsaid = std::mem::take(&mut self.unsaid);
+        self.report(Report::Exited { cause, last_seq, unsaid });
     }
 }
 
@@ -316,8 +320,14 @@ impl Handler<Send> for Gateway {
 
     fn handle(&mut self, Send(command): Send, ctx: &mut Context<Self>) {
         match &mut self.connection {
-            Connection::Open { session, .. } => session.command(command),
-            _ if self.unsaid.len() < MOST_UNSAID => self.unsaid.push(command),
+            Connection::Open { session, .. } => {
+                let dropped = session.dropped();
+                session.command(command);
+                if session.dropped() > dropped {
+                    self.report(Report::Unsaid);
+                }
+            }
+            _ if self.unsaid.len() < MOST_WAITING => self.unsaid.push(command),
             _ => self.report(Report::Unsaid),
         }
         self.drive(ctx);
@@ -356,8 +366,6 @@ impl Handler<Beat> for Gateway {
     }
 }
 
-/// Commands that are kept while there is no connection: more than a group says in the time of a resume.
-pub(super) const MOST_UNSAID: usize = 64;
 /// The voice session is over as far as we are concerned (RFC 6455 section 7.4.1).
 const NORMAL: u16 = 1000;
 

@@ -31,7 +31,7 @@ use super::{
     bridge::{Bridge, Forget, Leave, SeekAgain},
     config::{Config, Encryption},
     dave::{Dave, Tell},
-    gateway::{Close, Gateway, MOST_UNSAID, Plan, Send, Speaking},
+    gateway::{Close, Gateway, Plan, Send, Speaking},
     now,
     speaker::{self, Connect, Hush, Speaker, SpeakingSent},
     stats::CallStats,
@@ -42,7 +42,7 @@ use crate::{
     call::{Action, Cause, EndReason, Progress, Recovery},
     gateway::{
         payload::{Command, SpeakingFlags},
-        session::{Credentials, Start},
+        session::{Credentials, MOST_WAITING, Start},
     },
     id::{ChannelId, GuildId, Ssrc},
     speaker::{Playout, TrackEnd, TrackId},
@@ -302,7 +302,7 @@ impl Call {
     fn say(&mut self, command: Command) {
         match &self.gateway {
             Some(gateway) => gateway.do_send(Send(command)),
-            None if self.unsaid.len() < MOST_UNSAID => self.unsaid.push_back(command),
+            None if self.unsaid.len() < MOST_WAITING => self.unsaid.push_back(command),
             None => self.stats.unsaid += 1,
         }
     }

@@ -83,8 +83,9 @@ impl Handler<FromGateway> for Call {
             Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
             Report::Malformed => self.stats.malformed += 1,
             Report::Unsaid => self.stats.unsaid += 1,
-            Report::Exited { cause, last_seq } => {
+            Report::Exited { cause, last_seq, unsaid } => {
                 self.gateway = None;
+                unsaid.into_iter().for_each(|command| self.say(command));
                 self.last_seq = last_seq.or(self.last_seq);
                 self.recovery.gateway_lost(cause, now());
             }

@@ -198,8 +198,10 @@ impl Actor for VoiceManager {
     fn stopped(&mut self, _: &mut Context<Self>) {
         let (parted, system) = (self.part_all(), self.system);
         let arbiters = std::mem::replace(&mut self.arbiters, Arbiters::new(0));
+        let subscribers = std::mem::take(&mut self.subscribers);
         actix_rt::spawn(async move {
             parted.await;
+            subscribers.read().await;
             arbiters.stop();
             if system == Whose::Own {
                 System::current().stop();

@@ -5,10 +5,11 @@ use std::time::Duration;
 use actix::Actor;
 use actix_voice::{
     actors::{
-        Login, MainGateway, SessionLost, SessionResumed, What,
+        JoinError, Login, Logout, MainGateway, Plug, SessionLost, SessionReplaced, SessionResumed, What,
         main_gateway::{Dispatch, LoginError, Loss, MainGatewayError, MainGatewayEvent},
     },
-    call::Progress,
+    bridge::JoinFailure,
+    call::{EndReason, Progress},
     id::Token,
     speaker::{TrackEnd, TrackId},
 };
@@ -95,7 +96,7 @@ fn a_main_gateway_that_is_away_for_minutes_does_not_end_the_call() {
         // Nobody asks Discord for anything until it is back, though the call has to join again.
         stage.manager.send(SessionLost).await.unwrap();
         stage.discord.close_voice(stage.bot.user_id, 4006, "");
-        tokio::time::sleep(Duration::from_secs(240)).await;
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
         let asked = received(&stage.discord, Side::Main, op::UPDATE_VOICE_STATE).len();
         assert_eq!(asked, 1, "for joining");
         stage.manager.send(SessionResumed).await.unwrap();
@@ -103,6 +104,48 @@ fn a_main_gateway_that_is_away_for_minutes_does_not_end_the_call() {
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         assert_eq!(stage.leave().await.reconnects, 1);
         assert!(missed("demo.opus", [&stage.heard()]) <= 3);
+    });
+}
+
+#[test]
+fn a_join_that_waits_out_an_outage_is_carried_out_in_the_new_session() {
+    story(async {
+        let stage = Stage::set().await;
+        stage.manager.send(SessionLost).await.unwrap();
+        let back = async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            let gateway = stage.gateway.clone().recipient();
+            stage.manager.send(SessionReplaced).await.unwrap();
+            stage.manager.send(Plug { user: stage.user_id(), gateway }).await.unwrap();
+        };
+        let (joined, ()) = tokio::join!(stage.try_join(&stage.channel), back);
+        joined.expect("the bot joins");
+
+        let other = stage.guild.channel("other");
+        stage.manager.send(SessionLost).await.unwrap();
+        let back = async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            // The other way round, as a bot may.
+            let gateway = stage.gateway.clone().recipient();
+            stage.manager.send(Plug { user: stage.user_id(), gateway }).await.unwrap();
+            stage.manager.send(SessionReplaced).await.unwrap();
+        };
+        let (moved, ()) = tokio::join!(stage.try_join(&other), back);
+        moved.expect("the bot moves");
+        stage.leave().await;
+    });
+}
+
+#[test]
+fn a_first_join_does_not_wait_for_the_main_gateway_for_ever() {
+    story(async {
+        let stage = Stage::set().await;
+        stage.manager.send(SessionLost).await.unwrap();
+        let error = stage.try_join(&stage.channel).await.unwrap_err();
+        assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoGateway)));
+        stage.gateway.send(Logout).await.unwrap();
+        let error = stage.try_join(&stage.channel).await.unwrap_err();
+        assert_eq!(error, JoinError::NotPlugged);
     });
 }
 

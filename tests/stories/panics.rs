@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use actix_voice::{
     actors::{
-        CallStats, Join, Speak, What,
+        CallStats, Join, JoinError, Speak, What,
         fault::{Panic, Victim},
     },
     audio::frame::{FRAME, Frame},
@@ -172,15 +172,40 @@ fn a_panic_of_the_bridge_is_not_heard_and_the_next_join_has_another() {
 }
 
 #[test]
-fn a_call_that_has_to_join_again_without_its_bridge_ends_with_a_reason() {
+fn after_a_panic_of_the_bridge_calls_join_again_move_and_leave_as_before() {
     story(async {
         let stage = Stage::set().await;
-        stage.strike(Victim::Bridge).await;
+        let other = stage.guild.channel("other");
+        let track = stage.strike(Victim::Bridge).await;
         stage.discord.close_voice(stage.bot.user_id, 4006, "");
-        stage.what("the end", |what| *what == What::Ended(EndReason::Panicked)).await;
-        let again = stage.try_join(&stage.channel).await;
-        // The bot is in the channel still, so Discord answers the first with half of what it takes.
-        if again.is_err() {
+        stage.what("it is back", |what| *what == What::Connection(Progress::Connected)).await;
+        stage.panic(Victim::Bridge).await;
+        stage.try_join(&other).await.expect("the bot moves");
+        stage.panic(Victim::Bridge).await;
+        stage.discord.move_to(stage.bot.user_id, &stage.channel);
+        stage.what("the move", |what| *what == What::Moved(ChannelId(stage.channel.id))).await;
+        stage.what("it is back", |what| *what == What::Connection(Progress::Connected)).await;
+        stage.panic(Victim::Bridge).await;
+        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        stage.leave().await;
+        stage.gone(Duration::from_secs(1)).await;
+    });
+}
+
+#[test]
+fn the_bridge_may_panic_while_the_bot_joins() {
+    story(async {
+        let stage = Stage::set().await;
+        stage.discord.null_endpoint_first();
+        let panicking = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            stage.panic(Victim::Bridge).await;
+        };
+        let (joined, ()) = tokio::join!(stage.try_join(&stage.channel), panicking);
+        // What Discord had said of the join is lost with the bridge.
+        if let Err(error) = joined {
+            assert!(matches!(error, JoinError::Ended(EndReason::NotJoined(_))), "{error:?}");
+            stage.discord.give_endpoint(&stage.guild);
             stage.join().await;
         }
     });

@@ -41,7 +41,7 @@ pub struct Session {
     speaking: SpeakingFlags,
     heartbeats: Heartbeats,
     actions: VecDeque<Action>,
-    /// Commands that must wait for Established; bounded by [`WAITING_MAX`], beyond it the oldest is dropped.
+    /// Commands that must wait for Established; bounded by [`MOST_WAITING`], beyond it the oldest is dropped.
     waiting: VecDeque<Command>,
     dropped: u64,
     malformed: u64,
@@ -136,7 +136,7 @@ impl Session {
             State::Established { .. } => self.send(&command),
             State::Closed => {}
             _ => {
-                if self.waiting.len() == WAITING_MAX {
+                if self.waiting.len() == MOST_WAITING {
                     self.waiting.pop_front();
                     self.dropped += 1;
                 }
@@ -182,6 +182,11 @@ impl Session {
     #[must_use]
     pub fn last_malformed(&self) -> Option<PayloadError> {
         self.last_malformed
+    }
+
+    /// Takes back the commands that waited in vain.
+    pub fn take_waiting(&mut self) -> Vec<Command> {
+        self.waiting.drain(..).collect()
     }
 
     /// How many commands were dropped because too many waited for the session.
@@ -317,5 +322,5 @@ impl Session {
 /// How long any state but Established may last; the middle of what other libraries allow.
 const STATE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// More than a DAVE transition sends; only commands made before the session is established wait.
-const WAITING_MAX: usize = 32;
+/// How many commands may wait for a session to be established: more than a DAVE transition sends.
+pub const MOST_WAITING: usize = 32;

@@ -13,7 +13,7 @@ use crate::id::UserId;
 use crate::transport::dave::order::Notice;
 use crate::transport::dave::wire::{self, Content, Message, ProposalRef, Proposals, Sender};
 
-/// A proposal to add somebody whom op 11 has not announced yet.
+/// A proposal to add somebody whom op 11 has not announced yet, or who has to be removed first.
 pub(super) struct Held {
     user: UserId,
     reference: ProposalRef,
@@ -80,10 +80,16 @@ impl Mls {
 
     fn append(
         &mut self,
-        mut messages: Vec<Message<'_>>,
+        messages: Vec<Message<'_>>,
         announced: &HashSet<UserId>,
         notices: &mut Vec<Notice>,
     ) -> Option<Bytes> {
+        // Who is removed may be somebody whose new Add has come before.
+        let removes = messages.iter().any(|message| matches!(message.content, Content::Remove(_)));
+        let held = if removes { std::mem::take(&mut self.held) } else { Vec::new() };
+        let held: Vec<u8> = held.into_iter().flat_map(|held| held.message).collect();
+        let mut messages: Vec<Message<'_>> = messages;
+        messages.extend(wire::messages(&held).unwrap_or_default());
         // Whoever is removed can be added again, in whatever order the two come.
         messages.sort_by_key(|message| matches!(message.content, Content::Add(_)));
         let mut roster = self.roster();
@@ -103,7 +109,9 @@ impl Mls {
                     batch.push(message);
                 }
                 Err(notice) => {
-                    if let (Notice::Unannounced(user), true) = (&notice, self.held.len() < MOST_HELD) {
+                    if let Notice::Unannounced(user) | Notice::Duplicate(user) = &notice
+                        && self.held.len() < MOST_HELD
+                    {
                         self.held.push(Held { user: *user, reference, message: message.bytes.to_vec() });
                         known.push(reference);
                     }
@@ -195,6 +203,7 @@ impl Mls {
             self.contents.remove(reference);
         }
         self.process(ProposalsOperationType::REVOKE, &list).unwrap_or_else(|refusal| {
+            self.commit = None;
             notices.push(refusal);
             None
         })
