@@ -2,6 +2,7 @@
 
 mod arbiters;
 mod message;
+mod plug;
 mod subscribers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -25,12 +26,8 @@ use self::{
 };
 use super::{
     CallHandle, CallStats, Config, What,
-    bridge::{
-        Bridge, BridgeGone, GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate,
-        VoiceStateUpdate,
-    },
-    call::{Attach, Call, Enter, Entered, FromCall, NewBridge, Part, Terms},
-    channel::Forward,
+    bridge::Bridge,
+    call::{Attach, Call, Enter, Entered, FromCall, Part, Terms},
     speaker::{Attach as AttachTrack, Bitrate, Hush},
 };
 use crate::{
@@ -111,33 +108,6 @@ impl VoiceManager {
         address.recv().map_err(|error| StartError::Thread(error.to_string()))
     }
 
-    /// The bridge, once a main gateway is plugged in.
-    fn bridge(&mut self, ctx: &Context<Self>) -> Option<Addr<Bridge>> {
-        let Plug { user, gateway } = self.plug.as_ref()?;
-        let owner = || ctx.address().downgrade().recipient();
-        let bridge = self.bridge.take().filter(Addr::connected);
-        let bridge = bridge.unwrap_or_else(|| Bridge::new(*user, gateway.clone(), owner()).start());
-        self.bridge = Some(bridge.clone());
-        Some(bridge)
-    }
-
-    fn tell_bridge<M: actix::Message<Result = ()> + Send + 'static>(&self, message: M)
-    where
-        Bridge: Handler<M>,
-    {
-        if let Some(bridge) = &self.bridge {
-            bridge.do_send(message);
-        }
-    }
-
-    fn plug_in(&mut self, plug: Plug, ctx: &Context<Self>) {
-        self.plug = Some(plug.clone());
-        if let Some(bridge) = self.bridge(ctx) {
-            bridge.do_send(plug);
-        }
-        self.plugged.send_replace(());
-    }
-
     /// What is encoded for this channel has this many bits per second.
     fn bitrate_of(&self, channel: ChannelId) -> u32 {
         self.bitrates.get(&channel).copied().unwrap_or(self.config.encoder.bitrate)
@@ -215,22 +185,6 @@ impl Supervised for VoiceManager {}
 /// `VoiceManager::from_registry()`. One that was not is started with [`Config::default`].
 impl SystemService for VoiceManager {}
 
-impl Handler<Plug> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, plug: Plug, ctx: &mut Context<Self>) {
-        self.plug_in(plug, ctx);
-    }
-}
-
-impl Handler<PlugChannel> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, PlugChannel { user, gateway }: PlugChannel, ctx: &mut Context<Self>) {
-        self.plug_in(Plug { user, gateway: Forward(gateway).start().recipient() }, ctx);
-    }
-}
-
 impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
@@ -270,28 +224,6 @@ impl Handler<TryJoin> for VoiceManager {
                 Ok(Entered::Over) | Err(_) => None,
             }
         })
-    }
-}
-
-impl Handler<BridgeGone> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, _: BridgeGone, ctx: &mut Context<Self>) {
-        if let Some(bridge) = self.bridge(ctx) {
-            self.calls.values().for_each(|known| known.call.do_send(NewBridge(bridge.clone())));
-        }
-    }
-}
-
-impl Handler<Unplug> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, Unplug(gateway): Unplug, _: &mut Context<Self>) {
-        if self.plug.as_ref().is_some_and(|plug| plug.gateway == gateway) {
-            self.plug = None;
-            // It does not come back, so there is nothing to wait for.
-            self.tell_bridge(SessionResumed);
-        }
     }
 }
 
@@ -416,21 +348,6 @@ impl Handler<FromCall> for VoiceManager {
         self.subscribers.publish(&event);
     }
 }
-
-/// What a bot's main gateway says goes on to the bridge.
-macro_rules! pass_on {
-    ($($message:ident),*) => {$(
-        impl Handler<$message> for VoiceManager {
-            type Result = ();
-
-            fn handle(&mut self, message: $message, _: &mut Context<Self>) {
-                self.tell_bridge(message);
-            }
-        }
-    )*};
-}
-
-pass_on!(GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate);
 
 /// What Discord lets a channel have, in bits per second.
 const LEAST_BITRATE: u32 = 8_000;

@@ -16,6 +16,7 @@
 mod action;
 mod failures;
 mod reason;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +25,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::failures::Failures;
 pub use self::{
     action::{Action, Progress},
     reason::{Cause, EndReason},
+};
+use self::{
+    failures::Failures,
+    state::{Awaited, First, State, Step},
 };
 use crate::{
     bridge::JoinFailure,
@@ -50,41 +54,6 @@ pub struct Recovery {
     /// Whether the main gateway is away, so that the bridge cannot bring anything.
     cut_off: bool,
     orders: VecDeque<Action>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    Joining { first: First, until: Instant },
-    Connecting(Awaited),
-    Live,
-    Resuming { tried: u32 },
-    Pausing { until: Instant, then: Step },
-    Awaiting { until: Instant, cause: Cause },
-    Ended,
-}
-
-/// What a new voice session still lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Awaited {
-    Both,
-    Transport,
-    /// Others are in the call, and the group is not formed yet: what is said before is heard by nobody.
-    Encryption {
-        until: Instant,
-    },
-}
-
-/// Whether the call has ever been live: the first join fails to the user, later ones are tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum First {
-    Yes,
-    No,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Resume { tried: u32 },
-    Rejoin,
 }
 
 impl Recovery {
