@@ -160,7 +160,9 @@ impl State {
         let until = now + self.settings.resume_window;
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         session.outlet = Outlet::Detached(until);
-        if session.superseded.is_some() {
+        let superseded = session.superseded.is_some();
+        self.relay.detached(ssrc);
+        if superseded {
             self.end_voice_session(ssrc, now);
         }
     }

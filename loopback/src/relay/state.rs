@@ -110,6 +110,12 @@ impl State {
         self.members.get_mut(&ssrc)?.conduct.farewell()
     }
 
+    pub(super) fn detached(&mut self, ssrc: u32) {
+        if let Some(member) = self.members.get_mut(&ssrc) {
+            member.conduct.detached();
+        }
+    }
+
     pub(super) fn resumed(&mut self, ssrc: u32, now: Instant) {
         if let Some(member) = self.members.get_mut(&ssrc) {
             member.conduct.resumed(now);

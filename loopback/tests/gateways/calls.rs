@@ -281,8 +281,8 @@ async fn a_bot_that_never_says_that_it_is_ready_is_noticed() {
     }
 }
 
-/// Loses the websocket and resumes the session with another one.
-async fn resume(scene: &Scene, voice: &mut Voice) {
+/// Loses the websocket.
+async fn lose(scene: &Scene, voice: &mut Voice) {
     scene.discord.reset_voice(scene.bot.user_id);
     while voice.socket.next().await != Incoming::Lost {}
     let log = scene.discord.log();
@@ -325,6 +325,16 @@ async fn who_goes_on_after_a_resume_has_to_say_again_that_it_speaks() {
         voice.speak(1).await;
         voice.beat(1, 0).await;
         voice.socket.beaten().await;
+}
+
+/// Loses the websocket and resumes the session with another one.
+async fn resume(scene: &Scene, voice: &mut Voice) {
+    lose(scene, voice).await;
+    take_up(scene, voice).await;
+}
+
+/// Resumes the session with another websocket.
+async fn take_up(scene: &Scene, voice: &mut Voice) {
         resume(&scene, &mut voice).await;
         if again {
             voice.speak(1).await;
@@ -375,6 +385,32 @@ async fn the_external_sender_may_come_before_the_session_description() {
                 Incoming::Binary(frame) => came.push(u64::from(frame[2])),
                 other => came.extend(other.op().filter(|op| *op == 4)),
             }
+#[tokio::test(start_paused = true)]
+async fn who_loses_the_next_websocket_too_has_to_say_it_on_the_one_after_that() {
+    for again in [true, false] {
+        let mut scene = Scene::new().await;
+        let mut voice = scene.connect().await;
+        let port = scene.discord.relay().address().port();
+        voice.speak(1).await;
+        voice.beat(1, 0).await;
+        voice.socket.beaten().await;
+        lose(&scene, &mut voice).await;
+        for _ in 0..2 {
+            take_up(&scene, &mut voice).await;
+            lose(&scene, &mut voice).await;
+            send(&voice, port, (0..100).map(frame)).await;
+        }
+        take_up(&scene, &mut voice).await;
+        send(&voice, port, (0..10).map(frame)).await;
+        if again {
+            voice.speak(1).await;
+        }
+        send(&voice, port, (0..100).map(frame)).await;
+        let silent = rules(&scene.discord).contains(&Rule::Media(Breach::SpeakingNotRepeated));
+        assert_eq!(silent, !again);
+    }
+}
+
         }
         assert_eq!(came, if first { [25, 4] } else { [4, 25] });
     }
