@@ -200,6 +200,16 @@ impl State {
         }
     }
 
+    /// Judges how a client that ends its main session has stopped speaking, wherever that session has joined.
+    pub(crate) fn judge_goodbyes(&mut self, main_session: &str, now: Instant) {
+        let owned = self.voice_states.iter().filter(|(_, state)| state.session_id == main_session);
+        for (guild, user) in owned.map(|(key, _)| *key).collect::<Vec<_>>() {
+            for ssrc in self.voice_sessions_of(guild, user) {
+                self.judge_goodbye(ssrc, now);
+            }
+        }
+    }
+
     /// The sessions of a user in a guild.
     pub(crate) fn voice_sessions_of(&self, guild: u64, user: u64) -> Vec<u32> {
         let sessions = self.voice_sessions.iter();
