@@ -126,26 +126,13 @@ impl Stage {
     /// forgiven, if it only left to return.
     pub fn newly_broken(&mut self) -> Vec<(String, u64)> {
         let settled = self.scene.discord.settled_violations();
-        self.untold(&settled)
+        untold(&mut self.told, &settled)
     }
 
     /// The rules that it has broken since that was last asked, and how many times, now that it will not return.
     pub fn broken_at_last(&mut self) -> Vec<(String, u64)> {
         let all = self.scene.discord.violations();
-        self.untold(&all)
-    }
-
-    fn untold(&mut self, violations: &[Violation]) -> Vec<(String, u64)> {
-        let mut broken = BTreeMap::new();
-        for rule in violations.iter().map(rule) {
-            *broken.entry(rule).or_default() += 1;
-        }
-        let told = std::mem::replace(&mut self.told, broken);
-        let more = |(rule, times): (&String, &u64)| {
-            let new = times.saturating_sub(told.get(rule).copied().unwrap_or(0));
-            (new > 0).then(|| (rule.clone(), new))
-        };
-        self.told.iter().filter_map(more).collect()
+        untold(&mut self.told, &all)
     }
 
     /// What the listeners have heard of the bot, by guild.
@@ -207,6 +194,20 @@ pub fn packets(recording: &[u8]) -> Result<Vec<Bytes>, Failure> {
     Ok(packets)
 }
 
+/// The rules that were broken more often than has been told, and by how much; from now on that is told.
+fn untold(told: &mut BTreeMap<String, u64>, violations: &[Violation]) -> Vec<(String, u64)> {
+    let mut broken = BTreeMap::new();
+    for rule in violations.iter().map(rule) {
+        *broken.entry(rule).or_default() += 1;
+    }
+    let before = std::mem::replace(told, broken);
+    let more = |(rule, times): (&String, &u64)| {
+        let new = times.saturating_sub(before.get(rule).copied().unwrap_or(0));
+        (new > 0).then(|| (rule.clone(), new))
+    };
+    told.iter().filter_map(more).collect()
+}
+
 fn rule(violation: &Violation) -> String {
     violation.rule.to_string()
 }
@@ -257,3 +258,26 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 const RECOVERED: Duration = Duration::from_secs(5);
 /// `OpusHead` and `OpusTags`.
 const HEADERS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use actix_voice_loopback::Rule;
+
+    use super::*;
+
+    #[test]
+    fn a_broken_rule_is_told_once_however_late_it_turns_out() {
+        let broken = |rule| Violation { at: Instant::now(), user: None, rule };
+        let (plain, often) = (|| broken(Rule::PlainAudio), || broken(Rule::SpeakingTooOften));
+        let told = |rule: Rule, times| (rule.to_string(), times);
+        let mut so_far = BTreeMap::new();
+        let mut more = |violations: &[Violation]| untold(&mut so_far, violations);
+        assert_eq!(more(&[often(), often()]), [told(Rule::SpeakingTooOften, 2)]);
+        assert_eq!(
+            more(&[plain(), often(), often()]),
+            [told(Rule::PlainAudio, 1)],
+            "the older is told later"
+        );
+        assert_eq!(more(&[plain(), often(), often()]), []);
+    }
+}
