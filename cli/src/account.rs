@@ -26,10 +26,21 @@ pub struct Account {
     pub sent: Vec<Bytes>,
     /// When the connection was to be cut.
     pub cut_after: Duration,
-    /// The time without a packet at the cut; none if it was not cut, or nothing came after it.
-    pub gap: Option<Duration>,
+    /// What the cut did to what was heard.
+    pub wound: Wound,
     /// The rules of Discord's that were broken.
     pub violations: Vec<String>,
+}
+
+/// What the cut of the connection did to what was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wound {
+    /// The connection was not cut.
+    Uncut,
+    /// Nothing came after the cut.
+    NothingAfter,
+    /// For this long nothing came.
+    Gap(Duration),
 }
 
 impl Account {
@@ -75,7 +86,11 @@ impl Account {
     }
 
     fn torn(&self) -> Option<String> {
-        let Some(at_the_cut) = self.gap else { return Some("the connection was not cut".into()) };
+        let at_the_cut = match self.wound {
+            Wound::Uncut => return Some("the connection was not cut".into()),
+            Wound::NothingAfter => return Some("nothing was heard after the connection was cut".into()),
+            Wound::Gap(gap) => gap,
+        };
         if self.stats.resumes + self.stats.reconnects == 0 {
             return Some("the connection was cut, and neither resumed nor made anew".into());
         }
@@ -143,7 +158,7 @@ fn matches(score: &Score) -> String {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stats, played, hearing, score, gap, cut_after, violations, sent } = self;
+        let Self { stats, played, hearing, score, wound, cut_after, violations, sent } = self;
         let mode = stats.transport.mode.as_deref().unwrap_or("nothing");
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
         writeln!(f, "played     {:.1} s over {mode}", played.as_secs_f64())?;
@@ -152,18 +167,23 @@ impl fmt::Display for Account {
         let (sound, untouched) = (sent.len(), self.untouched());
         writeln!(f, "heard      {}; {untouched} of {sound} byte for byte", count(*packets, "packet"))?;
         writeln!(f, "lost       {lost} ({out_of_order} out of order, {duplicates} twice)")?;
-        match gap {
-            Some(gap) => {
-                let (resumes, rejoins) = (times(stats.resumes), times(stats.reconnects));
-                write!(f, "cut        after {:.1} s, TCP reset; ", cut_after.as_secs_f64())?;
-                writeln!(f, "resumed {resumes}, joined anew {rejoins}")?;
+        if *wound == Wound::Uncut {
+            writeln!(f, "cut        none")?;
+        } else {
+            let (resumes, rejoins) = (times(stats.resumes), times(stats.reconnects));
+            write!(f, "cut        after {:.1} s, TCP reset; ", cut_after.as_secs_f64())?;
+            writeln!(f, "resumed {resumes}, joined anew {rejoins}")?;
+        }
+        match wound {
+            Wound::Uncut => {}
+            Wound::NothingAfter => writeln!(f, "gap        from the cut to the end")?,
+            Wound::Gap(gap) => {
                 writeln!(
                     f,
                     "gap        {:.1} ms from packet to packet at the cut, of 20.0 ms",
                     millis(*gap)
                 )?;
             }
-            None => writeln!(f, "cut        none, or nothing came after it")?,
         }
         histogram(f, hearing)?;
         if !violations.is_empty() {
@@ -243,7 +263,7 @@ mod tests {
             score: match_score(&sound, &sound),
             sent: sent(),
             cut_after: FRAME * 50,
-            gap: Some(FRAME),
+            wound: Wound::Gap(FRAME),
             violations: Vec::new(),
         }
     }
@@ -270,7 +290,11 @@ mod tests {
 
     #[test]
     fn what_was_not_cut_proves_nothing() {
-        refuses(|account| account.gap = None, "was not cut");
+        refuses(|account| account.wound = Wound::Uncut, "was not cut");
+        refuses(
+            |account| account.wound = Wound::NothingAfter,
+            "nothing was heard after the connection was cut",
+        );
         refuses(|account| account.stats.resumes = 0, "neither resumed nor made anew");
         let mut anew = faithful();
         (anew.stats.resumes, anew.stats.reconnects) = (0, 1);
@@ -280,7 +304,10 @@ mod tests {
     #[test]
     fn what_no_jitter_buffer_hides_is_not_whole() {
         let long = Duration::from_millis(201);
-        refuses(|account| account.gap = Some(long), "a gap of 201 ms, and a listener's buffer hides 200");
+        refuses(
+            |account| account.wound = Wound::Gap(long),
+            "a gap of 201 ms, and a listener's buffer hides 200",
+        );
         refuses(|account| account.hearing = heard(sent(), (60, long)), "packets came up to 201 ms late");
         refuses(|account| account.hearing = heard(sent(), (60, long)), "a gap of 221 ms");
         let mut short = faithful();
@@ -325,7 +352,7 @@ mod tests {
         refuses(|account| account.violations.push("PlainAudio".into()), "1 rule of Discord's was broken");
         let both = |account: &mut Account| {
             account.violations.push("PlainAudio".into());
-            account.gap = None;
+            account.wound = Wound::Uncut;
         };
         refuses(both, "the connection was not cut; 1 rule");
     }

@@ -154,7 +154,10 @@ impl Bench {
         let all_or_over =
             |standing: &Standing| standing.speaking.len() >= guilds.len() || !standing.calls.is_empty();
         bot.until(all_or_over, |_| ()).await;
-        measured.until_all_speak = Some(now() - began);
+        let until_all_speak = now() - began;
+        let calls = count(measured.calls.len() as u64, "call");
+        eprintln!("{calls} spoke after {:.1} s", until_all_speak.as_secs_f64());
+        measured.until_all_speak = Some(until_all_speak);
         measured.since = Some((now(), Usage::now()));
         let over = bot
             .until(|standing| !standing.calls.is_empty(), |standing| standing.calls.values().next().cloned());
@@ -238,10 +241,6 @@ impl Measured {
 impl Costs {
     fn print(&self, result: &Result<End, Failure>) {
         report::print_lines(&self.report, result);
-        if let Some(until) = self.seconds_until_all_speak {
-            let calls = count(self.calls as u64, "call");
-            eprintln!("{calls} spoke after {until:.1} s");
-        }
         if let Some(share) = self.cpu_seconds_per_call_second {
             eprintln!("{:.3} % of a core for each call", share * 100.0);
         }

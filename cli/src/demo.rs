@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use crate::{
-    account::Account,
+    account::{Account, Wound},
     bot::{Bot, Door},
     exit::Failure,
     interrupt::Interrupt,
@@ -94,9 +94,9 @@ impl Demo {
             examined = examined => examined?,
             () = interrupt.asked() => return Err(interrupted()),
         };
-        let gap = cut.and_then(|cut| cut.gap(&hearing));
+        let wound = cut.map_or(Wound::Uncut, |cut| cut.gap(&hearing).map_or(Wound::NothingAfter, Wound::Gap));
         let violations = stage.violations();
-        Ok(Account { stats, played, hearing, score, sent, cut_after: length / 2, gap, violations })
+        Ok(Account { stats, played, hearing, score, sent, cut_after: length / 2, wound, violations })
     }
 }
 

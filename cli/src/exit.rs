@@ -65,8 +65,8 @@ pub enum Failure {
     /// The source failed on the way.
     #[error("{0}")]
     Source(String),
-    /// Not one frame was sent, since there was nobody to encrypt it for.
-    #[error("nobody else was in the channel: {} not sent", were(*.0, "frame"))]
+    /// Not one frame was sent, for want of a key to encrypt it with.
+    #[error("nobody else was in the channel, or no key was agreed on: {} not sent", were(*.0, "frame"))]
     Unheard(u64),
     /// The arguments do not fit together.
     #[error("{0}")]

@@ -1,6 +1,6 @@
 //! Lodger: the loopback in a second process, which ends with ours.
 
-use std::{process::Stdio, time::Duration};
+use std::{io, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -35,22 +35,31 @@ impl Lodger {
         // A terminal sends Ctrl-C to the whole group; the loopback has to outlive the goodbye.
         #[cfg(unix)]
         command.process_group(0);
+        #[cfg(windows)]
+        command.creation_flags(CREATE_NEW_PROCESS_GROUP);
         let mut process = command.spawn().map_err(|error| broken(&error))?;
         let (output, errors) = (process.stdout.take(), process.stderr.take());
         let last_words = actix_rt::spawn(last_line(errors));
         let mut lodger = Self { process, last_words };
-        let first = timeout(PATIENCE, first_line(output)).await.ok().flatten();
-        match first.as_deref().map(serde_json::from_str) {
-            Some(Ok(invitation)) => Ok((invitation, lodger)),
-            said => {
-                let cause = match said {
-                    Some(Err(error)) => error.to_string(),
-                    _ => format!("it said nothing for {} s", PATIENCE.as_secs()),
-                };
-                // It may have ended already.
-                let _ = lodger.process.start_kill();
-                Err(broken(&lodger.words().await.unwrap_or(cause)))
-            }
+        let cause = match timeout(PATIENCE, first_line(output)).await {
+            Ok(Ok(Some(line))) => match serde_json::from_str(&line) {
+                Ok(invitation) => return Ok((invitation, lodger)),
+                Err(error) => error.to_string(),
+            },
+            Ok(Ok(None)) => lodger.how_it_ended().await,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it said nothing for {} s", PATIENCE.as_secs()),
+        };
+        // It may have ended already.
+        let _ = lodger.process.start_kill();
+        Err(broken(&lodger.words().await.unwrap_or(cause)))
+    }
+
+    /// Of one that says no more.
+    async fn how_it_ended(&mut self) -> String {
+        match timeout(PATIENCE, self.process.wait()).await {
+            Ok(Ok(status)) => format!("it ended at once, with {status}"),
+            _ => "it closed its output".into(),
         }
     }
 
@@ -76,8 +85,11 @@ fn broken(cause: &impl ToString) -> Failure {
     Failure::Other(format!("the loopback did not start: {}", cause.to_string()))
 }
 
-async fn first_line(output: Option<impl AsyncRead + Unpin>) -> Option<String> {
-    BufReader::new(output?).lines().next_line().await.ok()?
+async fn first_line(output: Option<impl AsyncRead + Unpin>) -> io::Result<Option<String>> {
+    match output {
+        Some(output) => BufReader::new(output).lines().next_line().await,
+        None => Ok(None),
+    }
 }
 
 /// Reads to the end, so that whoever writes is never held up.
@@ -94,6 +106,9 @@ async fn last_line(errors: Option<impl AsyncRead + Unpin>) -> Option<String> {
 
 /// For how long it may take to start, or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// <https://learn.microsoft.com/windows/win32/procthread/process-creation-flags>
+#[cfg(windows)]
+const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
 
 #[cfg(all(test, unix))]
 mod tests {
@@ -110,6 +125,12 @@ mod tests {
         let script = "echo hello >&2; echo 'actix-voice: no port is free' >&2; exit 1";
         let failure = Lodger::take_in(shell(script)).await.err().unwrap();
         assert_eq!(failure.to_string(), "the loopback did not start: no port is free");
+        let mute = Lodger::take_in(shell("exit 3")).await.err().unwrap();
+        assert_eq!(
+            mute.to_string(),
+            "the loopback did not start: it ended at once, with exit status: 3",
+            "and not that it said nothing for 10 s"
+        );
         let nonsense = Lodger::take_in(shell("echo nonsense; exec cat >/dev/null")).await.err().unwrap();
         assert!(nonsense.to_string().starts_with("the loopback did not start: expected"), "{nonsense}");
     }

@@ -131,24 +131,17 @@ impl Loopback {
 
     /// Tells of broken rules until the end.
     async fn watch(&self, stage: &mut Stage, interrupt: &Interrupt) {
-        let mut input = pin!(end_of_input(),);
+        let mut input = pin!(end_of_input());
         let mut looks = interval(LOOK);
-        let mut broken = 0;
         loop {
-            let over = tokio::select! {
-                () = interrupt.asked() => true,
-                () = &mut input, if self.until_end_of_input => true,
-                _ = looks.tick() => false,
-            };
-            for (rule, times) in stage.newly_broken() {
-                broken += times;
-                let often = if times > 1 { format!(" ({times} times)") } else { String::new() };
-                eprintln!("the bot broke a rule of Discord's: {rule}{often}");
-            }
-            if over {
-                break;
+            tokio::select! {
+                () = interrupt.asked() => break,
+                () = &mut input, if self.until_end_of_input => break,
+                _ = looks.tick() => tell(stage.newly_broken()),
             }
         }
+        tell(stage.broken_at_last());
+        let broken = stage.violations().len() as u64;
         eprintln!("the bot broke {}", if broken == 0 { "no rule".into() } else { count(broken, "rule") });
     }
 
@@ -186,6 +179,13 @@ fn explain(invitation: &Invitation) {
     eprintln!(
         "  {environment}DISCORD_TOKEN={token} actix-voice play --gateway {gateway} --guild {guild} --channel {channel} FILE\n"
     );
+}
+
+fn tell(broken: Vec<(String, u64)>) {
+    for (rule, times) in broken {
+        let often = if times > 1 { format!(" ({times} times)") } else { String::new() };
+        eprintln!("the bot broke a rule of Discord's: {rule}{often}");
+    }
 }
 
 /// A thread of its own reads, since a runtime would wait at its end for a read that does not.

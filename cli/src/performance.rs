@@ -26,7 +26,7 @@ pub struct Performance {
     pub played: Duration,
 }
 
-/// Notices that nothing is sent for want of somebody to encrypt it for.
+/// Notices that nothing is sent for want of a key: nobody else is there, or none was agreed on yet.
 #[derive(Debug, Default)]
 struct Solitude {
     packets: u64,
@@ -134,10 +134,10 @@ impl Solitude {
         (self.packets, self.withheld) = (stats.packets, stats.transport.withheld);
         let looks = if withheld && !sent { self.looks + 1 } else { 0 };
         match std::mem::replace(&mut self.looks, looks) {
-            _ if looks == ALONE => {
-                Some("nobody else is in the channel: nothing is sent until somebody comes")
-            }
-            ALONE.. if sent => Some("somebody came: it is sent now"),
+            _ if looks == ALONE => Some(
+                "nobody else is in the channel, or no key was agreed on yet: nothing is sent until there is one",
+            ),
+            ALONE.. if sent => Some("a key is there: it is sent now"),
             // Neither sent nor withheld: the audio waits, and everything is as it was.
             before if !sent && !withheld => {
                 self.looks = before;
@@ -186,7 +186,7 @@ mod tests {
             told.extend(solitude.look(&stats).map(|change| (look, change)));
         }
         let [(4, alone), (12, accompanied)] = told[..] else { panic!("{told:?}") };
-        assert!(alone.starts_with("nobody else") && accompanied.starts_with("somebody came"), "{told:?}");
+        assert!(alone.starts_with("nobody else") && accompanied.starts_with("a key is there"), "{told:?}");
     }
 
     #[test]

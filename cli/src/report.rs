@@ -164,7 +164,10 @@ pub fn print_lines(report: &Report, result: &Result<End, Failure>) {
     match (result, packets, withheld) {
         // The failure says so itself.
         (_, _, 0) | (Err(Failure::Unheard(_)), ..) => {}
-        (_, 0, _) => eprintln!("nobody else was in the channel: {} not sent", were(*withheld, "frame")),
+        (_, 0, _) => eprintln!(
+            "nobody else was in the channel, or no key was agreed on: {} not sent",
+            were(*withheld, "frame")
+        ),
         _ => eprintln!(
             "{} not sent: nobody else was in the channel, or the keys were changing",
             were(*withheld, "frame")

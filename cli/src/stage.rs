@@ -1,7 +1,7 @@
 //! Stage: the loopback Discord that demo and loopback run, on a thread of its own so that it is a peer in real time.
 //! Everything that this command asks of the loopback crate is here.
 
-use std::{io::Cursor, iter, net::SocketAddr, sync::mpsc, time::Duration};
+use std::{collections::BTreeMap, io::Cursor, iter, net::SocketAddr, sync::mpsc, time::Duration};
 
 use actix_voice::id::{ChannelId, GuildId, Token, UserId};
 use actix_voice_loopback::{Bot, Channel, Discord, Member, Violation, opus::Decoder};
@@ -38,8 +38,8 @@ pub enum Security {
 /// A running Discord with a bot account; it ends when this is dropped.
 pub struct Stage {
     scene: Scene,
-    /// Until when the rules that were broken have been told.
-    told: Option<Instant>,
+    /// The broken rules that have been told, and how many times each was broken.
+    told: BTreeMap<String, u64>,
     _end: oneshot::Sender<()>,
 }
 
@@ -77,7 +77,7 @@ impl Stage {
             .recv()
             .unwrap_or_else(|_| Err("it panicked".into()))
             .map_err(|cause| Failure::Other(format!("the loopback did not start: {cause}")))?;
-        Ok(Self { scene, told: None, _end: end })
+        Ok(Self { scene, told: BTreeMap::new(), _end: end })
     }
 
     /// Where the main gateway is.
@@ -122,21 +122,17 @@ impl Stage {
         self.scene.discord.violations().iter().map(rule).collect()
     }
 
-    /// The rules that it has broken since this was last asked, in order, and how many times in a row.
+    /// The rules that it has broken since this was last asked, and how many times; not those that it may still be
+    /// forgiven, if it only left to return.
     pub fn newly_broken(&mut self) -> Vec<(String, u64)> {
-        let until = Instant::now();
-        let told = self.told.replace(until);
-        let violations = self.scene.discord.violations();
-        let new =
-            |violation: &&Violation| violation.at <= until && told.is_none_or(|told| violation.at > told);
-        let mut rules: Vec<(String, u64)> = Vec::new();
-        for rule in violations.iter().filter(new).map(rule) {
-            match rules.last_mut().filter(|(last, _)| *last == rule) {
-                Some((_, times)) => *times += 1,
-                None => rules.push((rule, 1)),
-            }
-        }
-        rules
+        let settled = self.scene.discord.settled_violations();
+        untold(&mut self.told, &settled)
+    }
+
+    /// The rules that it has broken since that was last asked, and how many times, now that it will not return.
+    pub fn broken_at_last(&mut self) -> Vec<(String, u64)> {
+        let all = self.scene.discord.violations();
+        untold(&mut self.told, &all)
     }
 
     /// What the listeners have heard of the bot, by guild.
@@ -198,6 +194,20 @@ pub fn packets(recording: &[u8]) -> Result<Vec<Bytes>, Failure> {
     Ok(packets)
 }
 
+/// The rules that were broken more often than has been told, and by how much; from now on that is told.
+fn untold(told: &mut BTreeMap<String, u64>, violations: &[Violation]) -> Vec<(String, u64)> {
+    let mut broken = BTreeMap::new();
+    for rule in violations.iter().map(rule) {
+        *broken.entry(rule).or_default() += 1;
+    }
+    let before = std::mem::replace(told, broken);
+    let more = |(rule, times): (&String, &u64)| {
+        let new = times.saturating_sub(before.get(rule).copied().unwrap_or(0));
+        (new > 0).then(|| (rule.clone(), new))
+    };
+    told.iter().filter_map(more).collect()
+}
+
 fn rule(violation: &Violation) -> String {
     violation.rule.to_string()
 }
@@ -248,3 +258,26 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 const RECOVERED: Duration = Duration::from_secs(5);
 /// `OpusHead` and `OpusTags`.
 const HEADERS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use actix_voice_loopback::Rule;
+
+    use super::*;
+
+    #[test]
+    fn a_broken_rule_is_told_once_however_late_it_turns_out() {
+        let broken = |rule| Violation { at: Instant::now(), user: None, rule };
+        let (plain, often) = (|| broken(Rule::PlainAudio), || broken(Rule::SpeakingTooOften));
+        let told = |rule: Rule, times| (rule.to_string(), times);
+        let mut so_far = BTreeMap::new();
+        let mut more = |violations: &[Violation]| untold(&mut so_far, violations);
+        assert_eq!(more(&[often(), often()]), [told(Rule::SpeakingTooOften, 2)]);
+        assert_eq!(
+            more(&[plain(), often(), often()]),
+            [told(Rule::PlainAudio, 1)],
+            "the older is told later"
+        );
+        assert_eq!(more(&[plain(), often(), often()]), []);
+    }
+}

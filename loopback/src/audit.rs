@@ -29,8 +29,8 @@ impl Audit {
         let watched = Arc::new(Mutex::new(Watched::default()));
         let tap = relay.tap(call, NOBODY);
         let ear = Arc::clone(&watched);
-        tap.decrypt_with(Box::new(move |user, frame| {
-            ear.lock().unwrap_or_else(PoisonError::into_inner).frame(user, frame, Instant::now());
+        tap.decrypt_timed_with(Box::new(move |user, frame, received| {
+            ear.lock().unwrap_or_else(PoisonError::into_inner).frame(user, frame, received);
             None
         }));
         Self { _tap: tap, watched }
@@ -50,17 +50,17 @@ impl Audit {
 }
 
 impl Watched {
-    fn frame(&mut self, user: u64, frame: &[u8], now: Instant) {
+    fn frame(&mut self, user: u64, frame: &[u8], received: Instant) {
         let Some(since) = self.encrypted.get(&user) else { return };
         // Clear silence is allowed: receivers take it for what it is.
-        let excused = now < *since + UNDER_WAY || frame == SILENCE || is_protocol_frame(frame);
+        let excused = received < *since + UNDER_WAY || frame == SILENCE || is_protocol_frame(frame);
         if !excused && self.plain.len() < KEPT {
-            self.plain.push(Violation { at: now, user: Some(user), rule: Rule::PlainAudio });
+            self.plain.push(Violation { at: received, user: Some(user), rule: Rule::PlainAudio });
         }
     }
 }
 
 const NOBODY: u64 = 0;
-/// Packets that left before op 22 was read may still arrive.
+/// Packets that left before op 22 was read may still come in; what the emulated network adds is not counted.
 const UNDER_WAY: Duration = Duration::from_millis(200);
 const KEPT: usize = 256;

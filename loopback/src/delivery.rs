@@ -218,7 +218,9 @@ impl State {
             let sessions = self.voice_sessions.values();
             let mut own = sessions.filter(|session| session.channel == channel && session.user == user);
             let hears = |session: &VoiceSession| match session.outlet {
-                Outlet::Connection(id) => !session.resumed_within(time, now) && !self.is_stalled(id),
+                Outlet::Connection(id) => {
+                    !session.resumed_within(time, now) && !self.is_excused_from_beats(id)
+                }
                 Outlet::Detached(_) | Outlet::Member => false,
             };
             if own.any(hears) {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::buffer::Numbered;
 use crate::dave::{DaveSettings, DeliveryService, Fault};
 use crate::netem::Netem;
-use crate::server::State;
+use crate::server::{Bound, State};
 use crate::socket::Order;
 use crate::voice_states::Whereabouts;
 use crate::{Channel, Discord, Guild};
@@ -61,7 +61,7 @@ impl Discord {
         self.shared.with(|state, _| {
             for id in state.voice_connections(user) {
                 state.order(id, Order::Stall);
-                state.forget_beat(id);
+                state.stalled(id);
             }
         });
     }
@@ -355,15 +355,17 @@ impl State {
         true
     }
 
-    /// Whether a websocket neither reads nor writes any more.
-    pub(crate) fn is_stalled(&self, id: u64) -> bool {
+    /// Whether no heartbeat is expected of a websocket: it is stalled, closed or gone, or was not greeted yet.
+    pub(crate) fn is_excused_from_beats(&self, id: u64) -> bool {
         self.connections.get(&id).is_none_or(|connection| connection.beat_by.is_none())
     }
 
-    /// Excuses a stalled websocket, which cannot hear heartbeats, from sending them.
-    fn forget_beat(&mut self, id: u64) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.beat_by = None;
+    /// Excuses a stalled websocket from what nobody would hear on it: heartbeats, and Speaking after a resume.
+    fn stalled(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.beat_by = None;
+        if let Bound::Voice(ssrc) = connection.bound {
+            self.relay.detached(ssrc);
         }
     }
 }

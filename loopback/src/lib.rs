@@ -86,6 +86,7 @@ pub use crate::netem::Netem;
 pub use crate::recorder::Hearing;
 
 use crate::builder::Settings;
+use crate::log::Log;
 use crate::relay::{Breach, Relay, RelayEvent};
 use crate::server::State;
 use crate::shared::Shared;
@@ -193,10 +194,25 @@ impl Discord {
     }
 
     /// The rules that clients broke so far, oldest first.
+    ///
+    /// Who has left in mid-word and comes back to the guild within ten seconds was only reconnecting: that is a
+    /// violation until then, and none any more.
     pub fn violations(&self) -> Vec<Violation> {
+        self.violations_with(|log| log.violations().cloned().collect())
+    }
+
+    /// The rules that clients broke so far, oldest first, but for those that may still turn out to be none.
+    pub fn settled_violations(&self) -> Vec<Violation> {
+        let now = Instant::now();
+        self.violations_with(|log| log.settled(now).cloned().collect())
+    }
+
+    /// What the log tells, and what the calls and the relay have noticed.
+    fn violations_with(&self, logged: impl FnOnce(&Log) -> Vec<Violation>) -> Vec<Violation> {
         let mut violations = self.shared.peek(|state| {
-            let calls = state.deliveries.values().flat_map(|delivery| delivery.violations());
-            state.log.violations().cloned().chain(calls).collect::<Vec<_>>()
+            let mut violations = logged(&state.log);
+            violations.extend(state.deliveries.values().flat_map(|delivery| delivery.violations()));
+            violations
         });
         violations.extend(self.shared.relay.violations().into_iter().map(|violation| Violation {
             at: violation.at,

@@ -245,6 +245,12 @@ impl Log {
         self.violations.iter().chain(self.partings.iter().map(|(_, violation)| violation))
     }
 
+    /// The violations that no return can undo any more.
+    pub(crate) fn settled(&self, now: Instant) -> impl Iterator<Item = &Violation> {
+        let late = self.partings.iter().map(|(_, violation)| violation);
+        self.violations.iter().chain(late.filter(move |violation| violation.at + RETURN < now))
+    }
+
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.entries.iter().cloned().collect()
     }
@@ -314,6 +320,8 @@ mod tests {
             log.returned(guild, user, now + later);
             assert_eq!(log.violations().count(), 1);
         }
+        assert_eq!(log.settled(now + RETURN * 2).count(), 1);
+        assert_eq!(log.settled(now + RETURN).count(), 0, "it may still return");
         log.returned(5, 1, now + RETURN);
         assert_eq!(log.violations().count(), 0);
     }

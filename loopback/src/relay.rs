@@ -219,6 +219,11 @@ impl Relay {
         self.shared().state().farewell(ssrc)
     }
 
+    /// Takes note that a connection's websocket is lost or stalled: nothing can be said on it until a resume.
+    pub fn detached(&self, ssrc: u32) {
+        self.shared().state().detached(ssrc);
+    }
+
     /// Takes note that a connection was resumed: who was speaking has to say so again.
     pub fn resumed(&self, ssrc: u32) {
         self.shared().state().resumed(ssrc, Instant::now());

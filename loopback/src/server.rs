@@ -231,7 +231,10 @@ impl State {
         self.connections.remove(&id);
         let farewell = matches!(ended, Ended::Closed(Some(1000 | 1001)));
         match bound {
-            Bound::Main(session) if farewell => self.lose_main_session(&session, now),
+            Bound::Main(session) if farewell => {
+                self.judge_goodbyes(&session, now);
+                self.lose_main_session(&session, now);
+            }
             Bound::Main(session) => self.detach_main(&session, now),
             Bound::Voice(ssrc) if farewell => {
                 self.judge_goodbye(ssrc, now);

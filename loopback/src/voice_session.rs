@@ -160,7 +160,9 @@ impl State {
         let until = now + self.settings.resume_window;
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         session.outlet = Outlet::Detached(until);
-        if session.superseded.is_some() {
+        let superseded = session.superseded.is_some();
+        self.relay.detached(ssrc);
+        if superseded {
             self.end_voice_session(ssrc, now);
         }
     }
@@ -195,6 +197,16 @@ impl State {
         let Some((guild, user)) = session.map(|session| (session.guild, session.user)) else { return };
         if let Some(breach) = self.relay.farewell(ssrc) {
             self.log.parting(guild, Violation { at: now, user: Some(user), rule: Rule::Media(breach) });
+        }
+    }
+
+    /// Judges how a client that ends its main session has stopped speaking, wherever that session has joined.
+    pub(crate) fn judge_goodbyes(&mut self, main_session: &str, now: Instant) {
+        let owned = self.voice_states.iter().filter(|(_, state)| state.session_id == main_session);
+        for (guild, user) in owned.map(|(key, _)| *key).collect::<Vec<_>>() {
+            for ssrc in self.voice_sessions_of(guild, user) {
+                self.judge_goodbye(ssrc, now);
+            }
         }
     }
 

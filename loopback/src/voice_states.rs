@@ -30,10 +30,10 @@ impl State {
             }
             return;
         };
-        self.log.returned(guild, user, now);
         if let Some(refusal) = self.refusal(guild, channel, user) {
             return self.note(id, now, Event::Refused(refusal));
         }
+        self.log.returned(guild, user, now);
         let stays = self.voice_states.get(&(guild, user)).is_some_and(|state| {
             state.channel == Some(channel) && state.session_id == session && self.voice_alive(guild, user)
         });

@@ -1,14 +1,17 @@
 //! `actix-voice demo`: the story in real time.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+#[cfg(unix)]
+use std::time::Duration;
 
-use crate::hall::{command, run};
+use crate::hall::{command, run, turn};
 
 #[cfg(unix)]
 use crate::hall::{Words, finish, signal};
 
 #[tokio::test]
 async fn the_demo_is_heard_whole_across_a_cut() {
+    let _turn = turn().await;
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo");
     let mut demo = command();
     demo.args(["demo", "--seconds", "6", "--out"]).arg(&directory);
@@ -35,8 +38,10 @@ async fn the_demo_is_heard_whole_across_a_cut() {
 #[tokio::test]
 async fn a_stutter_that_a_listener_notices_is_not_heard_whole() {
     use rustix::process::Signal;
+    let _turn = turn().await;
     let mut demo = command();
-    demo.args(["demo", "--seconds", "5"]);
+    // The cut comes after ten of them, and the stutter certainly before the end.
+    demo.args(["demo", "--seconds", "20"]);
     let mut child = demo.spawn().unwrap();
     let mut words = Words::of(&mut child);
     words.until("resumed").await;

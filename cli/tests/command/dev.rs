@@ -2,7 +2,6 @@
 
 use tokio::process::Command;
 
-#[cfg(unix)]
 #[tokio::test]
 async fn its_help_is_shown_from_any_folder() {
     let mut dev = Command::new("bash");

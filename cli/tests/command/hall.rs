@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr, Command},
+    sync::{Mutex, MutexGuard},
     time::timeout,
 };
 
@@ -21,6 +22,13 @@ pub struct Hall {
     pub guild: Guild,
     pub channel: Channel,
     pub ear: Member,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Waits until no other test of this binary does anything in real time; until this is dropped none will. A [`Hall`] has
+/// it already.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
 }
 
 impl Hall {
@@ -31,11 +39,12 @@ impl Hall {
 
     /// This Discord.
     pub async fn on(builder: Builder) -> Self {
+        let turn = turn().await;
         let discord = builder.start().await;
         let (bot, guild) = (discord.bot("bot"), discord.guild("guild"));
         let channel = guild.channel("channel");
         let ear = channel.listener("ear");
-        Self { discord, bot, guild, channel, ear }
+        Self { discord, bot, guild, channel, ear, _turn: turn }
     }
 
     /// `play --json` with the right arguments, except for what is to be played.
@@ -175,5 +184,7 @@ impl Ran {
     }
 }
 
+/// What plays in real time is not disturbed by other tests, also where one process runs them all.
+static TURN: Mutex<()> = Mutex::const_new(());
 /// Longer than anything takes, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(60);

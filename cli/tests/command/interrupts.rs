@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tokio::{net::TcpListener, process::Child, time::Instant};
 
-use crate::hall::{Hall, Words, audio, command, finish, id, interrupt, signal};
+use crate::hall::{Hall, Words, audio, command, finish, id, interrupt, signal, turn};
 
 /// Waits until the bot has asked to join.
 async fn until_asked(hall: &Hall) {
@@ -49,6 +49,7 @@ async fn ctrl_c_ends_a_join_that_is_refused_in_silence() {
 
 #[tokio::test]
 async fn ctrl_c_ends_the_wait_for_a_gateway_that_says_nothing() {
+    let _turn = turn().await;
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = format!("ws://{}", mute.local_addr().unwrap());
     let play = ["play", "--guild", "1", "--channel", "2", "--json", "--gateway", &gateway];
@@ -64,6 +65,7 @@ async fn ctrl_c_ends_the_wait_for_a_gateway_that_says_nothing() {
 
 #[tokio::test]
 async fn ctrl_c_ends_a_demo_which_was_not_heard_whole_then() {
+    let _turn = turn().await;
     let mut demo = command();
     demo.args(["demo", "--seconds", "600"]);
     let mut child = demo.spawn().unwrap();
@@ -91,21 +93,22 @@ async fn a_second_ctrl_c_ends_it_at_once() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn ctrl_c_ends_a_bench_and_not_its_loopback_under_it() {
+    let _turn = turn().await;
     let mut bench = command();
     bench.args(["bench", "--calls", "2", "--seconds", "600", "--json", "--file"]).arg(audio("music.opus"));
-    let child = bench.process_group(0).spawn().unwrap();
+    let mut child = bench.process_group(0).spawn().unwrap();
     let group = id(&child);
-    let joined = async {
-        while udp_sockets(group) < 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, joined).await.expect("it joins two channels");
+    let mut words = Words::of(&mut child);
+    words.until("2 calls spoke after").await;
+    // Keys may take a moment.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let loopback = children(group).pop().expect("it has a loopback");
     assert_eq!(rustix::process::getpgid(Some(loopback)).unwrap(), loopback, "it is in a group of its own");
 
     rustix::process::kill_process_group(group, Signal::INT).unwrap();
-    let report = finish(child).await.code(0).json();
+    let (ran, _said) = tokio::join!(finish(child), words.all());
+    let report = ran.code(0).json();
+    assert!(report["packets"].as_u64().unwrap() > 0, "{report}");
     let (end, resumes, anew) = (&report["end"], &report["resumes"], &report["reconnects"]);
     assert_eq!((end, resumes, anew), (&"interrupted".into(), &0.into(), &0.into()));
 }
@@ -115,22 +118,6 @@ fn children(parent: Pid) -> Vec<Pid> {
     let parent = parent.as_raw_nonzero();
     let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
     children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().unwrap())).collect()
-}
-
-/// How many UDP sockets a process has: a call has one.
-#[cfg(target_os = "linux")]
-fn udp_sockets(process: Pid) -> usize {
-    let process = process.as_raw_nonzero();
-    let table = std::fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap();
-    // The tenth column of all but the heading is the inode (proc(5)).
-    let inodes: Vec<_> = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(9)).collect();
-    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
-    let sockets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    sockets
-        .filter(|socket| {
-            inodes.iter().any(|inode| socket.as_os_str() == format!("socket:[{inode}]").as_str())
-        })
-        .count()
 }
 
 /// Longer than anything takes, on a busy machine too.

@@ -7,9 +7,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-#[cfg(unix)]
-use crate::hall::{Words, finish, interrupt};
-use crate::hall::{audio, command, file, run};
+use crate::hall::{Words, audio, command, file, finish, interrupt, run, turn};
 
 /// A loopback that has started, and what its first line says.
 async fn started(arguments: &[&str]) -> (Child, Value) {
@@ -32,9 +30,9 @@ fn play(invitation: &Value, token: &str) -> Command {
     play
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn the_loopback_says_how_to_play_into_it_until_ctrl_c() {
+    let _turn = turn().await;
     let (child, invitation) = started(&["--listen", "127.0.0.1", "--guilds", "2"]).await;
     assert_eq!(invitation["guilds"], 2);
     let ran = run(play(&invitation, &text(&invitation, "token"))).await.code(0);
@@ -49,9 +47,9 @@ async fn the_loopback_says_how_to_play_into_it_until_ctrl_c() {
     assert!(said.ends_with("the bot broke no rule\n"), "{said}");
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn a_token_of_ones_own_lets_the_bot_in_and_is_not_printed() {
+    let _turn = turn().await;
     let (child, invitation) = started(&["--token", "knock-knock"]).await;
     run(play(&invitation, "knock-knock")).await.code(0);
     interrupt(&child);
@@ -60,9 +58,9 @@ async fn a_token_of_ones_own_lets_the_bot_in_and_is_not_printed() {
     assert!(!format!("{said}{invitation}").contains("knock-knock"));
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn a_broken_rule_is_told_as_it_is_broken() {
+    let _turn = turn().await;
     let (mut child, invitation) = started(&[]).await;
     let mut words = Words::of(&mut child);
     let gateway = text(&invitation, "gateway");
@@ -87,9 +85,9 @@ async fn a_broken_rule_is_told_as_it_is_broken() {
     assert_eq!(said.matches("op 4 came before Identify").count(), 1, "{said}");
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn what_the_bot_said_is_written_when_asked_for() {
+    let _turn = turn().await;
     let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("loopback-out");
     let (child, invitation) = started(&["--guilds", "2", "--out", out.to_str().unwrap()]).await;
     run(play(&invitation, &text(&invitation, "token"))).await.code(0);
@@ -111,9 +109,9 @@ fn command_of_playing(invitation: &Value, file: &std::path::Path) -> Command {
     play
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn with_tls_it_hands_out_the_authority_to_trust() {
+    let _turn = turn().await;
     let authority = file("loopback-authority.pem", b"");
     let (child, invitation) = started(&["--tls", authority.to_str().unwrap()]).await;
     assert!(text(&invitation, "gateway").starts_with("wss://127.0.0.1:"), "{invitation}");

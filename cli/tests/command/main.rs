@@ -2,10 +2,12 @@
 
 mod bench;
 mod demo;
+#[cfg(unix)]
 mod dev;
 mod exit_codes;
 mod hall;
 #[cfg(unix)]
 mod interrupts;
+#[cfg(unix)]
 mod loopback;
 mod play;

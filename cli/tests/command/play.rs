@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use actix_voice_loopback::{Closer, Discord, Event, Side};
+use actix_voice_loopback::Discord;
+#[cfg(unix)]
+use actix_voice_loopback::{Closer, Event, Side};
 use serde_json::Value;
 
 use crate::hall::{Hall, Words, audio, file, finish, run};
@@ -81,10 +83,13 @@ async fn what_is_played_to_nobody_is_said_so_and_is_code_7() {
     play.arg(audio("music.opus"));
     let ran = run(play).await.code(7);
     let said = ran.stderr();
-    assert!(said.contains("nobody else is in the channel: nothing is sent until somebody comes\n"), "{said}");
-    assert!(said.contains("failed: 0 packets in 5."), "{said}");
+    assert!(said.contains(": nothing is sent until there is one\n"), "{said}");
+    assert!(said.contains("failed: 0 packets in "), "{said}");
     let verdict = said.lines().last().unwrap();
-    assert!(verdict.starts_with("actix-voice: nobody else was in the channel: 2"), "{said}");
+    assert!(
+        verdict.starts_with("actix-voice: nobody else was in the channel, or no key was agreed on: "),
+        "{said}"
+    );
     assert!(verdict.ends_with(" frames were not sent"), "{said}");
     assert_eq!(ran.json()["packets"], 0);
 }
@@ -94,15 +99,16 @@ async fn whoever_comes_late_hears_the_rest_and_the_summary_tells_what_was_not_se
     let hall = Hall::open().await;
     hall.ear.leave();
     let mut play = hall.play();
-    play.arg(audio("speech.opus"));
+    // Long enough that somebody comes before it is over, also on a busy machine.
+    play.args([audio("speech.opus"), audio("speech.opus"), audio("speech.opus")]);
     let mut child = play.spawn().unwrap();
     let mut words = Words::of(&mut child);
-    words.until("nothing is sent until somebody comes").await;
+    words.until("nothing is sent until there is one").await;
     let late = hall.channel.listener("late");
     let (ran, said) = tokio::join!(finish(child), words.all());
     let packets = ran.code(0).json()["packets"].as_u64().unwrap();
-    assert!((100..330).contains(&packets) && late.packets_heard(hall.bot.user_id) > 0, "{packets} of 361");
-    assert!(said.contains("somebody came: it is sent now"), "{said}");
+    assert!(packets > 0 && late.packets_heard(hall.bot.user_id) > 0, "{packets}");
+    assert!(said.contains("a key is there: it is sent now"), "{said}");
     assert!(said.contains(" frames were not sent: nobody else was in the channel, or"), "{said}");
 }
 
@@ -121,4 +127,5 @@ async fn a_gateway_behind_a_certificate_authority_of_ones_own_is_trusted_through
     assert!(ran.stderr().contains("ertificate"), "{}", ran.stderr());
 }
 
+#[cfg(unix)]
 const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];

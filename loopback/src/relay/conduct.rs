@@ -101,11 +101,14 @@ impl Conduct {
         self.end = self.end.map(|end| end.min(now + LAST_FRAMES));
     }
 
-    /// Takes note of a resume.
+    /// Takes note that there is no websocket to say anything on, until a resume.
+    pub(super) fn detached(&mut self) {
+        self.unrepeated = None;
+    }
+
+    /// Takes note of a resume: who was speaking has to say so again, on this very websocket.
     pub(super) fn resumed(&mut self, now: Instant) {
-        if self.talk == Talk::Announced {
-            self.unrepeated.get_or_insert(now);
-        }
+        self.unrepeated = (self.talk == Talk::Announced).then_some(now);
     }
 
     /// Ends a spurt that its speaker will not end: it leaves.
@@ -347,6 +350,26 @@ mod tests {
         story.conduct.resumed(story.now);
         story.send(10, AUDIO).speaking(1).send(100, AUDIO);
         assert_eq!(story.found, []);
+        story.conduct.resumed(story.now);
+        story.send(100, AUDIO).send(5, &SILENCE).wait(5_000);
+        assert_eq!(story.found, [Breach::SpeakingNotRepeated]);
+    }
+
+    #[test]
+    fn speaking_cannot_be_repeated_on_a_websocket_that_is_lost_again() {
+        let mut story = Story::new();
+        story.speaking(1).send(10, AUDIO);
+        for _ in 0..2 {
+            story.conduct.resumed(story.now);
+            story.send(20, AUDIO);
+            story.conduct.detached();
+            story.send(100, AUDIO);
+        }
+        story.conduct.resumed(story.now);
+        story.send(20, AUDIO).speaking(1).send(100, AUDIO);
+        assert_eq!(story.found, []);
+        story.conduct.resumed(story.now);
+        story.conduct.detached();
         story.conduct.resumed(story.now);
         story.send(100, AUDIO).send(5, &SILENCE).wait(5_000);
         assert_eq!(story.found, [Breach::SpeakingNotRepeated]);

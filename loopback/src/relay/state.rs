@@ -110,6 +110,12 @@ impl State {
         self.members.get_mut(&ssrc)?.conduct.farewell()
     }
 
+    pub(super) fn detached(&mut self, ssrc: u32) {
+        if let Some(member) = self.members.get_mut(&ssrc) {
+            member.conduct.detached();
+        }
+    }
+
     pub(super) fn resumed(&mut self, ssrc: u32, now: Instant) {
         if let Some(member) = self.members.get_mut(&ssrc) {
             member.conduct.resumed(now);
@@ -321,11 +327,12 @@ impl State {
         self.watch(peer.ssrc);
         let Some(payload) = payload else { return };
         for delay in self.survivors(fate) {
-            let delivery = delivery(peer, header, payload.clone(), now + delay);
+            let arrival = now + delay;
+            let delivery = Delivery { arrival, ..delivery(peer, header, payload.clone(), now) };
             if delay.is_zero() {
                 self.deliver(delivery);
             } else {
-                self.plan(now + delay, Task::Deliver(delivery));
+                self.plan(arrival, Task::Deliver(delivery));
             }
         }
     }
@@ -341,7 +348,7 @@ impl State {
 
     fn deliver(&mut self, delivery: Delivery) {
         let keep = self.keep;
-        let Delivery { user, call, ssrc, sequence, timestamp, ref payload, arrival } = delivery;
+        let Delivery { user, call, ssrc, sequence, timestamp, ref payload, arrival, .. } = delivery;
         if self.suppressed.contains(&(call, user)) {
             self.counters.suppressed += 1;
             return;
@@ -451,9 +458,10 @@ impl State {
     }
 }
 
-fn delivery(peer: Peer, header: &Header, payload: Bytes, arrival: Instant) -> Delivery {
-    let Peer { ssrc, user, call } = peer;
-    Delivery { user, call, ssrc, sequence: header.sequence, timestamp: header.timestamp, payload, arrival }
+/// A packet that arrives as it is received.
+fn delivery(peer: Peer, header: &Header, payload: Bytes, received: Instant) -> Delivery {
+    let (Peer { ssrc, user, call }, Header { sequence, timestamp, .. }) = (peer, *header);
+    Delivery { user, call, ssrc, sequence, timestamp, payload, received, arrival: received }
 }
 
 /// A simulated member that comes later than this many frames has paused.

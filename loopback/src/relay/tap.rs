@@ -14,6 +14,9 @@ use crate::recorder::{Hearing, Recorder};
 /// Decrypts what a user sent, end to end; `None` where that fails.
 pub type Decryptor = Box<dyn FnMut(u64, &[u8]) -> Option<Vec<u8>> + Send>;
 
+/// Decrypts what a user sent, and is told when that came to the relay, before the emulated network held it up.
+pub(crate) type TimedDecryptor = Box<dyn FnMut(u64, &[u8], Instant) -> Option<Vec<u8>> + Send>;
+
 /// Hears and records everyone else in a call, until it is dropped.
 pub struct Tap {
     pub(super) shared: Arc<TapShared>,
@@ -21,7 +24,12 @@ pub struct Tap {
 
 impl Tap {
     /// Decrypts what is heard from now on, end to end. Clear silence frames pass by it.
-    pub fn decrypt_with(&self, decryptor: Decryptor) {
+    pub fn decrypt_with(&self, mut decryptor: Decryptor) {
+        self.decrypt_timed_with(Box::new(move |user, frame, _| decryptor(user, frame)));
+    }
+
+    /// Like [`decrypt_with`](Self::decrypt_with).
+    pub(crate) fn decrypt_timed_with(&self, decryptor: TimedDecryptor) {
         self.shared.ear().decryptor = Some(decryptor);
     }
 
@@ -63,6 +71,9 @@ pub(super) struct Delivery {
     pub sequence: u16,
     pub timestamp: u32,
     pub payload: Bytes,
+    /// When it came to the relay.
+    pub received: Instant,
+    /// When it comes through the emulated network, or came.
     pub arrival: Instant,
 }
 
@@ -75,7 +86,7 @@ pub(super) struct TapShared {
 #[derive(Default)]
 struct Ear {
     recorders: HashMap<u64, Recorder>,
-    decryptor: Option<Decryptor>,
+    decryptor: Option<TimedDecryptor>,
 }
 
 impl TapShared {
@@ -99,7 +110,7 @@ impl TapShared {
         let Some(mut decryptor) = self.ear().decryptor.take() else {
             return Some(packet.payload.clone());
         };
-        let opus = decryptor(packet.user, &packet.payload).map(Bytes::from);
+        let opus = decryptor(packet.user, &packet.payload, packet.received).map(Bytes::from);
         self.ear().decryptor.get_or_insert(decryptor);
         opus
     }

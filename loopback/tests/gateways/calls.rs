@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use actix_voice_loopback::cipher::{Cipher, Mode};
 use actix_voice_loopback::dave::{ClientMessage, DaveSettings, Participant, ServerMessage};
+use actix_voice_loopback::netem::Direction;
 use actix_voice_loopback::relay::Breach;
-use actix_voice_loopback::{Channel, Dave, Discord, Event, Member, Rule, Side};
+use actix_voice_loopback::{Channel, Dave, Discord, Event, Member, Netem, Rule, Side};
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 
@@ -171,8 +172,8 @@ async fn a_bot_that_is_in_no_group_and_talks_plainly_to_others_is_noticed() {
 
 #[tokio::test(start_paused = true)]
 async fn leaving_in_mid_word_is_noticed_and_so_is_whether_it_was_ones_own_wish() {
-    let goodbyes = ["close", "op 4", "kick", "move", "loss", "after silence"];
-    for (goodbye, noticed) in goodbyes.into_iter().zip([true, true, false, false, false, false]) {
+    let goodbyes = ["close", "op 4", "main close", "kick", "move", "loss", "after silence"];
+    for (goodbye, noticed) in goodbyes.into_iter().zip([true, true, true, false, false, false, false]) {
         let mut scene = Scene::new().await;
         let _ear = scene.channel.listener("ear");
         let mut voice = scene.connect().await;
@@ -184,6 +185,7 @@ async fn leaving_in_mid_word_is_noticed_and_so_is_whether_it_was_ones_own_wish()
         let (bot, guild) = (scene.bot.user_id, scene.discord.guild("jungle"));
         match goodbye {
             "op 4" => scene.main.voice_state(scene.channel.guild_id, None).await,
+            "main close" => scene.main.socket.close(1000).await,
             "kick" => scene.discord.kick(bot, &guild),
             "move" => scene.discord.move_to(bot, &guild.channel("Other")),
             "loss" => scene.discord.lose_main_session(bot),
@@ -196,6 +198,44 @@ async fn leaving_in_mid_word_is_noticed_and_so_is_whether_it_was_ones_own_wish()
         assert_eq!(found.contains(&expected), noticed, "{goodbye}: {found:?}");
         assert_eq!(found.len(), usize::from(noticed), "{goodbye}: {found:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_in_mid_word_is_forgiven_to_who_is_let_in_again_soon() {
+    for refused in [true, false] {
+        let mut scene = Scene::new().await;
+        let _ear = scene.channel.listener("ear");
+        let mut voice = scene.connect().await;
+        voice.speak(1).await;
+        send(&voice, scene.discord.relay().address().port(), (0..10).map(frame)).await;
+        scene.main.voice_state(scene.channel.guild_id, None).await;
+        let left = |discord: &Discord| rules(discord).len() == 1;
+        scene.discord.until(left, A_WHILE).await.expect("noticed");
+        assert_eq!(scene.discord.settled_violations(), [], "it may still return");
+        if refused {
+            scene.discord.refuse_silently(&scene.channel);
+        }
+        scene.main.join(&scene.channel).await;
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!(scene.discord.settled_violations().len(), usize::from(refused));
+        assert_eq!(rules(&scene.discord).len(), usize::from(refused));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_network_held_up_is_judged_by_when_it_was_sent() {
+    let mut scene = Scene::on(Discord::start().await).await;
+    let mut voice = scene.connect().await;
+    let slow = Netem { delay: Duration::from_secs(1), direction: Direction::Up, ..Netem::default() };
+    scene.discord.netem(slow);
+    voice.speak(1).await;
+    // To nobody it may speak plainly.
+    talk(&voice, scene.discord.relay().address().port(), 10).await;
+    let ear = scene.channel.listener("ear");
+    let arrived = |_: &Discord| ear.packets_heard(scene.bot.user_id) > 0;
+    scene.discord.until(arrived, A_WHILE).await.expect("late, but there");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!rules(&scene.discord).contains(&Rule::PlainAudio));
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,10 +321,20 @@ async fn a_bot_that_never_says_that_it_is_ready_is_noticed() {
     }
 }
 
-/// Loses the websocket and resumes the session with another one.
-async fn resume(scene: &Scene, voice: &mut Voice) {
+/// Loses the websocket.
+async fn lose(scene: &Scene, voice: &mut Voice) {
     scene.discord.reset_voice(scene.bot.user_id);
     while voice.socket.next().await != Incoming::Lost {}
+}
+
+/// Loses the websocket and resumes the session with another one.
+async fn resume(scene: &Scene, voice: &mut Voice) {
+    lose(scene, voice).await;
+    take_up(scene, voice).await;
+}
+
+/// Resumes the session with another websocket.
+async fn take_up(scene: &Scene, voice: &mut Voice) {
     let log = scene.discord.log();
     let numbers =
         log.iter().filter(|entry| entry.side == Side::Voice).filter_map(|entry| match entry.event {
@@ -330,6 +380,32 @@ async fn who_goes_on_after_a_resume_has_to_say_again_that_it_speaks() {
             voice.speak(1).await;
         }
         send(&voice, scene.discord.relay().address().port(), (0..100).map(frame)).await;
+        let silent = rules(&scene.discord).contains(&Rule::Media(Breach::SpeakingNotRepeated));
+        assert_eq!(silent, !again);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_the_next_websocket_too_has_to_say_it_on_the_one_after_that() {
+    for again in [true, false] {
+        let mut scene = Scene::new().await;
+        let mut voice = scene.connect().await;
+        let port = scene.discord.relay().address().port();
+        voice.speak(1).await;
+        voice.beat(1, 0).await;
+        voice.socket.beaten().await;
+        lose(&scene, &mut voice).await;
+        for _ in 0..2 {
+            take_up(&scene, &mut voice).await;
+            lose(&scene, &mut voice).await;
+            send(&voice, port, (0..100).map(frame)).await;
+        }
+        take_up(&scene, &mut voice).await;
+        send(&voice, port, (0..10).map(frame)).await;
+        if again {
+            voice.speak(1).await;
+        }
+        send(&voice, port, (0..100).map(frame)).await;
         let silent = rules(&scene.discord).contains(&Rule::Media(Breach::SpeakingNotRepeated));
         assert_eq!(silent, !again);
     }

@@ -228,7 +228,7 @@ async fn what_a_resume_replays_is_as_good_as_new() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut socket = resume(&voice, Some(0)).await;
     socket.op(9).await;
-    for (pause, rules) in [(900, vec![]), (900, vec![Rule::SeqAckLate(1)])] {
+    for (pause, rules) in [(500, vec![]), (900, vec![Rule::SeqAckLate(1)])] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         socket.send(json!({"op": 3, "d": {"t": 1, "seq_ack": 0}})).await;
         socket.op(6).await;

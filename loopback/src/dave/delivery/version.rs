@@ -27,8 +27,7 @@ impl DeliveryService {
                 member.sender_wrong = wrong;
             }
             if alone && self.settings.op24_on_empty_join {
-                self.send_prepare_epoch(user);
-                self.send_prepare_transition(user, 0, self.settings.sole_member_op21_version);
+                self.prepare_sole(user);
             }
         }
     }
@@ -67,11 +66,18 @@ impl DeliveryService {
     fn reset_sole(&mut self, sole: u64) {
         self.dissolve();
         self.transitions.cancel();
+        if let Some(member) = self.members.get_mut(&sole) {
+            member.reset();
+        }
+        self.prepare_sole(sole);
+    }
+
+    /// Ops 24 and 21 to the only member. Transition 0 is executed at once.
+    fn prepare_sole(&mut self, sole: u64) {
         self.send_prepare_epoch(sole);
         let version = self.settings.sole_member_op21_version;
         self.send_prepare_transition(sole, 0, version);
         if let Some(member) = self.members.get_mut(&sole) {
-            member.reset();
             member.media_version = version;
         }
     }

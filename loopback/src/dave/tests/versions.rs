@@ -136,6 +136,22 @@ fn a_channel_that_turns_into_a_stage_loses_its_encryption() {
 }
 
 #[test]
+fn whom_op_21_tells_to_do_without_encryption_may_speak_plainly() {
+    for op24_on_empty_join in [false, true] {
+        for version in [0, 1] {
+            let sole_member_op21_version = version;
+            let settings =
+                DaveSettings { op24_on_empty_join, sole_member_op21_version, ..DaveSettings::default() };
+            let mut call = Call::new(7, settings);
+            call.join(1);
+            call.run();
+            call.service.join(2, 1, call.now);
+            assert_eq!(call.service.is_encrypted(1), !op24_on_empty_join || version > 0);
+        }
+    }
+}
+
+#[test]
 fn service_and_members_may_move_between_threads() {
     fn moves<T: Send>() {}
     moves::<DeliveryService>();
