@@ -1,5 +1,7 @@
 //! CallHandle: a call, as its user holds it.
 
+use std::time::Duration;
+
 use actix::Addr;
 use tokio::sync::oneshot;
 
@@ -61,9 +63,16 @@ impl CallHandle {
         self.call.do_send(Hush(track));
     }
 
-    /// What the call has done so far; none once it is over.
+    /// What the call has done so far; none once it is over, or if a media arbiter is stuck.
     pub async fn stats(&self) -> Option<CallStats> {
-        self.call.send(TellStats).await.ok()
+        for _ in 0..ATTEMPTS {
+            if let Some(stats) = self.call.send(TellStats).await.ok()? {
+                return Some(stats);
+            }
+            // A transport or speaker is going, and reports last of all what it has done.
+            actix::clock::sleep(PAUSE).await;
+        }
+        None
     }
 
     /// The code that this member sees too if nobody sits in between: nine groups of five digits, without spaces. None
@@ -79,3 +88,7 @@ impl CallHandle {
         done.await.ok()
     }
 }
+
+/// Half a second in all: far more than a transport needs to stop.
+const ATTEMPTS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(5);

@@ -55,9 +55,10 @@ pub(in crate::actors) struct Part {
     pub(in crate::actors) parted: Option<oneshot::Sender<CallStats>>,
 }
 
-/// **VoiceManager or CallHandle → Call.** Say what the call has done.
+/// **CallHandle → Call.** Say what the call has done. Answered with none when a part of it is still to be told by a
+/// transport or speaker that is going.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "CallStats")]
+#[rtype(result = "Option<CallStats>")]
 pub(in crate::actors) struct TellStats;
 
 /// **CallHandle → Call.** Work out the verification code with this member.

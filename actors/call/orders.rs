@@ -127,23 +127,23 @@ impl Handler<Part> for Call {
 }
 
 impl Handler<TellStats> for Call {
-    type Result = ResponseFuture<CallStats>;
+    type Result = ResponseFuture<Option<CallStats>>;
 
     fn handle(&mut self, _: TellStats, _: &mut Context<Self>) -> Self::Result {
         let (transport, speaker) = (self.transport.clone(), self.speaker.clone());
+        let going = self.transports_alive > usize::from(transport.is_some());
         let mut stats = self.stats.clone();
         Box::pin(async move {
-            if let Some(transport) = transport
-                && let Ok(now) = transport.send(transport::TellStats).await
-            {
-                stats.add(&now);
+            if going {
+                return None;
             }
-            if let Some(speaker) = speaker
-                && let Ok(counts) = speaker.send(speaker::TellCounts).await
-            {
-                stats.speaker += counts;
+            if let Some(transport) = transport {
+                stats.add(&transport.send(transport::TellStats).await.ok()?);
             }
-            stats
+            if let Some(speaker) = speaker {
+                stats.speaker += speaker.send(speaker::TellCounts).await.ok()?;
+            }
+            Some(stats)
         })
     }
 }
