@@ -96,12 +96,13 @@ async fn ctrl_c_ends_a_bench_and_not_its_loopback_under_it() {
     let _turn = turn().await;
     let mut bench = command();
     bench.args(["bench", "--calls", "2", "--seconds", "600", "--json", "--file"]).arg(audio("music.opus"));
+    bench.env("RUST_LOG", "actix_voice=info").env("NO_COLOR", "1");
     let mut child = bench.process_group(0).spawn().unwrap();
     let group = id(&child);
     let mut words = Words::of(&mut child);
     words.until("2 calls spoke after").await;
-    // Keys may take a moment.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The log tells of the key without which nothing leaves.
+    words.until("epoch=1").await;
     let loopback = children(group).pop().expect("it has a loopback");
     assert_eq!(rustix::process::getpgid(Some(loopback)).unwrap(), loopback, "it is in a group of its own");
 
