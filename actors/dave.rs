@@ -2,7 +2,7 @@
 
 use actix::{Actor, ActorContext, Context, Handler, Message, WeakRecipient};
 
-use super::{Alarm, Driven, now};
+use super::{Alarm, Driven, Exit, now};
 use crate::{
     call::Cause,
     gateway::payload::{Command, DaveEvent},
@@ -66,12 +66,6 @@ pub(super) struct Dave {
     exit: Exit,
 }
 
-enum Exit {
-    Unforeseen,
-    Asked,
-    Failed(Cause),
-}
-
 impl Dave {
     pub(super) fn new(generation: u64, group: Group, owner: WeakRecipient<FromDave>) -> Self {
         Self { generation, group, owner, alarm: Alarm::default(), exit: Exit::Unforeseen }
@@ -109,10 +103,8 @@ impl Actor for Dave {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        match std::mem::replace(&mut self.exit, Exit::Asked) {
-            Exit::Asked => {}
-            Exit::Failed(cause) => self.report(Report::Exited(cause)),
-            Exit::Unforeseen => self.report(Report::Exited(Cause::Panicked("Dave"))),
+        if let Some(cause) = self.exit.cause("Dave") {
+            self.report(Report::Exited(cause));
         }
     }
 }

@@ -9,7 +9,7 @@ use actix::{
 use rustls::ClientConfig;
 
 use super::{
-    Alarm, Driven,
+    Alarm, Driven, Exit,
     heartbeat::{Beat, BeatNow, HeartbeatAck, Heartbeater, Stop as StopBeating},
     now,
     websocket::{self, Incoming, Reader, Writer},
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     call::Cause,
     gateway::{
-        close::CloseCode,
+        close::{CLOSE_FOR_GOOD, CloseCode},
         heartbeat::Heartbeat,
         payload::{Command, SessionDescription, SpeakingFlags},
         session::{Action, Credentials, MOST_WAITING, Session, Start},
@@ -120,14 +120,6 @@ enum Connection {
 struct Heart {
     beater: Addr<Heartbeater>,
     interval: Duration,
-}
-
-/// Why the actor will have stopped.
-#[derive(Debug)]
-enum Exit {
-    Unforeseen,
-    Asked,
-    Failed(Cause),
 }
 
 impl Gateway {
@@ -259,11 +251,7 @@ impl Actor for Gateway {
     fn stopped(&mut self, _: &mut Context<Self>) {
         self.hang_up(None);
         let Connection::Gone { last_seq } = self.connection else { return };
-        let cause = match std::mem::replace(&mut self.exit, Exit::Asked) {
-            Exit::Asked => return,
-            Exit::Failed(cause) => cause,
-            Exit::Unforeseen => Cause::Panicked("Gateway"),
-        };
+        let Some(cause) = self.exit.cause("Gateway") else { return };
         let unsaid = std::mem::take(&mut self.unsaid);
         self.report(Report::Exited { cause, last_seq, unsaid });
     }
@@ -339,7 +327,7 @@ impl Handler<Close> for Gateway {
 
     fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
         self.exit = Exit::Asked;
-        self.hang_up(Some(NORMAL));
+        self.hang_up(Some(CLOSE_FOR_GOOD));
         ctx.stop();
     }
 }
@@ -365,9 +353,6 @@ impl Handler<Beat> for Gateway {
         }
     }
 }
-
-/// The voice session is over as far as we are concerned (RFC 6455 section 7.4.1).
-const NORMAL: u16 = 1000;
 
 #[cfg(feature = "faults")]
 impl Handler<super::fault::Panic> for Gateway {

@@ -58,6 +58,8 @@ use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, SpawnHandle};
 
+use crate::call::Cause;
+
 pub use self::{
     bridge::{GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate},
     call::CallHandle,
@@ -83,6 +85,26 @@ pub fn now() -> Instant {
 trait Driven: Actor<Context = Context<Self>> {
     /// Does all that the machine orders now, and sets the alarm to its deadline.
     fn drive(&mut self, ctx: &mut Self::Context);
+}
+
+/// Why an actor that does I/O will have stopped.
+#[derive(Debug)]
+enum Exit {
+    /// By a panic, unless something else was noted before.
+    Unforeseen,
+    Asked,
+    Failed(Cause),
+}
+
+impl Exit {
+    /// What to report to the owner of this actor; nothing when it was asked to stop.
+    fn cause(&mut self, actor: &'static str) -> Option<Cause> {
+        match std::mem::replace(self, Self::Asked) {
+            Self::Asked => None,
+            Self::Failed(cause) => Some(cause),
+            Self::Unforeseen => Some(Cause::Panicked(actor)),
+        }
+    }
 }
 
 /// The one timer of an actor on a control arbiter.

@@ -16,7 +16,7 @@ use actix::{
 use futures_util::Stream;
 use tokio::net::UdpSocket;
 
-use super::{Alarm, Driven, now, stats::TransportStats};
+use super::{Alarm, Driven, Exit, now, stats::TransportStats};
 use crate::{
     call::Cause,
     gateway::payload::SessionDescription,
@@ -96,12 +96,6 @@ pub(super) struct Transport {
     stats: TransportStats,
     alarm: Alarm,
     exit: Exit,
-}
-
-enum Exit {
-    Unforeseen,
-    Asked,
-    Failed(Cause),
 }
 
 impl Transport {
@@ -238,11 +232,7 @@ impl Actor for Transport {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        let cause = match std::mem::replace(&mut self.exit, Exit::Asked) {
-            Exit::Asked => None,
-            Exit::Failed(cause) => Some(cause),
-            Exit::Unforeseen => Some(Cause::Panicked("Transport")),
-        };
+        let cause = self.exit.cause("Transport");
         self.report(Report::Exited { cause, stats: Box::new(self.stats()) });
     }
 }
