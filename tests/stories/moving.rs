@@ -11,7 +11,7 @@ use actix_voice::{
 use actix_voice_loopback::{Channel, Discord, EventOrder, Member};
 
 use crate::{
-    stage::{Stage, story},
+    stage::{Stage, real_time, story},
     witness::{identifies, missed},
 };
 
@@ -156,6 +156,24 @@ fn a_deleted_channel_ends_the_call() {
         let track = playing(&stage).await;
         stage.discord.delete_channel(&stage.channel);
         kicked(&stage, track).await;
+    });
+}
+
+#[test]
+fn a_call_that_ends_never_tells_less_than_it_told_before() {
+    real_time(async {
+        let stage = Stage::with(Discord::builder(), |config| config.media_arbiters = 1).await;
+        let call = stage.join().await;
+        stage.play("music.opus").await;
+        let heard = |_: &Discord| stage.ear.packets_heard(stage.bot.user_id) > 20;
+        stage.discord.until(heard, Duration::from_secs(60)).await.expect("the bot is heard");
+        stage.discord.kick(stage.bot.user_id, &stage.guild);
+        let mut told = 0;
+        while let Some(stats) = call.stats().await {
+            assert!(stats.packets >= told, "{} packets after {told}", stats.packets);
+            told = stats.packets;
+        }
+        assert!(told > 20, "{told} packets");
     });
 }
 
