@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler, Message, Recipient, WeakRecipient};
 use super::{Alarm, Driven, manager::Plug, now};
 use crate::{
     bridge::{
-        Action, JoinFailure, Rendezvous, Silenced,
+        Action, GuildVoice, JoinFailure, Suppression,
         events::{UpdateVoiceState, VoiceServer, VoiceState},
     },
     gateway::session::Credentials,
@@ -34,27 +34,27 @@ pub struct VoiceServerUpdate(pub VoiceServer);
 /// Optional: without it, the calls find out when Discord closes their connections.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct SessionReplaced;
+pub struct MainSessionReplaced;
 
-/// **Your bot → VoiceManager → Bridge.** The main gateway is away: nothing is expected of it until [`SessionResumed`],
-/// [`SessionReplaced`] or [`Plug`].
+/// **Your bot → VoiceManager → Bridge.** The main gateway is away: nothing is expected of it until [`MainGatewayRestored`],
+/// [`MainSessionReplaced`] or [`Plug`].
 ///
 /// Optional: without it, a call that has to join again meanwhile gives up after a minute.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct SessionLost;
+pub struct MainGatewayLost;
 
 /// **Your bot → VoiceManager → Bridge.** The main gateway is back, and its session goes on (RESUMED).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct SessionResumed;
+pub struct MainGatewayRestored;
 
 /// **Your bot → VoiceManager → Bridge.** A GUILD_DELETE: the bot left the guild, or it is unavailable. Ends its call.
 ///
 /// Optional: without it, the call finds out when Discord closes its connections.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct GuildGone(pub GuildId);
+pub struct GuildDeleted(pub GuildId);
 
 /// **Call → Bridge.** Be in this channel, and report to this call.
 #[derive(Clone, Message)]
@@ -105,16 +105,16 @@ pub(super) enum FromBridge {
     NotMoved(JoinFailure),
     Disconnected,
     Failed(JoinFailure),
-    SessionReplaced,
-    Silenced(Option<Silenced>),
-    GuildGone,
+    MainSessionReplaced,
+    Suppression(Option<Suppression>),
+    GuildDeleted,
     /// The main gateway is away.
     CutOff,
     /// It is back.
     Back,
 }
 
-/// The actor over one [`Rendezvous`] per guild.
+/// The actor over one [`GuildVoice`] per guild.
 pub(super) struct Bridge {
     owner: WeakRecipient<BridgeGone>,
     user: UserId,
@@ -132,7 +132,7 @@ enum MainSession {
 }
 
 struct Guild {
-    rendezvous: Rendezvous,
+    rendezvous: GuildVoice,
     /// The number of the call that the rendezvous is for.
     generation: u64,
     /// None once the call is over, and only its goodbye is awaited.
@@ -182,7 +182,7 @@ impl Bridge {
         let user = self.user;
         let entry = self.guilds.entry(id);
         let guild =
-            entry.or_insert_with(|| Guild { rendezvous: Rendezvous::new(id, user), generation, call: None });
+            entry.or_insert_with(|| Guild { rendezvous: GuildVoice::new(id, user), generation, call: None });
         guild.call = Some(call);
         if self.session == MainSession::Lost {
             guild.tell(FromBridge::CutOff);
@@ -190,7 +190,7 @@ impl Bridge {
         guild
     }
 
-    fn rendezvous(&mut self, guild: GuildId) -> Option<&mut Rendezvous> {
+    fn rendezvous(&mut self, guild: GuildId) -> Option<&mut GuildVoice> {
         self.guilds.get_mut(&guild).map(|guild| &mut guild.rendezvous)
     }
 
@@ -210,7 +210,7 @@ impl Bridge {
             Action::EndpointLost => guild.tell(FromBridge::EndpointLost),
             Action::Moved(channel) => guild.tell(FromBridge::Moved(channel)),
             Action::NotMoved(failure) => guild.tell(FromBridge::NotMoved(failure)),
-            Action::Silenced(silenced) => guild.tell(FromBridge::Silenced(silenced)),
+            Action::Suppression(silenced) => guild.tell(FromBridge::Suppression(silenced)),
             Action::Disconnected => guild.tell(FromBridge::Disconnected),
             Action::Failed(_) if !self.gateway.connected() => {
                 guild.tell(FromBridge::Failed(JoinFailure::NoGateway));
@@ -273,45 +273,45 @@ impl Handler<VoiceServerUpdate> for Bridge {
     }
 }
 
-impl Handler<SessionReplaced> for Bridge {
+impl Handler<MainSessionReplaced> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, _: SessionReplaced, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: MainSessionReplaced, ctx: &mut Context<Self>) {
         self.back();
         for guild in self.guilds.values_mut() {
             guild.rendezvous.session_replaced(now());
-            guild.tell(FromBridge::SessionReplaced);
+            guild.tell(FromBridge::MainSessionReplaced);
         }
         self.drive(ctx);
     }
 }
 
-impl Handler<SessionLost> for Bridge {
+impl Handler<MainGatewayLost> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, _: SessionLost, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: MainGatewayLost, ctx: &mut Context<Self>) {
         self.session = MainSession::Lost;
         self.guilds.values().for_each(|guild| guild.tell(FromBridge::CutOff));
         self.drive(ctx);
     }
 }
 
-impl Handler<SessionResumed> for Bridge {
+impl Handler<MainGatewayRestored> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, _: SessionResumed, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: MainGatewayRestored, ctx: &mut Context<Self>) {
         self.resumed();
         self.drive(ctx);
     }
 }
 
-impl Handler<GuildGone> for Bridge {
+impl Handler<GuildDeleted> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, GuildGone(guild): GuildGone, ctx: &mut Context<Self>) {
+    fn handle(&mut self, GuildDeleted(guild): GuildDeleted, ctx: &mut Context<Self>) {
         if let Some(guild) = self.guilds.get_mut(&guild) {
-            guild.rendezvous.guild_gone();
-            guild.tell(FromBridge::GuildGone);
+            guild.rendezvous.guild_deleted();
+            guild.tell(FromBridge::GuildDeleted);
         }
         self.drive(ctx);
     }

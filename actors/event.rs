@@ -3,8 +3,8 @@
 use actix::Message;
 
 use crate::{
-    bridge::Silenced,
-    call::{EndReason, Progress},
+    bridge::Suppression,
+    call::{ConnectionStatus, EndReason},
     gateway::payload::SpeakingFlags,
     id::{ChannelId, GuildId, Ssrc, UserId},
     speaker::{TrackEnd, TrackId},
@@ -13,27 +13,30 @@ use crate::{
 /// **VoiceManager → your actor.** Something happened in a call.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct CallEvent {
     /// The guild of the call.
     pub guild: GuildId,
     /// What happened.
-    pub what: What,
+    pub kind: CallEventKind,
 }
 
 impl CallEvent {
     /// Writes into the log what one would tell a friend, and the rest for those who look closer.
     pub(super) fn log(&self) {
-        let (guild, what) = (self.guild.0, &self.what);
-        match what {
-            What::Connection(progress) => tracing::info!(guild, ?progress, "call"),
-            What::Moved(channel) => tracing::info!(guild, channel = channel.0, "moved"),
-            What::E2ee(state) => {
+        let (guild, kind) = (self.guild.0, &self.kind);
+        match kind {
+            CallEventKind::Connection(progress) => tracing::info!(guild, ?progress, "call"),
+            CallEventKind::Moved(channel) => tracing::info!(guild, channel = channel.0, "moved"),
+            CallEventKind::E2ee(state) => {
                 tracing::info!(guild, version = state.version, epoch = state.epoch, "encryption")
             }
-            What::TrackEnded(track, end) => tracing::info!(guild, track = track.0, ?end, "track ended"),
-            What::Silenced(Some(silenced)) => tracing::warn!(guild, %silenced, "call"),
-            What::Ended(reason) => tracing::info!(guild, %reason, "call ended"),
-            what => tracing::debug!(guild, ?what, "call"),
+            CallEventKind::TrackEnded(track, end) => {
+                tracing::info!(guild, track = track.0, ?end, "track ended")
+            }
+            CallEventKind::Suppression(Some(silenced)) => tracing::warn!(guild, %silenced, "call"),
+            CallEventKind::Ended(reason) => tracing::info!(guild, %reason, "call ended"),
+            kind => tracing::debug!(guild, ?kind, "call"),
         }
     }
 }
@@ -41,14 +44,14 @@ impl CallEvent {
 /// What can happen in a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum What {
+pub enum CallEventKind {
     /// How the connection fares.
-    Connection(Progress),
+    Connection(ConnectionStatus),
     /// The bot is in another channel now; its tracks go on there.
     Moved(ChannelId),
     /// Whether nobody hears the bot though it speaks, and why: a moderator muted it, or it is in the audience of a stage
     /// channel.
-    Silenced(Option<Silenced>),
+    Suppression(Option<Suppression>),
     /// A user started, changed or ended speaking; by this SSRC its packets are known.
     Speaking {
         /// The user, where Discord names it.

@@ -80,12 +80,12 @@ pub(super) enum Report {
     /// A message could not be understood, and was skipped.
     Malformed,
     /// A command was dropped: too many came before the connection was open.
-    Unsaid,
+    CommandDropped,
     /// The connection is no more; these commands were not sent.
     Exited {
         cause: Cause,
         last_seq: Option<u16>,
-        unsaid: Vec<Command>,
+        queued_commands: Vec<Command>,
     },
 }
 
@@ -105,7 +105,7 @@ pub(super) struct Gateway {
     owner: WeakRecipient<FromGateway>,
     connection: Connection,
     /// What was to be sent while the connection was being opened, for as long as that may take.
-    unsaid: Vec<Command>,
+    queued_commands: Vec<Command>,
     alarm: Alarm,
     exit: Exit,
 }
@@ -128,7 +128,7 @@ impl Gateway {
             plan,
             owner,
             connection: Connection::Opening,
-            unsaid: Vec::new(),
+            queued_commands: Vec::new(),
             alarm: Alarm::default(),
             exit: Exit::Unforeseen,
         }
@@ -146,7 +146,7 @@ impl Gateway {
                 let Plan { credentials, start, speaking, .. } = self.plan.clone();
                 let mut session = Session::new(credentials, start, now());
                 session.speaking(speaking);
-                self.unsaid.drain(..).for_each(|command| session.command(command));
+                self.queued_commands.drain(..).for_each(|command| session.command(command));
                 self.connection = Connection::Open { session: Box::new(session), writer, heart: None };
                 ctx.add_stream(reader);
                 self.drive(ctx);
@@ -218,7 +218,7 @@ impl Gateway {
         let before = std::mem::replace(&mut self.connection, Connection::Gone { last_seq: None });
         if let Connection::Open { mut session, writer, heart } = before {
             self.connection = Connection::Gone { last_seq: session.last_seq() };
-            self.unsaid = session.take_waiting();
+            self.queued_commands = session.take_waiting();
             if let Some(heart) = heart {
                 heart.beater.do_send(StopBeating);
             }
@@ -252,8 +252,8 @@ impl Actor for Gateway {
         self.hang_up(None);
         let Connection::Gone { last_seq } = self.connection else { return };
         let Some(cause) = self.exit.cause("Gateway") else { return };
-        let unsaid = std::mem::take(&mut self.unsaid);
-        self.report(Report::Exited { cause, last_seq, unsaid });
+        let queued_commands = std::mem::take(&mut self.queued_commands);
+        self.report(Report::Exited { cause, last_seq, queued_commands });
     }
 }
 
@@ -312,11 +312,11 @@ impl Handler<Send> for Gateway {
                 let dropped = session.dropped();
                 session.command(command);
                 if session.dropped() > dropped {
-                    self.report(Report::Unsaid);
+                    self.report(Report::CommandDropped);
                 }
             }
-            _ if self.unsaid.len() < MOST_WAITING => self.unsaid.push(command),
-            _ => self.report(Report::Unsaid),
+            _ if self.queued_commands.len() < MOST_WAITING => self.queued_commands.push(command),
+            _ => self.report(Report::CommandDropped),
         }
         self.drive(ctx);
     }

@@ -11,7 +11,10 @@ use tokio::sync::oneshot;
 
 use super::{
     Alarm, Config, Driven, UpdateVoiceState,
-    bridge::{GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate},
+    bridge::{
+        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, VoiceServerUpdate,
+        VoiceStateUpdate,
+    },
     manager::{ChannelBitrate, Plug, Unplug, VoiceManager},
     now,
     websocket::{self, Incoming, Reader, Writer},
@@ -141,7 +144,7 @@ impl MainGateway {
             Action::Dispatch(dispatch) => self.dispatch(dispatch, ctx),
             Action::Reconnecting { why, .. } => {
                 tracing::info!(?why, "main gateway: reconnecting");
-                self.manager.do_send(SessionLost);
+                self.manager.do_send(MainGatewayLost);
                 self.answer(&Err(LoginError::Unreachable(why.to_string())));
                 self.tell(MainGatewayEvent::Reconnecting(why));
             }
@@ -191,20 +194,20 @@ impl MainGateway {
             Dispatch::Ready { user, .. } => {
                 tracing::info!(user = user.0, "main gateway: ready");
                 if self.sessions > 0 {
-                    self.manager.do_send(SessionReplaced);
+                    self.manager.do_send(MainSessionReplaced);
                 }
-                self.manager.do_send(Plug { user, gateway: ctx.address().recipient() });
+                self.manager.do_send(Plug::new(user, ctx.address().recipient()));
                 self.sessions += 1;
                 self.user = Some(user);
                 self.answer(&Ok(user));
             }
-            Dispatch::Resumed => self.manager.do_send(SessionResumed),
+            Dispatch::Resumed => self.manager.do_send(MainGatewayRestored),
             Dispatch::VoiceStateUpdate(state) => self.manager.do_send(VoiceStateUpdate(state)),
             Dispatch::VoiceServerUpdate(server) => self.manager.do_send(VoiceServerUpdate(server)),
             Dispatch::ChannelBitrate { channel, bitrate } => {
                 self.manager.do_send(ChannelBitrate { channel, bitrate })
             }
-            Dispatch::GuildGone(guild) => self.manager.do_send(GuildGone(guild)),
+            Dispatch::GuildDeleted(guild) => self.manager.do_send(GuildDeleted(guild)),
             Dispatch::GuildAvailable { voice_channels, .. } => {
                 for (channel, bitrate) in voice_channels {
                     if let Some(bitrate) = bitrate {

@@ -61,10 +61,13 @@ use actix::{Actor, AsyncContext, Context, SpawnHandle};
 use crate::call::Cause;
 
 pub use self::{
-    bridge::{GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate},
+    bridge::{
+        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, VoiceServerUpdate,
+        VoiceStateUpdate,
+    },
     call::CallHandle,
     config::{Config, Encryption},
-    event::{CallEvent, What},
+    event::{CallEvent, CallEventKind},
     main_gateway::{Login, Logout, MainGateway},
     manager::{
         ChannelBitrate, Disconnect, Join, JoinError, Plug, PlugChannel, Shutdown, Speak, SpeakError,

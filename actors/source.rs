@@ -27,7 +27,7 @@ use crate::{
         opus::{self, OpusError},
     },
     source::{Decoding, Source},
-    speaker::{Form, TrackEnd, TrackId},
+    speaker::{FrameFormat, TrackEnd, TrackId},
 };
 
 /// **Speaker → Source.** Supply so many more frames.
@@ -37,7 +37,7 @@ pub struct Demand {
     /// How many frames may be supplied on top of those asked for before.
     pub frames: usize,
     /// In which form they are of use; a source that has only the other may supply it.
-    pub form: Form,
+    pub format: FrameFormat,
     /// Where they go.
     pub supplier: Supplier,
 }
@@ -95,8 +95,8 @@ impl Credit {
 }
 
 impl Demand {
-    pub(super) fn new(frames: usize, form: Form, supplier: Supplier) -> Self {
-        Self { frames, form, supplier }
+    pub(super) fn new(frames: usize, format: FrameFormat, supplier: Supplier) -> Self {
+        Self { frames, format, supplier }
     }
 }
 
@@ -124,7 +124,7 @@ impl Supplier {
     }
 
     /// Waits until the track is over.
-    pub async fn over(&self) {
+    pub async fn closed(&self) {
         // Nothing is ever sent: the only change is the end.
         let _ = self.listening.clone().changed().await;
     }
@@ -163,22 +163,22 @@ impl Supplier {
 pub struct Player<S> {
     source: Option<Decoding<S>>,
     owed: usize,
-    form: Form,
+    format: FrameFormat,
     supplier: Option<Supplier>,
 }
 
 impl<S: Source + Unpin> Player<S> {
     /// A player of this source; start it, and attach its address.
     pub fn new(source: S) -> Self {
-        Self { source: Some(Decoding::new(source)), owed: 0, form: Form::Any, supplier: None }
+        Self { source: Some(Decoding::new(source)), owed: 0, format: FrameFormat::Any, supplier: None }
     }
 
     fn pull(&mut self, ctx: &mut Context<Self>) {
         let Some(supplier) = self.supplier.clone().filter(|_| self.owed > 0) else { return };
         let Some(source) = self.source.take() else { return };
         let frames = std::mem::take(&mut self.owed);
-        let form = self.form;
-        let pulling = actix_rt::task::spawn_blocking(move || pull(source, frames, form, &supplier));
+        let format = self.format;
+        let pulling = actix_rt::task::spawn_blocking(move || pull(source, frames, format, &supplier));
         ctx.spawn(pulling.into_actor(self).map(|pulled, player, ctx| player.pulled(pulled, ctx)));
     }
 
@@ -203,11 +203,11 @@ impl<S: Source + Unpin> Player<S> {
 fn pull<S: Source>(
     mut source: Decoding<S>,
     frames: usize,
-    form: Form,
+    format: FrameFormat,
     supplier: &Supplier,
 ) -> Option<Decoding<S>> {
     for _ in 0..frames {
-        match source.next_frame(form) {
+        match source.next_frame(format) {
             Ok(Some(frame)) => supplier.supply(frame),
             Ok(None) => {
                 supplier.finish();
@@ -237,7 +237,7 @@ impl<S: Source + Unpin> Handler<Demand> for Player<S> {
 
     fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
         self.owed += demand.frames;
-        self.form = demand.form;
+        self.format = demand.format;
         self.supplier = Some(demand.supplier);
         self.pull(ctx);
     }
@@ -253,7 +253,7 @@ pub struct Pusher(mpsc::Sender<Bytes>);
 pub enum PushError {
     /// The track is over.
     #[error("the track is over")]
-    Over,
+    Closed,
     /// As many packets as fit are waiting; wait with [`Pusher::push`], or drop it.
     #[error("{AHEAD} packets are waiting to be played")]
     Full,
@@ -263,7 +263,7 @@ pub enum PushError {
 }
 
 /// The source at the other end of a [`Pusher`].
-pub struct Pushed {
+pub struct PushSource {
     packets: Option<mpsc::Receiver<Bytes>>,
     owed: usize,
     supplier: Option<Supplier>,
@@ -272,19 +272,19 @@ pub struct Pushed {
 impl Pusher {
     /// A pusher, and the source to be started and spoken.
     #[must_use]
-    pub fn new() -> (Self, Pushed) {
+    pub fn new() -> (Self, PushSource) {
         let (sender, packets) = mpsc::channel(AHEAD);
-        (Self(sender), Pushed { packets: Some(packets), owed: 0, supplier: None })
+        (Self(sender), PushSource { packets: Some(packets), owed: 0, supplier: None })
     }
 
     /// Hands over a packet, as soon as there is room for it.
     ///
     /// # Errors
     ///
-    /// [`PushError::Over`] and [`PushError::NotOpus`].
+    /// [`PushError::Closed`] and [`PushError::NotOpus`].
     pub async fn push(&self, packet: Bytes) -> Result<(), PushError> {
         check(&packet)?;
-        self.0.send(packet).await.map_err(|_| PushError::Over)
+        self.0.send(packet).await.map_err(|_| PushError::Closed)
     }
 
     /// Hands over a packet if there is room for it now.
@@ -296,7 +296,7 @@ impl Pusher {
         check(&packet)?;
         self.0.try_send(packet).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => PushError::Full,
-            mpsc::error::TrySendError::Closed(_) => PushError::Over,
+            mpsc::error::TrySendError::Closed(_) => PushError::Closed,
         })
     }
 }
@@ -310,7 +310,7 @@ fn check(packet: &[u8]) -> Result<(), PushError> {
     }
 }
 
-impl Pushed {
+impl PushSource {
     fn pull(&mut self, ctx: &mut Context<Self>) {
         let Some(supplier) = self.supplier.clone().filter(|_| self.owed > 0) else { return };
         let Some(packets) = self.packets.take() else { return };
@@ -335,7 +335,7 @@ async fn pass(
     for _ in 0..frames {
         let packet = tokio::select! {
             packet = packets.recv() => packet,
-            () = supplier.over() => return None,
+            () = supplier.closed() => return None,
         };
         match packet {
             Some(packet) => supplier.supply(Frame::Opus(packet)),
@@ -348,11 +348,11 @@ async fn pass(
     Some(packets)
 }
 
-impl Actor for Pushed {
+impl Actor for PushSource {
     type Context = Context<Self>;
 }
 
-impl Handler<Demand> for Pushed {
+impl Handler<Demand> for PushSource {
     type Result = ();
 
     fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {

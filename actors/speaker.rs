@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     gateway::payload::SpeakingFlags,
-    speaker::{Action, Counts, Playout, TrackEnd, TrackId, VoiceFrame},
+    speaker::{Action, Counts, Pacer, TrackEnd, TrackId, VoiceFrame},
 };
 
 /// **Call → Speaker.** Play this source.
@@ -92,10 +92,10 @@ pub(super) enum Asked {
     Yes,
 }
 
-/// The actor over [`Playout`].
+/// The actor over [`Pacer`].
 pub(super) struct Speaker {
     generation: u64,
-    playout: Playout,
+    pacer: Pacer,
     sources: HashMap<TrackId, Sourced>,
     transport: Option<Recipient<VoiceFrame>>,
     owner: WeakRecipient<FromSpeaker>,
@@ -114,15 +114,10 @@ struct Sourced {
 }
 
 impl Speaker {
-    pub(super) fn new(
-        generation: u64,
-        playout: Playout,
-        pace: Pace,
-        owner: WeakRecipient<FromSpeaker>,
-    ) -> Self {
+    pub(super) fn new(generation: u64, pacer: Pacer, pace: Pace, owner: WeakRecipient<FromSpeaker>) -> Self {
         Self {
             generation,
-            playout,
+            pacer,
             sources: HashMap::new(),
             transport: None,
             owner,
@@ -168,23 +163,23 @@ impl Speaker {
             credit.grant(frames);
             let to = ctx.address().recipient();
             let supplier = Supplier::new(track, to, Arc::clone(credit), listening.subscribe());
-            source.do_send(Demand::new(frames, self.playout.form(track), supplier));
+            source.do_send(Demand::new(frames, self.pacer.format(track), supplier));
         }
     }
 
     fn counts(&self) -> Counts {
-        let mut counts = self.playout.counts();
+        let mut counts = self.pacer.counts();
         counts.over_credit += self.refused;
         counts.over_credit += self.sources.values().map(|sourced| sourced.credit.refused()).sum::<u64>();
         counts
     }
 
     fn drive(&mut self, ctx: &mut Context<Self>) {
-        while let Some(action) = self.playout.poll(now()) {
+        while let Some(action) = self.pacer.poll(now()) {
             self.carry_out(action, ctx);
         }
         if let Some(baton) = &self.baton {
-            baton.set(self.playout.deadline());
+            baton.set(self.pacer.deadline());
         }
     }
 }
@@ -217,7 +212,7 @@ impl Handler<Attach> for Speaker {
             attach.track,
             Sourced { source: attach.source, credit: Arc::default(), listening: watch::Sender::new(()) },
         );
-        self.playout.attach(attach.track, attach.flags, attach.volume);
+        self.pacer.attach(attach.track, attach.flags, attach.volume);
         self.drive(ctx);
     }
 }
@@ -227,8 +222,8 @@ impl Handler<Supply> for Speaker {
 
     fn handle(&mut self, Supply { track, what }: Supply, ctx: &mut Context<Self>) {
         match what {
-            Supplied::Frame(frame) => self.playout.supply(track, frame, now()),
-            Supplied::End(end) => self.playout.finish(track, end),
+            Supplied::Frame(frame) => self.pacer.supply(track, frame, now()),
+            Supplied::End(end) => self.pacer.finish(track, end),
         }
         self.drive(ctx);
     }
@@ -238,7 +233,7 @@ impl Handler<SourceGone> for Speaker {
     type Result = ();
 
     fn handle(&mut self, SourceGone(track): SourceGone, ctx: &mut Context<Self>) {
-        self.playout.source_lost(track);
+        self.pacer.source_lost(track);
         self.drive(ctx);
     }
 }
@@ -247,7 +242,7 @@ impl Handler<Hush> for Speaker {
     type Result = ();
 
     fn handle(&mut self, Hush(which): Hush, ctx: &mut Context<Self>) {
-        self.playout.stop(which);
+        self.pacer.stop(which);
         self.drive(ctx);
     }
 }
@@ -257,8 +252,8 @@ impl Handler<Connect> for Speaker {
 
     fn handle(&mut self, Connect(transport): Connect, ctx: &mut Context<Self>) {
         match &transport {
-            Some(_) => self.playout.link_up(now()),
-            None => self.playout.link_down(),
+            Some(_) => self.pacer.link_up(now()),
+            None => self.pacer.link_down(),
         }
         self.transport = transport;
         self.drive(ctx);
@@ -269,7 +264,7 @@ impl Handler<SpeakingSent> for Speaker {
     type Result = ();
 
     fn handle(&mut self, _: SpeakingSent, ctx: &mut Context<Self>) {
-        self.playout.speaking_sent(now());
+        self.pacer.speaking_sent(now());
         self.drive(ctx);
     }
 }
@@ -279,7 +274,7 @@ impl Handler<Bitrate> for Speaker {
 
     fn handle(&mut self, Bitrate(bitrate): Bitrate, _: &mut Context<Self>) {
         // What libopus does not take leaves the bitrate as it was.
-        let _ = self.playout.set_bitrate(bitrate);
+        let _ = self.pacer.set_bitrate(bitrate);
     }
 }
 

@@ -25,7 +25,7 @@ pub struct CallStats {
     /// Websocket messages that could not be understood.
     pub malformed: u64,
     /// Messages about the end-to-end encryption that were dropped, because the connection was away for too long.
-    pub unsaid: u64,
+    pub dropped_commands: u64,
     /// The round trip of the last heartbeat.
     pub gateway_round_trip: Option<Duration>,
     /// How the call is encrypted end to end.

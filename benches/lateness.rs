@@ -119,7 +119,7 @@ async fn talk(
     let token = Token(place.bot.token.clone());
     let _gateway = actix::Actor::start(MainGateway::at(&place.url, token, &config, manager.clone()));
     let (guild, channel) = (GuildId(place.channel.guild_id), ChannelId(place.channel.id));
-    let call = manager.send(Join { guild, channel }).await??;
+    let call = manager.send(Join::new(guild, channel)).await??;
     call.speak(Speak::source(guild, Tone::new(440.0))).await?;
     speaking.await.map_err(|_| "the bot was not heard")?;
     sleep(MEASURED).await;

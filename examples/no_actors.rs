@@ -35,7 +35,7 @@ async fn main() -> Result<(), Failure> {
     let (mut gateway, user) = MyGateway::connect(&discord.gateway_url(), &bot.token).await?;
     // → Who we are, and who takes op 4.
     let (op4, mut updates) = mpsc::channel(10);
-    voice.send(PlugChannel { user, gateway: op4 }).await?;
+    voice.send(PlugChannel::new(user, op4)).await?;
     let manager = voice.clone();
     tokio::spawn(async move {
         loop {
@@ -56,15 +56,15 @@ async fn main() -> Result<(), Failure> {
     });
 
     let (to, mut events) = mpsc::channel(100);
-    voice.send(SubscribeChannel { guild: None, to }).await?;
+    voice.send(SubscribeChannel::new(to)).await?;
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
-            println!("{:?}", event.what);
+            println!("{:?}", event.kind);
         }
     });
 
     let (guild, channel) = (GuildId(room.guild_id), ChannelId(room.id));
-    let call = voice.send(Join { guild, channel }).await??;
+    let call = voice.send(Join::new(guild, channel)).await??;
     let tone = Tone::new(330.0).lasting(Duration::from_secs(2));
     let track = call.speak(Speak::source(guild, tone)).await?;
     call.ended(track).await;

@@ -44,7 +44,7 @@ impl MyGateway {
             "READY" => {
                 // → Who we are, and who takes op 4.
                 let user = UserId(d["user"]["id"].as_str().unwrap_or_default().parse()?);
-                self.manager.do_send(Plug { user, gateway: ctx.address().recipient() });
+                self.manager.do_send(Plug::new(user, ctx.address().recipient()));
                 self.ready.take().map(|ready| ready.send(()));
             }
             // → The two events, as they come; those of other users are sorted out.
@@ -111,7 +111,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     ready.await?;
 
     let (guild, channel) = (GuildId(room.guild_id), ChannelId(room.id));
-    let call = manager.send(Join { guild, channel }).await??;
+    let call = manager.send(Join::new(guild, channel)).await??;
     let tone = Tone::new(330.0).lasting(Duration::from_secs(2));
     let track = call.speak(Speak::source(guild, tone)).await?;
     call.ended(track).await;

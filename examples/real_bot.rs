@@ -6,7 +6,7 @@ use std::{env, error::Error};
 
 use actix::{Actor, Context, Handler};
 use actix_voice::{
-    actors::{CallEvent, Config, Join, Login, Logout, MainGateway, Subscribe, VoiceManager, What},
+    actors::{CallEvent, CallEventKind, Config, Join, Login, Logout, MainGateway, Subscribe, VoiceManager},
     id::{ChannelId, GuildId, Token},
 };
 
@@ -18,11 +18,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let config = Config::default();
     let manager = VoiceManager::new(config.clone()).start();
-    manager.send(Subscribe { guild: None, to: Listener.start().recipient() }).await?;
+    manager.send(Subscribe::new(Listener.start().recipient())).await?;
     let gateway = MainGateway::new(token, &config, manager.clone()).start();
     gateway.send(Login).await??;
 
-    let call = manager.send(Join { guild, channel }).await??;
+    let call = manager.send(Join::new(guild, channel)).await??;
     let track = call.play(file).await?;
     match call.ended(track).await {
         Some(end) => println!("{end}"),
@@ -46,9 +46,9 @@ impl Handler<CallEvent> for Listener {
     type Result = ();
 
     fn handle(&mut self, event: CallEvent, _: &mut Context<Self>) {
-        match event.what {
-            What::Connection(progress) => println!("{progress:?}"),
-            What::Ended(reason) => println!("{reason}"),
+        match event.kind {
+            CallEventKind::Connection(progress) => println!("{progress:?}"),
+            CallEventKind::Ended(reason) => println!("{reason}"),
             _ => {}
         }
     }

@@ -84,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     gateway.send(Login).await??;
 
     let (guild, channel) = (GuildId(room.guild_id), ChannelId(room.id));
-    let call = manager.send(Join { guild, channel }).await??;
+    let call = manager.send(Join::new(guild, channel)).await??;
     let clicks = Clicks::new(60).start();
     call.speak(Speak::actor(guild, clicks.clone().recipient())).await?;
     for (tempo, packets) in [(60, 100), (120, 200), (240, 300)] {

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     gateway.send(Login).await??;
 
     let (guild, channel) = (GuildId(hall.guild_id), ChannelId(hall.id));
-    let call = manager.send(Join { guild, channel }).await??;
+    let call = manager.send(Join::new(guild, channel)).await??;
     let length = Duration::from_secs(3);
     let track = call.speak(Speak::source(guild, Tone::new(440.0).lasting(length))).await?;
     call.ended(track).await;

@@ -13,7 +13,7 @@ use crate::{
         frame::{CHANNELS, Frame, Pcm, SAMPLE_RATE},
         opus::Decoder,
     },
-    speaker::Form,
+    speaker::FrameFormat,
 };
 
 /// Something that can be played: a file, a stream, a tone.
@@ -84,9 +84,9 @@ impl<S: Source> Decoding<S> {
     ///
     /// # Errors
     /// Those of the source. A packet that does not decode is left as it is, for the speaker to count.
-    pub fn next_frame(&mut self, form: Form) -> Result<Option<Frame>, SourceError> {
-        match (self.source.next_frame()?, form) {
-            (Some(Frame::Opus(packet)), Form::Pcm) => {
+    pub fn next_frame(&mut self, format: FrameFormat) -> Result<Option<Frame>, SourceError> {
+        match (self.source.next_frame()?, format) {
+            (Some(Frame::Opus(packet)), FrameFormat::Pcm) => {
                 Ok(Some(self.decode(&packet).map_or(Frame::Opus(packet), Frame::Pcm)))
             }
             (frame, _) => {

@@ -27,7 +27,7 @@ pub(super) use self::{
     place::Place,
 };
 use super::{
-    Alarm, CallEvent, Driven, What,
+    Alarm, CallEvent, CallEventKind, Driven,
     bridge::{Bridge, Forget, Leave, SeekAgain},
     config::{Config, Encryption},
     dave::{Dave, Tell},
@@ -39,13 +39,13 @@ use super::{
 };
 use crate::{
     audio::opus::EncoderSettings,
-    call::{Action, Cause, EndReason, Progress, Recovery},
+    call::{Action, Cause, ConnectionStatus, EndReason, Recovery},
     gateway::{
         payload::{Command, SpeakingFlags},
         session::{Credentials, MOST_WAITING, Start},
     },
     id::{ChannelId, GuildId, Ssrc},
-    speaker::{Playout, TrackEnd, TrackId},
+    speaker::{Pacer, TrackEnd, TrackId},
     transport::dave::{Group, IdentityKey},
 };
 
@@ -93,7 +93,7 @@ pub struct Call {
     concluded: bool,
     tracks: Tracks,
     /// What the group wants to say while there is no connection to say it on.
-    unsaid: VecDeque<Command>,
+    queued_commands: VecDeque<Command>,
     alarm: Alarm,
 }
 
@@ -126,14 +126,14 @@ impl Call {
             ended: None,
             concluded: false,
             tracks: Tracks::default(),
-            unsaid: VecDeque::new(),
+            queued_commands: VecDeque::new(),
             alarm: Alarm::default(),
         }
     }
 
-    fn tell(&self, what: What) {
+    fn publish(&self, kind: CallEventKind) {
         if let Some(manager) = self.manager.upgrade() {
-            let event = CallEvent { guild: self.terms.guild, what };
+            let event = CallEvent { guild: self.terms.guild, kind };
             manager.do_send(FromCall { generation: self.terms.generation, event });
         }
     }
@@ -154,7 +154,7 @@ impl Call {
 
     fn identify(&mut self, credentials: Credentials, ctx: &mut Context<Self>) {
         self.disconnect();
-        self.unsaid.clear();
+        self.queued_commands.clear();
         self.ssrc = None;
         self.last_seq = None;
         self.start_dave(&credentials, ctx);
@@ -184,7 +184,7 @@ impl Call {
             speaking: self.speaking,
         };
         let gateway = Gateway::new(plan, ctx.address().downgrade().recipient()).start();
-        self.unsaid.drain(..).for_each(|command| gateway.do_send(Send(command)));
+        self.queued_commands.drain(..).for_each(|command| gateway.do_send(Send(command)));
         if let Some(old) = self.gateway.replace(gateway) {
             old.do_send(Close);
         }
@@ -231,14 +231,14 @@ impl Call {
     }
 
     fn start_speaker(&mut self, ctx: &mut Context<Self>) {
-        let playout = match Playout::new(&self.terms.encoder, self.terms.place.phase()) {
-            Ok(playout) => playout,
+        let pacer = match Pacer::new(&self.terms.encoder, self.terms.place.phase()) {
+            Ok(pacer) => pacer,
             Err(error) => return self.recovery.cannot_speak(error.to_string()),
         };
         let generation = self.next_generation();
         self.speaker_generation = generation;
         let (pace, owner) = (self.terms.place.pace(), ctx.address().downgrade().recipient());
-        let speaker = self.terms.place.start(move || Speaker::new(generation, playout, pace, owner));
+        let speaker = self.terms.place.start(move || Speaker::new(generation, pacer, pace, owner));
         speaker.do_send(Connect(self.voice_frames()));
         self.speaker = Some(speaker);
     }
@@ -269,9 +269,9 @@ impl Call {
         }
     }
 
-    fn progress(&mut self, progress: Progress) {
+    fn progress(&mut self, progress: ConnectionStatus) {
         match progress {
-            Progress::Connected => {
+            ConnectionStatus::Connected => {
                 self.stats.reconnects = self.sessions;
                 self.sessions += 1;
                 self.to_speaker(Connect(self.voice_frames()));
@@ -280,13 +280,13 @@ impl Call {
                     self.answer(&Entered::There);
                 }
             }
-            Progress::Resumed => {
+            ConnectionStatus::Resumed => {
                 self.stats.resumes += 1;
                 self.acknowledge_speaking();
             }
-            Progress::Resuming(_) | Progress::Reconnecting(_) => {}
+            ConnectionStatus::Resuming(_) | ConnectionStatus::Reconnecting(_) => {}
         }
-        self.tell(What::Connection(progress));
+        self.publish(CallEventKind::Connection(progress));
     }
 
     /// Answers those who wait for the channel that is being sought.
@@ -302,8 +302,8 @@ impl Call {
     fn say(&mut self, command: Command) {
         match &self.gateway {
             Some(gateway) => gateway.do_send(Send(command)),
-            None if self.unsaid.len() < MOST_WAITING => self.unsaid.push_back(command),
-            None => self.stats.unsaid += 1,
+            None if self.queued_commands.len() < MOST_WAITING => self.queued_commands.push_back(command),
+            None => self.stats.dropped_commands += 1,
         }
     }
 
@@ -366,7 +366,7 @@ impl Call {
 
     /// The last event; who came too late may try the next call.
     fn over(&mut self, reason: EndReason) {
-        self.tell(What::Ended(reason));
+        self.publish(CallEventKind::Ended(reason));
         for late in self.late.drain(..) {
             let _ = late.send(Entered::Over);
         }
@@ -387,7 +387,7 @@ impl Call {
 
     fn track_ended(&mut self, track: TrackId, end: TrackEnd) {
         self.tracks.ended(track, &end);
-        self.tell(What::TrackEnded(track, end));
+        self.publish(CallEventKind::TrackEnded(track, end));
     }
 
     /// Reports the end of every track that has not had one.

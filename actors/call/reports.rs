@@ -5,7 +5,7 @@ use actix::{Context, Handler};
 use super::{Call, Entered};
 use crate::{
     actors::{
-        Driven, JoinError, What,
+        CallEventKind, Driven, JoinError,
         bridge::FromBridge,
         dave::{self, FromDave, Tell},
         gateway::{self, Discovered, FromGateway},
@@ -26,16 +26,16 @@ impl Handler<FromBridge> for Call {
             FromBridge::EndpointLost => self.recovery.endpoint_lost(now()),
             FromBridge::Moved(channel) => {
                 self.recovery.moved(channel);
-                self.tell(What::Moved(channel));
+                self.publish(CallEventKind::Moved(channel));
             }
             FromBridge::NotMoved(failure) => self.answer(&Entered::Failed(JoinError::NotMoved(failure))),
             FromBridge::Disconnected => self.recovery.disconnected(),
             FromBridge::Failed(failure) => self.recovery.join_failed(failure, now()),
-            FromBridge::SessionReplaced => self.recovery.session_replaced(now()),
+            FromBridge::MainSessionReplaced => self.recovery.session_replaced(now()),
             FromBridge::CutOff => self.recovery.cut_off(),
             FromBridge::Back => self.recovery.back(now()),
-            FromBridge::Silenced(silenced) => self.tell(What::Silenced(silenced)),
-            FromBridge::GuildGone => self.recovery.guild_gone(),
+            FromBridge::Suppression(silenced) => self.publish(CallEventKind::Suppression(silenced)),
+            FromBridge::GuildDeleted => self.recovery.guild_deleted(),
         }
         self.drive(ctx);
     }
@@ -67,25 +67,25 @@ impl Handler<FromGateway> for Call {
                 if let Some(user) = user {
                     self.to_transport(transport::Mapped { user, ssrc });
                 }
-                self.tell(What::Speaking { user, ssrc, flags });
+                self.publish(CallEventKind::Speaking { user, ssrc, flags });
             }
             Report::Mapped { user, ssrc } => self.to_transport(transport::Mapped { user, ssrc }),
             Report::ClientsConnect(users) => {
                 self.tell_dave(Tell::ClientsConnect(users.clone()));
-                self.tell(What::ClientsConnected(users));
+                self.publish(CallEventKind::ClientsConnected(users));
             }
             Report::ClientDisconnect(user) => {
                 self.tell_dave(Tell::ClientDisconnect(user));
                 self.to_transport(transport::Unmapped(user));
-                self.tell(What::ClientDisconnected(user));
+                self.publish(CallEventKind::ClientDisconnected(user));
             }
             Report::Dave(event) => self.tell_dave(Tell::Event(event)),
             Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
             Report::Malformed => self.stats.malformed += 1,
-            Report::Unsaid => self.stats.unsaid += 1,
-            Report::Exited { cause, last_seq, unsaid } => {
+            Report::CommandDropped => self.stats.dropped_commands += 1,
+            Report::Exited { cause, last_seq, queued_commands } => {
                 self.gateway = None;
-                unsaid.into_iter().for_each(|command| self.say(command));
+                queued_commands.into_iter().for_each(|command| self.say(command));
                 self.last_seq = last_seq.or(self.last_seq);
                 self.recovery.gateway_lost(cause, now());
             }
@@ -136,7 +136,7 @@ impl Handler<FromDave> for Call {
             Report::Settled => self.recovery.settled(),
             Report::State(state) => {
                 self.stats.e2ee = state.clone();
-                self.tell(What::E2ee(state));
+                self.publish(CallEventKind::E2ee(state));
             }
             Report::Exited(cause) => {
                 self.dave = None;
@@ -157,8 +157,8 @@ impl Handler<FromSpeaker> for Call {
         }
         match report {
             Report::Speaking(flags) => self.say_speaking(flags),
-            Report::Started(track) => self.tell(What::TrackStarted(track)),
-            Report::Stalled(track) => self.tell(What::TrackStalled(track)),
+            Report::Started(track) => self.publish(CallEventKind::TrackStarted(track)),
+            Report::Stalled(track) => self.publish(CallEventKind::TrackStalled(track)),
             Report::Ended(track, end) => {
                 self.track_ended(track, end);
             }

@@ -19,11 +19,20 @@ use crate::{
 /// **Your bot → VoiceManager.** Use this main gateway: who the bot is, and where its op 4 goes.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Plug {
     /// The bot's own user.
     pub user: UserId,
     /// Takes [`UpdateVoiceState`] and sends it to Discord as op 4.
     pub gateway: Recipient<UpdateVoiceState>,
+}
+
+impl Plug {
+    /// A main gateway that is this user, and sends op 4 for it.
+    #[must_use]
+    pub fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
+        Self { user, gateway }
+    }
 }
 
 /// **Your bot → VoiceManager.** Join a voice channel, or move to it. Answered once the call can speak.
@@ -34,11 +43,20 @@ pub struct Plug {
 /// what is said until then is withheld.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<CallHandle, JoinError>")]
+#[non_exhaustive]
 pub struct Join {
     /// The guild.
     pub guild: GuildId,
     /// The voice or stage channel.
     pub channel: ChannelId,
+}
+
+impl Join {
+    /// Joins this voice or stage channel of this guild.
+    #[must_use]
+    pub fn new(guild: GuildId, channel: ChannelId) -> Self {
+        Self { guild, channel }
+    }
 }
 
 /// **VoiceManager → VoiceManager.** Join with the call that is there, or a new one. Answered with none by a call that was
@@ -87,6 +105,7 @@ pub struct StopSpeaking {
 /// enough.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct PlugChannel {
     /// The bot's own user.
     pub user: UserId,
@@ -94,10 +113,19 @@ pub struct PlugChannel {
     pub gateway: mpsc::Sender<UpdateVoiceState>,
 }
 
+impl PlugChannel {
+    /// A main gateway that is this user, and sends op 4 for it.
+    #[must_use]
+    pub fn new(user: UserId, gateway: mpsc::Sender<UpdateVoiceState>) -> Self {
+        Self { user, gateway }
+    }
+}
+
 /// **Your bot → VoiceManager.** Tell this actor what happens in the calls, for as long as it lives: one event after the
 /// other, each once it is done with the one before. Of an actor that is a thousand events behind the newest are dropped.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Subscribe {
     /// Only of this guild; none means all.
     pub guild: Option<GuildId>,
@@ -105,15 +133,44 @@ pub struct Subscribe {
     pub to: Recipient<CallEvent>,
 }
 
+impl Subscribe {
+    /// Tells of the calls of all guilds.
+    #[must_use]
+    pub fn new(to: Recipient<CallEvent>) -> Self {
+        Self { guild: None, to }
+    }
+
+    /// Tells only of this guild's calls.
+    #[must_use]
+    pub fn guild(self, guild: GuildId) -> Self {
+        Self { guild: Some(guild), ..self }
+    }
+}
+
 /// **Your bot → VoiceManager.** [`Subscribe`] for programs without actors: events go to a channel, until its receiver is
 /// dropped; what does not fit is dropped.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct SubscribeChannel {
     /// Only of this guild; none means all.
     pub guild: Option<GuildId>,
     /// Who is told.
     pub to: mpsc::Sender<CallEvent>,
+}
+
+impl SubscribeChannel {
+    /// Tells of the calls of all guilds.
+    #[must_use]
+    pub fn new(to: mpsc::Sender<CallEvent>) -> Self {
+        Self { guild: None, to }
+    }
+
+    /// Tells only of this guild's calls.
+    #[must_use]
+    pub fn guild(self, guild: GuildId) -> Self {
+        Self { guild: Some(guild), ..self }
+    }
 }
 
 /// **MainGateway or your bot → VoiceManager.** The bitrate of a voice channel, in bits per second; audio that is encoded

@@ -25,7 +25,7 @@ use self::{
     subscribers::Subscribers,
 };
 use super::{
-    CallHandle, CallStats, Config, What,
+    CallEventKind, CallHandle, CallStats, Config,
     bridge::Bridge,
     call::{Attach, Call, Enter, Entered, FromCall, Part, Terms},
     speaker::{Attach as AttachTrack, Bitrate, Hush},
@@ -334,13 +334,13 @@ impl Handler<FromCall> for VoiceManager {
 
     fn handle(&mut self, FromCall { generation, event }: FromCall, _: &mut Context<Self>) {
         if let Some(known) = self.calls.get_mut(&event.guild).filter(|known| known.generation == generation) {
-            match event.what {
-                What::Moved(channel) => {
+            match event.kind {
+                CallEventKind::Moved(channel) => {
                     known.channel = channel;
                     let call = known.call.clone();
                     call.do_send(Bitrate(self.bitrate_of(channel)));
                 }
-                What::Ended(_) => drop(self.calls.remove(&event.guild)),
+                CallEventKind::Ended(_) => drop(self.calls.remove(&event.guild)),
                 _ => {}
             }
         }

@@ -5,8 +5,8 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use super::{Plug, PlugChannel, Unplug, VoiceManager};
 use crate::actors::{
     bridge::{
-        Bridge, BridgeGone, GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate,
-        VoiceStateUpdate,
+        Bridge, BridgeGone, GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced,
+        VoiceServerUpdate, VoiceStateUpdate,
     },
     call::NewBridge,
     channel::Forward,
@@ -53,7 +53,7 @@ impl Handler<PlugChannel> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, PlugChannel { user, gateway }: PlugChannel, ctx: &mut Context<Self>) {
-        self.plug_in(Plug { user, gateway: Forward(gateway).start().recipient() }, ctx);
+        self.plug_in(Plug::new(user, Forward(gateway).start().recipient()), ctx);
     }
 }
 
@@ -74,7 +74,7 @@ impl Handler<Unplug> for VoiceManager {
         if self.plug.as_ref().is_some_and(|plug| plug.gateway == gateway) {
             self.plug = None;
             // It does not come back, so there is nothing to wait for.
-            self.tell_bridge(SessionResumed);
+            self.tell_bridge(MainGatewayRestored);
         }
     }
 }
@@ -92,4 +92,11 @@ macro_rules! pass_on {
     )*};
 }
 
-pass_on!(GuildGone, SessionLost, SessionReplaced, SessionResumed, VoiceServerUpdate, VoiceStateUpdate);
+pass_on!(
+    GuildDeleted,
+    MainGatewayLost,
+    MainSessionReplaced,
+    MainGatewayRestored,
+    VoiceServerUpdate,
+    VoiceStateUpdate
+);

@@ -82,7 +82,7 @@ impl Bot {
         let (news, standing) = News::new(screen.clone());
         let news = news.start();
         let manager = VoiceManager::new(config.clone()).start();
-        manager.do_send(Subscribe { guild: None, to: news.clone().recipient() });
+        manager.do_send(Subscribe::new(news.clone().recipient()));
         let gateway =
             MainGateway::at(&door.0, token, &config, manager.clone()).listener(news.recipient()).start();
         let bot = Self { manager, gateway, standing };
@@ -114,7 +114,7 @@ impl Bot {
         guild: GuildId,
         channel: ChannelId,
     ) -> impl Future<Output = Result<CallHandle, Failure>> + use<> {
-        let joining = self.manager.send(Join { guild, channel });
+        let joining = self.manager.send(Join::new(guild, channel));
         async { Ok(joining.await.map_err(|error| Failure::Other(error.to_string()))??) }
     }
 

@@ -88,7 +88,7 @@ impl Failure {
             Self::Unreachable { .. } => Code::NoNetwork,
             Self::TooFewGuilds { .. } => Code::NotJoined,
             Self::Join(JoinError::Ended(reason)) => match reason {
-                EndReason::NotJoined(_) | EndReason::Kicked | EndReason::GuildGone => Code::NotJoined,
+                EndReason::NotJoined(_) | EndReason::Kicked | EndReason::GuildDeleted => Code::NotJoined,
                 EndReason::GaveUp { last: Cause::Join(_), .. } => Code::NotJoined,
                 EndReason::GaveUp { last, .. } => network_or(last, Code::Failed),
                 _ => Code::Failed,

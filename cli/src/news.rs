@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use actix::{Actor, Context, Handler};
 use actix_voice::{
     actors::{
-        CallEvent, What,
+        CallEvent, CallEventKind,
         main_gateway::{Dispatch, MainGatewayError, MainGatewayEvent},
     },
-    call::{EndReason, Progress},
+    call::{ConnectionStatus, EndReason},
     id::{ChannelId, GuildId, UserId},
     speaker::{TrackEnd, TrackId},
 };
@@ -92,26 +92,26 @@ impl Handler<MainGatewayEvent> for News {
 impl Handler<CallEvent> for News {
     type Result = ();
 
-    fn handle(&mut self, CallEvent { guild, what }: CallEvent, _: &mut Context<Self>) {
-        match what {
-            What::Connection(Progress::Connected) => self.screen.say("connected"),
-            What::Connection(Progress::Resumed) => self.screen.say("resumed"),
-            What::Connection(Progress::Resuming(cause)) => {
+    fn handle(&mut self, CallEvent { guild, kind, .. }: CallEvent, _: &mut Context<Self>) {
+        match kind {
+            CallEventKind::Connection(ConnectionStatus::Connected) => self.screen.say("connected"),
+            CallEventKind::Connection(ConnectionStatus::Resumed) => self.screen.say("resumed"),
+            CallEventKind::Connection(ConnectionStatus::Resuming(cause)) => {
                 self.screen.say(format_args!("{cause}; resuming, the audio plays on"));
             }
-            What::Connection(Progress::Reconnecting(cause)) => {
+            CallEventKind::Connection(ConnectionStatus::Reconnecting(cause)) => {
                 self.screen.say(format_args!("{cause}; joining anew, the audio waits"));
             }
-            What::Moved(channel) => self.screen.say(format_args!("moved to channel {channel}")),
-            What::E2ee(state) if state.privacy_code.is_some() => self.screen.say(state),
-            What::TrackStalled(_) => self.screen.say("the source is late; playing silence"),
-            What::TrackStarted(_) => self.standing.send_modify(|standing| {
+            CallEventKind::Moved(channel) => self.screen.say(format_args!("moved to channel {channel}")),
+            CallEventKind::E2ee(state) if state.privacy_code.is_some() => self.screen.say(state),
+            CallEventKind::TrackStalled(_) => self.screen.say("the source is late; playing silence"),
+            CallEventKind::TrackStarted(_) => self.standing.send_modify(|standing| {
                 standing.speaking.insert(guild);
             }),
-            What::TrackEnded(track, end) => self.standing.send_modify(|standing| {
+            CallEventKind::TrackEnded(track, end) => self.standing.send_modify(|standing| {
                 standing.tracks.insert(track, end);
             }),
-            What::Ended(reason) => self.standing.send_modify(|standing| {
+            CallEventKind::Ended(reason) => self.standing.send_modify(|standing| {
                 standing.calls.insert(guild, reason);
             }),
             _ => {}

@@ -18,10 +18,10 @@ pub enum Action {
     /// The channel that was asked for last was refused; the bot is, or goes back, where it was before.
     NotMoved(JoinFailure),
     /// Whether nobody hears the bot, and why.
-    Silenced(Option<Silenced>),
+    Suppression(Option<Suppression>),
     /// The bot was taken out of voice.
     Disconnected,
-    /// Nothing came back in time; ask again with [`Rendezvous::rejoin`](super::Rendezvous::rejoin), or [`Rendezvous::leave`](super::Rendezvous::leave).
+    /// Nothing came back in time; ask again with [`GuildVoice::rejoin`](super::GuildVoice::rejoin), or [`GuildVoice::leave`](super::GuildVoice::leave).
     Failed(JoinFailure),
 }
 
@@ -57,7 +57,7 @@ pub enum JoinFailure {
 /// Why nobody hears a bot that is in voice and speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Silenced {
+pub enum Suppression {
     /// A moderator muted it on this server.
     #[error("a moderator muted the bot on this server: nobody hears it until it is unmuted")]
     Muted,

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::action::{Action, JoinFailure, Silenced};
+pub use self::action::{Action, JoinFailure, Suppression};
 use self::events::{VoiceServer, VoiceState};
 use crate::{
     gateway::session::Credentials,
@@ -34,7 +34,7 @@ use crate::{
 
 /// The machine of one guild.
 #[derive(Debug)]
-pub struct Rendezvous {
+pub struct GuildVoice {
     guild: GuildId,
     user: UserId,
     /// Where the user wants to be.
@@ -43,7 +43,7 @@ pub struct Rendezvous {
     asked: Option<Instant>,
     /// Where the bot is, or was when it was last in voice.
     home: Option<ChannelId>,
-    silenced: Option<Silenced>,
+    silenced: Option<Suppression>,
     state: State,
     orders: VecDeque<Action>,
 }
@@ -89,7 +89,7 @@ enum Endpoint {
     Null,
 }
 
-impl Rendezvous {
+impl GuildVoice {
     /// A bot that is in no channel of this guild.
     pub fn new(guild: GuildId, user: UserId) -> Self {
         Self {
@@ -140,7 +140,7 @@ impl Rendezvous {
     }
 
     /// The bot is no longer in the guild, or the guild is unavailable: there is nothing to leave, and nowhere to be.
-    pub fn guild_gone(&mut self) {
+    pub fn guild_deleted(&mut self) {
         *self = Self::new(self.guild, self.user);
     }
 
@@ -209,12 +209,12 @@ impl Rendezvous {
 
     fn heard(&mut self, event: &VoiceState) {
         let silenced = match event {
-            VoiceState { suppress: true, .. } => Some(Silenced::Suppressed),
-            VoiceState { mute: true, .. } => Some(Silenced::Muted),
+            VoiceState { suppress: true, .. } => Some(Suppression::Suppressed),
+            VoiceState { mute: true, .. } => Some(Suppression::Muted),
             _ => None,
         };
         if std::mem::replace(&mut self.silenced, silenced) != silenced {
-            self.orders.push_back(Action::Silenced(silenced));
+            self.orders.push_back(Action::Suppression(silenced));
         }
     }
 

@@ -54,13 +54,13 @@ fn op4(channel: impl Into<Option<ChannelId>>) -> Action {
 
 /// A guild, and the moment it lives in.
 struct Story {
-    rendezvous: Rendezvous,
+    rendezvous: GuildVoice,
     now: Instant,
 }
 
 impl Story {
     fn begin() -> Self {
-        Self { rendezvous: Rendezvous::new(GUILD, BOT), now: start() }
+        Self { rendezvous: GuildVoice::new(GUILD, BOT), now: start() }
     }
 
     /// The bot was asked into the lounge, and is on its way.
@@ -358,10 +358,10 @@ fn a_failed_join_can_be_tried_again() {
 fn a_bot_is_told_when_nobody_hears_it() {
     let audience = |suppress, mute| VoiceState { suppress, mute, ..state(Some(LOUNGE)) };
     let mut story = Story::joined();
-    let silenced = |why| vec![Action::Silenced(why)];
-    assert_eq!(story.hear(&audience(true, false)), silenced(Some(Silenced::Suppressed)));
+    let silenced = |why| vec![Action::Suppression(why)];
+    assert_eq!(story.hear(&audience(true, false)), silenced(Some(Suppression::Suppressed)));
     assert_eq!(story.hear(&audience(true, false)), [], "that is known");
-    assert_eq!(story.hear(&audience(false, true)), silenced(Some(Silenced::Muted)));
+    assert_eq!(story.hear(&audience(false, true)), silenced(Some(Suppression::Muted)));
     assert_eq!(story.hear(&audience(false, false)), silenced(None));
 }
 

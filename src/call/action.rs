@@ -22,7 +22,7 @@ pub enum Action {
     /// Stop all tracks; answered by [`Recovery::silent`](super::Recovery::silent).
     Hush,
     /// Say what is going on.
-    Report(Progress),
+    Report(ConnectionStatus),
     /// The call is over.
     End(EndReason),
 }
@@ -30,7 +30,7 @@ pub enum Action {
 /// How the connection fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Progress {
+pub enum ConnectionStatus {
     /// The call can speak, in a new voice session.
     Connected,
     /// The voice session goes on; nothing was lost.

@@ -26,7 +26,7 @@ use std::{
 };
 
 pub use self::{
-    action::{Action, Progress},
+    action::{Action, ConnectionStatus},
     reason::{Cause, EndReason},
 };
 use self::{
@@ -77,7 +77,7 @@ impl Recovery {
             return;
         }
         if self.is_live() {
-            self.report(Progress::Reconnecting(Cause::ServerChanged));
+            self.report(ConnectionStatus::Reconnecting(Cause::ServerChanged));
         }
         self.credentials = Some(credentials.clone());
         self.state = State::Connecting(Awaited::Both);
@@ -106,7 +106,7 @@ impl Recovery {
     /// The main gateway began a new session: what was connected is void, and the bridge is asking for more.
     pub fn session_replaced(&mut self, now: Instant) {
         if !self.is_over() && !matches!(self.state, State::Joining { first: First::Yes, .. }) {
-            self.wait_for_credentials(Cause::SessionReplaced, now);
+            self.wait_for_credentials(Cause::MainSessionReplaced, now);
         }
     }
 
@@ -137,7 +137,7 @@ impl Recovery {
             State::Connecting(Awaited::Both) => {
                 self.state = State::Connecting(Awaited::Encryption { until: now + PATIENCE });
             }
-            State::Connecting(Awaited::Transport) => self.go_live(Progress::Connected),
+            State::Connecting(Awaited::Transport) => self.go_live(ConnectionStatus::Connected),
             _ => {}
         }
     }
@@ -146,7 +146,7 @@ impl Recovery {
     pub fn settled(&mut self) {
         match self.state {
             State::Connecting(Awaited::Both) => self.state = State::Connecting(Awaited::Transport),
-            State::Connecting(Awaited::Encryption { .. }) => self.go_live(Progress::Connected),
+            State::Connecting(Awaited::Encryption { .. }) => self.go_live(ConnectionStatus::Connected),
             _ => {}
         }
     }
@@ -154,7 +154,7 @@ impl Recovery {
     /// The old voice session goes on.
     pub fn resumed(&mut self) {
         if matches!(self.state, State::Resuming { .. }) {
-            self.go_live(Progress::Resumed);
+            self.go_live(ConnectionStatus::Resumed);
         }
     }
 
@@ -263,8 +263,8 @@ impl Recovery {
     }
 
     /// The guild is gone.
-    pub fn guild_gone(&mut self) {
-        self.end(EndReason::GuildGone);
+    pub fn guild_deleted(&mut self) {
+        self.end(EndReason::GuildDeleted);
     }
 
     /// The next order, or nothing until the next fact or [`Self::deadline`].
@@ -329,14 +329,14 @@ impl Recovery {
             State::Joining { .. } if self.cut_off => self.join_failed(JoinFailure::NoGateway, now),
             State::Joining { .. } => self.join_failed(JoinFailure::NoAnswer, now),
             // Frames are withheld until a key comes; the rest of the call need not wait for it.
-            State::Connecting(Awaited::Encryption { .. }) => self.go_live(Progress::Connected),
+            State::Connecting(Awaited::Encryption { .. }) => self.go_live(ConnectionStatus::Connected),
             // Neither a move nor a kick: the main gateway lost its session, or the user's bot dropped the event.
             State::Awaiting { cause, .. } => self.step(Step::Rejoin, cause, now),
             _ => {}
         }
     }
 
-    fn go_live(&mut self, progress: Progress) {
+    fn go_live(&mut self, progress: ConnectionStatus) {
         self.state = State::Live;
         self.failures.live();
         self.report(progress);
@@ -346,7 +346,7 @@ impl Recovery {
     fn wait_for_credentials(&mut self, cause: Cause, now: Instant) {
         self.state = State::Joining { first: First::No, until: now + LONG_STOP };
         self.orders.push_back(Action::Disconnect);
-        self.report(Progress::Reconnecting(cause));
+        self.report(ConnectionStatus::Reconnecting(cause));
     }
 
     fn rejoin(&mut self, now: Instant) {
@@ -356,7 +356,7 @@ impl Recovery {
 
     fn await_move(&mut self, cause: Cause, now: Instant) {
         self.orders.push_back(Action::Disconnect);
-        self.report(Progress::Reconnecting(cause.clone()));
+        self.report(ConnectionStatus::Reconnecting(cause.clone()));
         self.state = State::Awaiting { until: now + GRACE, cause };
     }
 
@@ -389,16 +389,16 @@ impl Recovery {
             _ => self.failures.pause(),
         };
         match then {
-            Step::Resume { .. } => self.report(Progress::Resuming(cause)),
+            Step::Resume { .. } => self.report(ConnectionStatus::Resuming(cause)),
             Step::Rejoin => {
                 self.orders.push_back(Action::Disconnect);
-                self.report(Progress::Reconnecting(cause));
+                self.report(ConnectionStatus::Reconnecting(cause));
             }
         }
         self.state = State::Pausing { until: now + pause, then };
     }
 
-    fn report(&mut self, progress: Progress) {
+    fn report(&mut self, progress: ConnectionStatus) {
         self.orders.push_back(Action::Report(progress));
     }
 

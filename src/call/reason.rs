@@ -42,7 +42,7 @@ pub enum Cause {
     EndpointLost,
     /// The main gateway session was replaced.
     #[error("the main gateway began a new session")]
-    SessionReplaced,
+    MainSessionReplaced,
 }
 
 /// Why a call is over, and what can be done about it.
@@ -76,7 +76,7 @@ pub enum EndReason {
     },
     /// The bot is no longer in the guild, or the guild is unavailable.
     #[error("the guild is gone or unavailable; join again when it is back")]
-    GuildGone,
+    GuildDeleted,
     /// libopus did not take the encoder settings.
     #[error("the encoder settings cannot be used, correct them in Config: {0}")]
     NoEncoder(String),

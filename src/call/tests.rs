@@ -42,11 +42,11 @@ fn lost() -> Cause {
 }
 
 fn reconnecting(cause: Cause) -> Action {
-    Action::Report(Progress::Reconnecting(cause))
+    Action::Report(ConnectionStatus::Reconnecting(cause))
 }
 
 fn resuming(cause: Cause) -> Action {
-    Action::Report(Progress::Resuming(cause))
+    Action::Report(ConnectionStatus::Resuming(cause))
 }
 
 /// What a call does that takes its leave of Discord as well.
@@ -85,7 +85,7 @@ impl Story {
 
     fn live() -> Self {
         let mut story = Self::connecting();
-        assert_eq!(story.established(), [Action::Report(Progress::Connected)]);
+        assert_eq!(story.established(), [Action::Report(ConnectionStatus::Connected)]);
         assert!(story.call.is_live());
         story
     }
@@ -205,7 +205,7 @@ impl Story {
     fn lives_on(&mut self) {
         let orders = self.credentials();
         assert_eq!(orders, [Action::Identify(credentials(self.token))]);
-        assert_eq!(self.established(), [Action::Report(Progress::Connected)]);
+        assert_eq!(self.established(), [Action::Report(ConnectionStatus::Connected)]);
     }
 }
 
@@ -221,12 +221,12 @@ fn a_call_is_live_once_transport_and_encryption_are_ready_in_either_order() {
     let mut story = Story::connecting();
     assert_eq!(story.opened(), []);
     assert!(!story.call.is_live(), "what is said now is heard by nobody");
-    assert_eq!(story.settled(), [Action::Report(Progress::Connected)]);
+    assert_eq!(story.settled(), [Action::Report(ConnectionStatus::Connected)]);
 
     let mut story = Story::connecting();
     assert_eq!(story.settled(), []);
     assert!(!story.call.is_live());
-    assert_eq!(story.opened(), [Action::Report(Progress::Connected)]);
+    assert_eq!(story.opened(), [Action::Report(ConnectionStatus::Connected)]);
     assert_eq!((story.opened(), story.settled()), (vec![], vec![]), "later keys are nothing new");
 }
 
@@ -234,7 +234,7 @@ fn a_call_is_live_once_transport_and_encryption_are_ready_in_either_order() {
 fn a_group_that_does_not_form_is_waited_for_five_seconds() {
     let mut story = Story::connecting();
     story.opened();
-    assert_eq!(story.wait(), (5 * SECOND, vec![Action::Report(Progress::Connected)]));
+    assert_eq!(story.wait(), (5 * SECOND, vec![Action::Report(ConnectionStatus::Connected)]));
     assert!(story.call.is_live());
     assert_eq!(story.settled(), []);
 }

@@ -36,7 +36,7 @@ pub enum Dispatch {
         bitrate: u32,
     },
     /// GUILD_DELETE: left, or unavailable for now; its voice connection is lost.
-    GuildGone(GuildId),
+    GuildDeleted(GuildId),
     /// GUILD_CREATE.
     GuildAvailable {
         /// The guild.
@@ -103,7 +103,7 @@ fn dispatch(name: &str, text: &[u8]) -> Result<Message, Malformed> {
         "VOICE_STATE_UPDATE" => Dispatch::VoiceStateUpdate(body(text)?),
         "VOICE_SERVER_UPDATE" => Dispatch::VoiceServerUpdate(body(text)?),
         "GUILD_CREATE" => body::<GuildBody>(text)?.into_dispatch(),
-        "GUILD_DELETE" => Dispatch::GuildGone(body::<GuildBody>(text)?.id),
+        "GUILD_DELETE" => Dispatch::GuildDeleted(body::<GuildBody>(text)?.id),
         "CHANNEL_CREATE" | "CHANNEL_UPDATE" => match body::<ChannelBody>(text)? {
             channel @ ChannelBody { id, bitrate: Some(bitrate), .. } if channel.is_voice() => {
                 Dispatch::ChannelBitrate { channel: id, bitrate }

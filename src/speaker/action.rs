@@ -13,12 +13,12 @@ use crate::gateway::payload::SpeakingFlags;
 pub enum Action {
     /// Ask the track's source for this many more frames.
     Demand(TrackId, usize),
-    /// Tell the voice gateway; answered by [`Playout::speaking_sent`](super::Playout::speaking_sent).
+    /// Tell the voice gateway; answered by [`Pacer::speaking_sent`](super::Pacer::speaking_sent).
     Speaking(SpeakingFlags),
     /// Send this frame now.
     Voice(VoiceFrame),
     /// See whether the track's source is still there, once a second while it has no frame; answered, if it is not,
-    /// by [`Playout::source_lost`](super::Playout::source_lost).
+    /// by [`Pacer::source_lost`](super::Pacer::source_lost).
     Probe(TrackId),
     /// The first frame of the track was taken.
     Started(TrackId),
@@ -41,7 +41,7 @@ pub struct VoiceFrame {
 
 /// In which form a source is asked for frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum FrameFormat {
     /// As the source has them.
     Any,
     /// Decoded, if the source can: they are mixed or turned down. What comes as Opus all the same is decoded where it is

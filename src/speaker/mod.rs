@@ -25,7 +25,7 @@ use bytes::{Bytes, BytesMut};
 
 use self::track::{Taken, Track};
 pub use self::{
-    action::{Action, Counts, Form, VoiceFrame},
+    action::{Action, Counts, FrameFormat, VoiceFrame},
     track::{TrackEnd, TrackId},
 };
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
 
 /// The machine of one speaker.
 #[derive(Debug)]
-pub struct Playout {
+pub struct Pacer {
     tracks: Vec<Track>,
     encoder: Encoder,
     link: Link,
@@ -87,7 +87,7 @@ impl Phase {
     }
 }
 
-impl Playout {
+impl Pacer {
     /// A speaker without tracks and without a link.
     ///
     /// # Errors
@@ -202,10 +202,10 @@ impl Playout {
     }
 
     /// In which form frames of this track are of use: packets only while they can be forwarded as they are.
-    pub fn form(&self, id: TrackId) -> Form {
+    pub fn format(&self, id: TrackId) -> FrameFormat {
         match self.tracks.as_slice() {
-            [track] if track.id() == id && track.is_unchanged() => Form::Any,
-            _ => Form::Pcm,
+            [track] if track.id() == id && track.is_unchanged() => FrameFormat::Any,
+            _ => FrameFormat::Pcm,
         }
     }
 

@@ -58,7 +58,7 @@ enum Gateway {
 
 /// A speaker, its sources, and the moment it lives in.
 struct Story {
-    playout: Playout,
+    playout: Pacer,
     now: Instant,
     began: Instant,
     sources: BTreeMap<TrackId, Fast>,
@@ -72,7 +72,7 @@ impl Story {
         let now = start();
         let phase = Phase { epoch: now, offset: Duration::ZERO };
         Self {
-            playout: Playout::new(&EncoderSettings::default(), phase).unwrap(),
+            playout: Pacer::new(&EncoderSettings::default(), phase).unwrap(),
             now,
             began: now,
             sources: BTreeMap::new(),

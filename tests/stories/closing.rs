@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_voice::{
-    actors::{JoinError, What},
-    call::{EndReason, Progress},
+    actors::{CallEventKind, JoinError},
+    call::{ConnectionStatus, EndReason},
     gateway::close::CloseCode,
     speaker::TrackEnd,
 };
@@ -58,21 +58,27 @@ fn every_close_code_has_its_outcome_at_an_established_call() {
             let stage = Stage::set().await;
             stage.join().await;
             let track = stage.play("music.opus").await;
-            stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+            stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
             stage.discord.close_voice(stage.bot.user_id, code, "");
             let counts = match fate {
                 Fate::Resumes => {
-                    stage.what("Resumed", |what| *what == What::Connection(Progress::Resumed)).await;
+                    stage
+                        .what("Resumed", |what| *what == CallEventKind::Connection(ConnectionStatus::Resumed))
+                        .await;
                     (1, 1)
                 }
                 Fate::Rejoins => {
-                    stage.what("Connected", |what| *what == What::Connection(Progress::Connected)).await;
+                    stage
+                        .what("Connected", |what| {
+                            *what == CallEventKind::Connection(ConnectionStatus::Connected)
+                        })
+                        .await;
                     (2, 0)
                 }
                 Fate::Ends => {
                     assert_eq!(stage.end_of(track).await, TrackEnd::Stopped, "{code}");
-                    let refused = What::Ended(EndReason::Refused(CloseCode(code)));
+                    let refused = CallEventKind::Ended(EndReason::Refused(CloseCode(code)));
                     stage.what("the end", |what| *what == refused).await;
                     (1, 0)
                 }
@@ -98,7 +104,7 @@ fn struck_once(moment: Moment) {
             let joined = joined.unwrap_or_else(|_| panic!("{code} at {moment:?}: Join was not answered"));
             tokio::time::sleep(Duration::from_secs(20)).await;
             let refused = EndReason::Refused(CloseCode(code));
-            let ended = stage.events.all().contains(&What::Ended(refused.clone()));
+            let ended = stage.events.all().contains(&CallEventKind::Ended(refused.clone()));
             if let Err(error) = &joined {
                 assert_eq!(*error, JoinError::Ended(refused), "{code} at {moment:?}");
             }
@@ -149,7 +155,7 @@ fn allowed(code: u16, fate: Fate) -> usize {
 
 fn ending(stage: &Stage) -> Option<EndReason> {
     stage.events.all().into_iter().find_map(|what| match what {
-        What::Ended(reason) => Some(reason),
+        CallEventKind::Ended(reason) => Some(reason),
         _ => None,
     })
 }

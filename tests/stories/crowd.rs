@@ -42,7 +42,7 @@ impl Guest {
             })
             .await;
         let guild = stage.guild_id();
-        let join = Join { guild, channel: ChannelId(stage.channel.id) };
+        let join = Join::new(guild, ChannelId(stage.channel.id));
         manager.send(join).await.unwrap().expect("the guest joins");
         Self { bot, guild, manager, _gateway: gateway }
     }
@@ -102,17 +102,17 @@ fn one_bot_plays_in_two_guilds_at_once() {
         let other_guild = GuildId(other.guild_id);
         let others = Events::default();
         let to = others.listener().recipient();
-        stage.manager.send(Subscribe { guild: Some(other_guild), to }).await.unwrap();
+        stage.manager.send(Subscribe::new(to).guild(other_guild)).await.unwrap();
 
         stage.join().await;
-        let join = Join { guild: other_guild, channel: ChannelId(other.id) };
+        let join = Join::new(other_guild, ChannelId(other.id));
         stage.manager.send(join).await.unwrap().expect("the bot joins there too");
         let speech = stage.play("speech.opus").await;
         let speak = Speak::file(other_guild, audio("music.opus"));
         let music = stage.manager.send(speak).await.unwrap().expect("the file plays");
         assert_eq!(stage.end_of(music).await, TrackEnd::Finished);
         assert_eq!(stage.end_of(speech).await, TrackEnd::Finished);
-        let told = |what: &actix_voice::actors::What| matches!(what, actix_voice::actors::What::TrackStarted(track) if *track == speech);
+        let told = |what: &actix_voice::actors::CallEventKind| matches!(what, actix_voice::actors::CallEventKind::TrackStarted(track) if *track == speech);
         assert!(!others.all().iter().any(told), "who subscribed to one guild hears of that only");
 
         let left = stage.manager.send(Disconnect { guild: other_guild }).await.unwrap();

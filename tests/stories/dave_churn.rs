@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use actix_voice::{actors::What, call::Progress};
+use actix_voice::{actors::CallEventKind, call::ConnectionStatus};
 use actix_voice_loopback::{
     Channel, Discord, Member,
     dave::{DaveSettings, Execution, Pacing, Winner},
@@ -57,7 +57,11 @@ fn churn(settings: DaveSettings, steps: usize, seed: u64) {
             match random.u8(..20) {
                 0 => {
                     stage.discord.close_voice(stage.bot.user_id, 4015, "");
-                    stage.what("a resume", |what| *what == What::Connection(Progress::Resumed)).await;
+                    stage
+                        .what("a resume", |what| {
+                            *what == CallEventKind::Connection(ConnectionStatus::Resumed)
+                        })
+                        .await;
                     resumes += 1;
                     // Failures count for a minute, and five of them are the end.
                     pass(15_000).await;

@@ -8,10 +8,10 @@ use std::{
 
 use actix_voice::{
     actors::{
-        What,
+        CallEventKind,
         fault::{Panic, Victim},
     },
-    call::Progress,
+    call::ConnectionStatus,
 };
 use actix_voice_loopback::{
     Builder, Channel, Dave, Discord, Member, Netem,
@@ -119,8 +119,8 @@ impl Party {
         }
     }
 
-    async fn connected(&self, how: Progress) {
-        self.stage.what("the call is back", |what| *what == What::Connection(how.clone())).await;
+    async fn connected(&self, how: ConnectionStatus) {
+        self.stage.what("the call is back", |what| *what == CallEventKind::Connection(how.clone())).await;
     }
 
     /// Waits for something that the bot has to do.
@@ -389,7 +389,7 @@ fn the_websocket_is_lost_in_the_middle_of_a_transition() {
         party.come();
         party.until("op 23", |stage| stage.said(23) > before).await;
         party.stage.discord.close_voice(party.stage.bot.user_id, 4015, "");
-        party.connected(Progress::Resumed).await;
+        party.connected(ConnectionStatus::Resumed).await;
     });
 }
 
@@ -399,7 +399,7 @@ fn the_websocket_is_lost_while_a_transition_begins() {
         party.begin().await;
         party.stage.discord.close_voice(party.stage.bot.user_id, 4015, "");
         party.come();
-        party.connected(Progress::Resumed).await;
+        party.connected(ConnectionStatus::Resumed).await;
     });
 }
 
@@ -416,7 +416,7 @@ fn the_websocket_is_lost_between_a_commit_and_its_announcement() {
         party.come();
         party.until("op 28", |stage| stage.binary_from_bot(28).len() > before).await;
         party.stage.discord.close_voice(bot, 4015, "");
-        party.connected(Progress::Resumed).await;
+        party.connected(ConnectionStatus::Resumed).await;
     });
 }
 
@@ -467,7 +467,11 @@ fn an_actor_of_the_bot_dies() {
             party.come();
             party.agree().await;
             party.stage.manager.do_send(Panic { guild: party.stage.guild_id(), victim });
-            let how = if victim == Victim::Gateway { Progress::Resumed } else { Progress::Connected };
+            let how = if victim == Victim::Gateway {
+                ConnectionStatus::Resumed
+            } else {
+                ConnectionStatus::Connected
+            };
             party.connected(how).await;
             party.agree().await;
         }

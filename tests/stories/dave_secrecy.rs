@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use actix_voice::{
     actors::{
-        Config, Speak, What,
+        CallEventKind, Config, Speak,
         fault::{Panic, Victim},
     },
     audio::frame::Frame,
-    call::Progress,
+    call::ConnectionStatus,
     id::UserId,
     source::{self, Source, SourceError},
     transport::dave::IdentityKey,
@@ -49,8 +49,8 @@ impl Source for Loop {
     }
 }
 
-async fn connected(stage: &Stage, how: Progress) {
-    stage.what("the call is back", |what| *what == What::Connection(how.clone())).await;
+async fn connected(stage: &Stage, how: ConnectionStatus) {
+    stage.what("the call is back", |what| *what == CallEventKind::Connection(how.clone())).await;
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn nothing_plain_leaves_whatever_happens() {
         let packets = packets_of("demo.opus");
         let (room, other) = (stage.guild.channel("room"), stage.guild.channel("other"));
         stage.try_join(&room).await.expect("the bot joins");
-        connected(&stage, Progress::Connected).await;
+        connected(&stage, ConnectionStatus::Connected).await;
         let file = Loop { packets: packets.clone(), next: 0 };
         stage.manager.send(Speak::source(stage.guild_id(), file)).await.unwrap().expect("it plays");
         // Alone, then two, three, two, alone, and two again.
@@ -80,12 +80,16 @@ fn nothing_plain_leaves_whatever_happens() {
         // The websocket goes, with a transition under way.
         stage.discord.close_voice(stage.bot.user_id, 4015, "");
         let e = room.listener("e");
-        connected(&stage, Progress::Resumed).await;
+        connected(&stage, ConnectionStatus::Resumed).await;
         stage.agreed(&room, &[&c, &d, &e]).await;
         // Actors die.
         for victim in [Victim::Gateway, Victim::Transport, Victim::Dave] {
             stage.manager.do_send(Panic { guild: stage.guild_id(), victim });
-            let how = if victim == Victim::Gateway { Progress::Resumed } else { Progress::Connected };
+            let how = if victim == Victim::Gateway {
+                ConnectionStatus::Resumed
+            } else {
+                ConnectionStatus::Connected
+            };
             connected(&stage, how).await;
             stage.agreed(&room, &[&c, &d, &e]).await;
             pass(500).await;
@@ -324,7 +328,7 @@ fn nonces_go_on_over_resumes_and_start_over_only_with_a_key() {
         for round in 0..4 {
             pass(500).await;
             stage.discord.close_voice(bot, 4015, "");
-            connected(&stage, Progress::Resumed).await;
+            connected(&stage, ConnectionStatus::Resumed).await;
             pass(61_000).await;
             if round == 1 {
                 stage.discord.turn_dave(&room, |settings| settings.winner = Winner::User(bot));

@@ -7,7 +7,7 @@ use std::{
 
 use actix::Actor;
 use actix_voice::{
-    actors::{CallStats, Config, Disconnect, MainGateway, Speak, Subscribe, VoiceManager, What},
+    actors::{CallEventKind, CallStats, Config, Disconnect, MainGateway, Speak, Subscribe, VoiceManager},
     audio::frame::{Frame, SILENCE},
     id::Token,
     source::{Source, SourceError},
@@ -70,7 +70,7 @@ impl Stage {
         let bot = self.discord.bot(name);
         let manager = VoiceManager::new(config.clone()).start();
         let events = Events::default();
-        manager.send(Subscribe { guild: None, to: events.listener().recipient() }).await.unwrap();
+        manager.send(Subscribe::new(events.listener().recipient())).await.unwrap();
         let token = Token(bot.token.clone());
         let gateway = MainGateway::at(&self.discord.gateway_url(), token, &config, manager.clone()).start();
         pass(500).await;
@@ -93,7 +93,9 @@ impl Stage {
     /// What the bot said about its encryption so far.
     pub fn states(&self) -> Vec<E2eeState> {
         let states = self.events.all().into_iter();
-        states.filter_map(|what| if let What::E2ee(state) = what { Some(state) } else { None }).collect()
+        states
+            .filter_map(|what| if let CallEventKind::E2ee(state) = what { Some(state) } else { None })
+            .collect()
     }
 
     /// Waits until bot and members, and nobody else, are one group and say the same privacy code; returns it.

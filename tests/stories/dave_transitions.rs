@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_voice::{actors::What, bridge::Silenced, call::Progress};
+use actix_voice::{actors::CallEventKind, bridge::Suppression, call::ConnectionStatus};
 use actix_voice_loopback::{
     Channel, Dave, Discord, Member,
     dave::{DaveSettings, Execution, Fault, Pacing, Winner},
@@ -152,7 +152,10 @@ fn a_member_without_dave_downgrades_the_call_and_its_leaving_upgrades_it() {
                 pass(1_000).await;
                 let old = room.old_listener("old");
                 stage
-                    .what("the downgrade", |what| matches!(what, What::E2ee(state) if state.version == 0))
+                    .what(
+                        "the downgrade",
+                        |what| matches!(what, CallEventKind::E2ee(state) if state.version == 0),
+                    )
                     .await;
                 pass(2_000).await;
                 old.leave();
@@ -186,10 +189,14 @@ fn on_a_stage_nothing_is_encrypted_end_to_end() {
         let podium = stage.guild.stage("podium");
         let ear = podium.listener("ear");
         let call = stage.try_join(&podium).await.expect("the bot joins");
-        stage.what("it is in the audience", |what| *what == What::Silenced(Some(Silenced::Suppressed))).await;
+        stage
+            .what("it is in the audience", |what| {
+                *what == CallEventKind::Suppression(Some(Suppression::Suppressed))
+            })
+            .await;
         stage.discord.unsuppress(stage.bot.user_id);
         stage.discord.unsuppress(ear.user_id);
-        stage.what("it may speak", |what| *what == What::Silenced(None)).await;
+        stage.what("it may speak", |what| *what == CallEventKind::Suppression(None)).await;
         stage.speak_numbers().await;
         ear.speak((0..50).map(numbered)).await;
         pass(100).await;
@@ -221,7 +228,9 @@ fn a_move_begins_a_new_group() {
         pass(1_000).await;
         // A moderator does it this time.
         stage.discord.move_to(stage.bot.user_id, &rooms[0]);
-        stage.what("the move", |what| matches!(what, What::Connection(Progress::Connected))).await;
+        stage
+            .what("the move", |what| matches!(what, CallEventKind::Connection(ConnectionStatus::Connected)))
+            .await;
         codes.push(stage.agreed(&rooms[0], &[&ears[0][0], &ears[0][1]]).await);
         pass(1_000).await;
         let stats = stage.part().await;
@@ -261,7 +270,7 @@ fn a_resume(mishap: impl AsyncFnOnce(&Stage) -> Member) -> Stage {
         stage.speak_numbers().await;
         pass(1_000).await;
         let newcomer = mishap(&stage).await;
-        stage.what("the resume", |what| *what == What::Connection(Progress::Resumed)).await;
+        stage.what("the resume", |what| *what == CallEventKind::Connection(ConnectionStatus::Resumed)).await;
         stage.agreed(&room, &[&stayers[0], &stayers[1], &newcomer]).await;
         pass(2_000).await;
         let stats = stage.part().await;

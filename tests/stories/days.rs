@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use actix_voice::{
-    actors::{Speak, What},
+    actors::{CallEventKind, Speak},
     audio::frame::FRAME,
-    call::Progress,
+    call::ConnectionStatus,
     speaker::TrackEnd,
 };
 use actix_voice_loopback::{Builder, Discord, Side, relay::Keep};
@@ -80,8 +80,9 @@ fn a_day_of_one_call_brings_neither_drift_nor_loss_nor_growth() {
         assert!(heard.lateness.max() < FRAME, "{:?} late", heard.lateness.max());
         assert_eq!((stats.speaker.underruns, stats.speaker.skipped, stats.malformed), (0, 0, 0));
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
-        let connection = stage.events.all().into_iter().filter(|what| matches!(what, What::Connection(_)));
-        assert_eq!(connection.collect::<Vec<_>>(), [What::Connection(Progress::Connected)]);
+        let connection =
+            stage.events.all().into_iter().filter(|what| matches!(what, CallEventKind::Connection(_)));
+        assert_eq!(connection.collect::<Vec<_>>(), [CallEventKind::Connection(ConnectionStatus::Connected)]);
         let log = stage.discord.log();
         let spanned = log[log.len() - 1].at - log[0].at;
         assert!(spanned > Duration::from_secs(3_600));

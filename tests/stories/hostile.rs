@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use actix_voice::{
-    actors::{CallStats, Speak, What},
+    actors::{CallEventKind, CallStats, Speak},
     audio::frame::FRAME,
-    call::Progress,
+    call::ConnectionStatus,
     speaker::{TrackEnd, TrackId},
     transport::Ignored,
 };
@@ -30,7 +30,7 @@ impl Siege {
         stage.join().await;
         let speak = Speak::start(stage.guild_id(), Round::new(packets_of("demo.opus"), usize::MAX));
         let track = stage.speak(speak).await;
-        stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+        stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
         Self { stage, track }
     }
 
@@ -57,8 +57,9 @@ impl Siege {
         tokio::time::sleep(Duration::from_secs(6)).await;
         let stats = stage.leave().await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Stopped);
-        let connection = stage.events.all().into_iter().filter(|what| matches!(what, What::Connection(_)));
-        assert_eq!(connection.collect::<Vec<_>>(), [What::Connection(Progress::Connected)]);
+        let connection =
+            stage.events.all().into_iter().filter(|what| matches!(what, CallEventKind::Connection(_)));
+        assert_eq!(connection.collect::<Vec<_>>(), [CallEventKind::Connection(ConnectionStatus::Connected)]);
         let heard = stage.heard();
         let packets = packets_heard(&heard);
         let demo = packets_of("demo.opus");

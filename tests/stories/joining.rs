@@ -5,11 +5,11 @@ use std::{net::Ipv6Addr, time::Duration};
 use actix::Actor;
 use actix_voice::{
     actors::{
-        Config, Join, JoinError, MainGateway, VoiceManager, What,
+        CallEventKind, Config, Join, JoinError, MainGateway, VoiceManager,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
     bridge::JoinFailure,
-    call::{Cause, EndReason, Progress},
+    call::{Cause, ConnectionStatus, EndReason},
     id::{ChannelId, GuildId, Token},
     speaker::TrackEnd,
 };
@@ -115,9 +115,9 @@ fn a_guild_that_was_away_can_be_joined_again() {
         for _ in 0..2 {
             stage.join().await;
             let track = stage.play("music.opus").await;
-            stage.what("the track starts", |what| *what == What::TrackStarted(track)).await;
+            stage.what("the track starts", |what| *what == CallEventKind::TrackStarted(track)).await;
             stage.discord.make_guild_unavailable(&stage.guild);
-            stage.what("the end", |what| *what == What::Ended(EndReason::GuildGone)).await;
+            stage.what("the end", |what| *what == CallEventKind::Ended(EndReason::GuildDeleted)).await;
             stage.discord.restore_guild(&stage.guild);
         }
         stage.join().await;
@@ -154,7 +154,7 @@ fn a_channel_without_permission_and_one_that_does_not_exist_are_typed_errors() {
         stage.discord.refuse_silently(&stage.channel);
         let (error, _) = refused(&stage, &stage.channel).await;
         assert!(error.to_string().contains("CONNECT may be missing"), "{error}");
-        let nowhere = Join { guild: stage.guild_id(), channel: ChannelId(7) };
+        let nowhere = Join::new(stage.guild_id(), ChannelId(7));
         let error = stage.manager.send(nowhere).await.unwrap().expect_err("no such channel");
         assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoAnswer)));
         assert_eq!(connections(&stage.discord, Side::Voice), 0);
@@ -227,7 +227,7 @@ fn an_untrusted_main_gateway_is_reported_and_joining_does_not_hang() {
             })
             .await;
         assert!(why.contains("certificate"), "{why}");
-        let join = Join { guild: GuildId(1), channel: ChannelId(2) };
+        let join = Join::new(GuildId(1), ChannelId(2));
         assert_eq!(manager.send(join).await.unwrap().unwrap_err(), JoinError::NotPlugged);
         assert_eq!(connections(&discord, Side::Main), 0);
     });
@@ -252,7 +252,7 @@ fn an_untrusted_voice_gateway_is_a_typed_error() {
             .await;
 
         let asked = Instant::now();
-        let join = Join { guild: GuildId(channel.guild_id), channel: ChannelId(channel.id) };
+        let join = Join::new(GuildId(channel.guild_id), ChannelId(channel.id));
         let error = manager.send(join).await.unwrap().unwrap_err();
         let JoinError::Ended(EndReason::GaveUp { last: Cause::Lost(why), .. }) = &error else {
             panic!("{error:?}")
@@ -324,6 +324,6 @@ fn joining_the_channel_one_is_in_is_answered_at_once() {
     });
 }
 
-fn connected(what: &What) -> bool {
-    *what == What::Connection(Progress::Connected)
+fn connected(what: &CallEventKind) -> bool {
+    *what == CallEventKind::Connection(ConnectionStatus::Connected)
 }

@@ -4,7 +4,9 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use actix::{Actor, Addr, Context, Handler};
 use actix_voice::{
-    actors::{Disconnect, Logout, MainGateway, Plug, Shutdown, Speak, SpeakError, UpdateVoiceState, What},
+    actors::{
+        CallEventKind, Disconnect, Logout, MainGateway, Plug, Shutdown, Speak, SpeakError, UpdateVoiceState,
+    },
     audio::frame::SILENCE,
     call::EndReason,
     speaker::{TrackEnd, TrackId},
@@ -20,7 +22,7 @@ use crate::{
 async fn playing(stage: &Stage) -> TrackId {
     stage.join().await;
     let track = stage.play("demo.opus").await;
-    stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+    stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     track
 }
@@ -52,11 +54,11 @@ fn leaving_is_silence_then_speaking_0_then_op_4_then_1000() {
         let stage = Stage::set().await;
         let asked = Rc::default();
         let own = OwnGateway { through: stage.gateway.clone(), asked: Rc::clone(&asked) }.start();
-        stage.manager.send(Plug { user: stage.user_id(), gateway: own.recipient() }).await.unwrap();
+        stage.manager.send(Plug::new(stage.user_id(), own.recipient())).await.unwrap();
         let track = playing(&stage).await;
         stage.leave().await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Stopped);
-        stage.what("the end", |what| *what == What::Ended(EndReason::Left)).await;
+        stage.what("the end", |what| *what == CallEventKind::Ended(EndReason::Left)).await;
         let closed = |discord: &Discord| !endings(discord).is_empty();
         stage.discord.until(closed, Duration::from_secs(1)).await.unwrap();
 
@@ -100,7 +102,7 @@ fn leaving_during_a_cut_ends_the_call_all_the_same() {
         stage.discord.reset_voice(stage.bot.user_id);
         let asked = Instant::now();
         stage.leave().await;
-        stage.what("the end", |what| *what == What::Ended(EndReason::Left)).await;
+        stage.what("the end", |what| *what == CallEventKind::Ended(EndReason::Left)).await;
         assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
         stage.gone(Duration::from_secs(1)).await;
     });
@@ -143,10 +145,11 @@ fn a_join_right_after_leaving_is_for_the_next_call() {
         let stage = Stage::set().await;
         let old = stage.join().await;
         let track = stage.play("demo.opus").await;
-        stage.what("the track starts", |what| *what == What::TrackStarted(track)).await;
+        stage.what("the track starts", |what| *what == CallEventKind::TrackStarted(track)).await;
         stage.manager.do_send(Disconnect { guild: stage.guild_id() });
         let new = stage.join().await;
-        let parted = stage.events.all().into_iter().position(|what| what == What::Ended(EndReason::Left));
+        let parted =
+            stage.events.all().into_iter().position(|what| what == CallEventKind::Ended(EndReason::Left));
         let told = stage.events.all().len();
         assert!(
             parted.is_some_and(|parted| parted < told - 1),
@@ -174,7 +177,10 @@ fn a_manager_that_shuts_down_leaves_its_calls() {
         let asked = Instant::now();
         stage.manager.send(Shutdown).await.unwrap();
         assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
-        assert!(stage.events.all().contains(&What::Ended(EndReason::Stopped)), "all is over when it answers");
+        assert!(
+            stage.events.all().contains(&CallEventKind::Ended(EndReason::Stopped)),
+            "all is over when it answers"
+        );
         stage.gone(Duration::from_secs(3)).await;
         stage.no_violations();
     });
@@ -187,6 +193,6 @@ fn a_logout_ends_the_session_of_the_bot() {
         stage.join().await;
         stage.gateway.send(Logout).await.unwrap();
         stage.gone(Duration::from_secs(3)).await;
-        stage.what("the call ends", |what| matches!(what, What::Ended(_))).await;
+        stage.what("the call ends", |what| matches!(what, CallEventKind::Ended(_))).await;
     });
 }

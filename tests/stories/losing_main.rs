@@ -5,11 +5,12 @@ use std::time::Duration;
 use actix::Actor;
 use actix_voice::{
     actors::{
-        JoinError, Login, Logout, MainGateway, Plug, SessionLost, SessionReplaced, SessionResumed, What,
+        CallEventKind, JoinError, Login, Logout, MainGateway, MainGatewayLost, MainGatewayRestored,
+        MainSessionReplaced, Plug,
         main_gateway::{Dispatch, LoginError, Loss, MainGatewayError, MainGatewayEvent},
     },
     bridge::JoinFailure,
-    call::{EndReason, Progress},
+    call::{ConnectionStatus, EndReason},
     id::Token,
     speaker::{TrackEnd, TrackId},
 };
@@ -24,7 +25,7 @@ use crate::{
 async fn playing(stage: &Stage) -> TrackId {
     stage.join().await;
     let track = stage.play("demo.opus").await;
-    stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+    stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     track
 }
@@ -94,13 +95,15 @@ fn a_main_gateway_that_is_away_for_minutes_does_not_end_the_call() {
         let stage = Stage::set().await;
         let track = playing(&stage).await;
         // Nobody asks Discord for anything until it is back, though the call has to join again.
-        stage.manager.send(SessionLost).await.unwrap();
+        stage.manager.send(MainGatewayLost).await.unwrap();
         stage.discord.close_voice(stage.bot.user_id, 4006, "");
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         let asked = received(&stage.discord, Side::Main, op::UPDATE_VOICE_STATE).len();
         assert_eq!(asked, 1, "for joining");
-        stage.manager.send(SessionResumed).await.unwrap();
-        stage.what("the call is back", |what| *what == What::Connection(Progress::Connected)).await;
+        stage.manager.send(MainGatewayRestored).await.unwrap();
+        stage
+            .what("the call is back", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+            .await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         assert_eq!(stage.leave().await.reconnects, 1);
         assert!(missed("demo.opus", [&stage.heard()]) <= 3);
@@ -111,24 +114,24 @@ fn a_main_gateway_that_is_away_for_minutes_does_not_end_the_call() {
 fn a_join_that_waits_out_an_outage_is_carried_out_in_the_new_session() {
     story(async {
         let stage = Stage::set().await;
-        stage.manager.send(SessionLost).await.unwrap();
+        stage.manager.send(MainGatewayLost).await.unwrap();
         let back = async {
             tokio::time::sleep(Duration::from_secs(30)).await;
             let gateway = stage.gateway.clone().recipient();
-            stage.manager.send(SessionReplaced).await.unwrap();
-            stage.manager.send(Plug { user: stage.user_id(), gateway }).await.unwrap();
+            stage.manager.send(MainSessionReplaced).await.unwrap();
+            stage.manager.send(Plug::new(stage.user_id(), gateway)).await.unwrap();
         };
         let (joined, ()) = tokio::join!(stage.try_join(&stage.channel), back);
         joined.expect("the bot joins");
 
         let other = stage.guild.channel("other");
-        stage.manager.send(SessionLost).await.unwrap();
+        stage.manager.send(MainGatewayLost).await.unwrap();
         let back = async {
             tokio::time::sleep(Duration::from_secs(30)).await;
             // The other way round, as a bot may.
             let gateway = stage.gateway.clone().recipient();
-            stage.manager.send(Plug { user: stage.user_id(), gateway }).await.unwrap();
-            stage.manager.send(SessionReplaced).await.unwrap();
+            stage.manager.send(Plug::new(stage.user_id(), gateway)).await.unwrap();
+            stage.manager.send(MainSessionReplaced).await.unwrap();
         };
         let (moved, ()) = tokio::join!(stage.try_join(&other), back);
         moved.expect("the bot moves");
@@ -140,7 +143,7 @@ fn a_join_that_waits_out_an_outage_is_carried_out_in_the_new_session() {
 fn a_first_join_does_not_wait_for_the_main_gateway_for_ever() {
     story(async {
         let stage = Stage::set().await;
-        stage.manager.send(SessionLost).await.unwrap();
+        stage.manager.send(MainGatewayLost).await.unwrap();
         let error = stage.try_join(&stage.channel).await.unwrap_err();
         assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoGateway)));
         stage.gateway.send(Logout).await.unwrap();
@@ -154,7 +157,9 @@ async fn comes_back(stage: &Stage, track: TrackId) {
     let ready =
         |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Dispatch(Dispatch::Ready { .. }));
     main_event(stage, "a new session", ready).await;
-    stage.what("the call is back", |what| *what == What::Connection(Progress::Connected)).await;
+    stage
+        .what("the call is back", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+        .await;
     assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
     assert_eq!(identifies(&stage.discord), 2);
     let stats = stage.leave().await;
@@ -214,7 +219,7 @@ fn a_main_gateway_that_refuses_the_bot_says_why_and_nothing_loops() {
             let refused =
                 |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Refused(why) if *why == error);
             main_event(&stage, "the refusal", refused).await;
-            stage.what("the call ends with a reason", |what| matches!(what, What::Ended(_))).await;
+            stage.what("the call ends with a reason", |what| matches!(what, CallEventKind::Ended(_))).await;
             tokio::time::sleep(Duration::from_secs(120)).await;
             assert_eq!(connections(&stage.discord, Side::Main), 1, "{code}");
             assert_eq!(identifies(&stage.discord), 1, "{code}");
@@ -305,7 +310,7 @@ fn both_gateways_lost_at_once_are_not_heard() {
         let track = playing(&stage).await;
         stage.discord.reset_main(stage.bot.user_id);
         stage.discord.reset_voice(stage.bot.user_id);
-        stage.what("the resume", |what| *what == What::Connection(Progress::Resumed)).await;
+        stage.what("the resume", |what| *what == CallEventKind::Connection(ConnectionStatus::Resumed)).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         let stats = stage.leave().await;
         let heard = stage.heard();

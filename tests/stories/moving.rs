@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_voice::{
-    actors::What,
-    call::{Cause, EndReason, Progress},
+    actors::CallEventKind,
+    call::{Cause, ConnectionStatus, EndReason},
     id::ChannelId,
     speaker::{TrackEnd, TrackId},
 };
@@ -27,13 +27,13 @@ fn in_each_order(play: impl AsyncFn(Stage)) {
 async fn playing(stage: &Stage) -> TrackId {
     stage.join().await;
     let track = stage.play("music.opus").await;
-    stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+    stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     track
 }
 
 async fn connected(stage: &Stage) {
-    stage.what("a new session", |what| *what == What::Connection(Progress::Connected)).await;
+    stage.what("a new session", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected)).await;
 }
 
 /// The track ends; one listener heard its beginning, the other the rest.
@@ -57,7 +57,7 @@ fn a_move_by_a_moderator_keeps_the_track_playing_in_the_new_channel() {
         let second_ear = second.listener("second ear");
         let track = playing(&stage).await;
         stage.discord.move_to(stage.bot.user_id, &second);
-        stage.what("the move", |what| *what == What::Moved(ChannelId(second.id))).await;
+        stage.what("the move", |what| *what == CallEventKind::Moved(ChannelId(second.id))).await;
         connected(&stage).await;
         assert_eq!(identifies(&stage.discord), 2);
         heard_by_both(&stage, track, &second, &second_ear).await;
@@ -93,7 +93,7 @@ fn a_change_of_region_is_followed() {
         let stage = Stage::set().await;
         let track = playing(&stage).await;
         stage.discord.change_region(&stage.guild);
-        let changed = What::Connection(Progress::Reconnecting(Cause::ServerChanged));
+        let changed = CallEventKind::Connection(ConnectionStatus::Reconnecting(Cause::ServerChanged));
         stage.what("the change is reported", |what| *what == changed).await;
         connected(&stage).await;
         heard_but_for_a_moment(&stage, track).await;
@@ -106,7 +106,7 @@ fn a_voice_server_that_is_taken_away_is_waited_for() {
         let stage = Stage::set().await;
         let track = playing(&stage).await;
         stage.discord.take_endpoint(&stage.guild);
-        let lost = What::Connection(Progress::Reconnecting(Cause::EndpointLost));
+        let lost = CallEventKind::Connection(ConnectionStatus::Reconnecting(Cause::EndpointLost));
         stage.what("the loss is reported", |what| *what == lost).await;
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!(identifies(&stage.discord), 1, "there is nothing to connect to");
@@ -119,7 +119,7 @@ fn a_voice_server_that_is_taken_away_is_waited_for() {
 /// Waits for the end of the call and sees that it stays over.
 async fn kicked(stage: &Stage, track: TrackId) {
     assert_eq!(stage.end_of(track).await, TrackEnd::Stopped);
-    stage.what("the end", |what| matches!(what, What::Ended(EndReason::Kicked))).await;
+    stage.what("the end", |what| matches!(what, CallEventKind::Ended(EndReason::Kicked))).await;
     let log = stage.discord.log().len();
     tokio::time::sleep(Duration::from_secs(35)).await;
     assert_eq!(identifies(&stage.discord), 1);
@@ -183,7 +183,7 @@ fn a_bot_that_was_kicked_can_join_again() {
         let stage = Stage::set().await;
         let track = playing(&stage).await;
         stage.discord.kick(stage.bot.user_id, &stage.guild);
-        stage.what("the end", |what| matches!(what, What::Ended(EndReason::Kicked))).await;
+        stage.what("the end", |what| matches!(what, CallEventKind::Ended(EndReason::Kicked))).await;
         stage.join().await;
         let again = stage.play("music.opus").await;
         assert_ne!(track, again);

@@ -5,10 +5,11 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use actix_voice::{
     actors::{
-        MainGateway, Plug, UpdateVoiceState, VoiceManager, VoiceServerUpdate, VoiceStateUpdate, What,
+        CallEventKind, MainGateway, Plug, UpdateVoiceState, VoiceManager, VoiceServerUpdate,
+        VoiceStateUpdate,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
-    call::Progress,
+    call::ConnectionStatus,
     id::{ChannelId, Token},
     speaker::TrackEnd,
 };
@@ -49,7 +50,7 @@ impl Handler<MainGatewayEvent> for OwnBot {
         match event {
             MainGatewayEvent::Dispatch(Dispatch::Ready { user, .. }) => {
                 let gateway = self.gateway.take().expect("one session");
-                self.manager.do_send(Plug { user, gateway });
+                self.manager.do_send(Plug::new(user, gateway));
             }
             MainGatewayEvent::Dispatch(Dispatch::VoiceStateUpdate(state)) => {
                 ctx.run_later(self.lag.state, |bot, _| bot.manager.do_send(VoiceStateUpdate(state)));
@@ -71,7 +72,7 @@ impl OwnBot {
         let nobody = VoiceManager::new(stage.config.clone()).start();
         let manager = VoiceManager::new(stage.config.clone()).start();
         let to = stage.events.listener().recipient();
-        manager.send(actix_voice::actors::Subscribe { guild: None, to }).await.unwrap();
+        manager.send(actix_voice::actors::Subscribe::new(to)).await.unwrap();
         let (url, token) = (stage.discord.gateway_url(), Token(bot.token.clone()));
         let gateway = MainGateway::create(|ctx| {
             let bot = OwnBot { manager: manager.clone(), lag, gateway: Some(ctx.address().recipient()) };
@@ -125,8 +126,10 @@ fn a_move_of_which_the_events_come_apart_keeps_the_track_playing() {
                 let track = stage.play("music.opus").await;
                 tokio::time::sleep(since_joining).await;
                 stage.discord.move_to(stage.bot.user_id, &second);
-                stage.what("the move", |what| *what == What::Moved(ChannelId(second.id))).await;
-                stage.what("Connected", |what| *what == What::Connection(Progress::Connected)).await;
+                stage.what("the move", |what| *what == CallEventKind::Moved(ChannelId(second.id))).await;
+                stage
+                    .what("Connected", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+                    .await;
                 assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
                 stage.leave().await;
                 let rest = second_ear.heard(stage.bot.user_id).expect("it is heard there");

@@ -4,11 +4,11 @@ use std::{collections::VecDeque, time::Duration};
 
 use actix_voice::{
     actors::{
-        CallStats, Join, JoinError, Speak, What,
+        CallEventKind, CallStats, Join, JoinError, Speak,
         fault::{Panic, Victim},
     },
     audio::frame::{FRAME, Frame},
-    call::{Cause, EndReason, Progress},
+    call::{Cause, ConnectionStatus, EndReason},
     id::{ChannelId, GuildId},
     source::{Source, SourceError},
     speaker::{TrackEnd, TrackId},
@@ -27,7 +27,7 @@ impl Stage {
     async fn strike(&self, victim: Victim) -> TrackId {
         self.join().await;
         let track = self.play("demo.opus").await;
-        self.what("the track starts", |what| *what == What::TrackStarted(track)).await;
+        self.what("the track starts", |what| *what == CallEventKind::TrackStarted(track)).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         self.panic(victim).await;
         track
@@ -37,10 +37,12 @@ impl Stage {
         self.manager.send(Panic { guild: self.guild_id(), victim }).await.unwrap();
     }
 
-    fn connection(&self) -> Vec<Progress> {
+    fn connection(&self) -> Vec<ConnectionStatus> {
         let all = self.events.all().into_iter();
-        all.filter_map(|what| if let What::Connection(progress) = what { Some(progress) } else { None })
-            .collect()
+        all.filter_map(
+            |what| if let CallEventKind::Connection(progress) = what { Some(progress) } else { None },
+        )
+        .collect()
     }
 
     /// The whole demo was heard, as if nothing had happened.
@@ -59,8 +61,8 @@ fn a_panic_of_the_gateway_is_not_heard() {
         let track = stage.strike(Victim::Gateway).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         let stats = stage.leave().await;
-        let resuming = Progress::Resuming(Cause::Panicked("Gateway"));
-        assert_eq!(stage.connection(), [Progress::Connected, resuming, Progress::Resumed]);
+        let resuming = ConnectionStatus::Resuming(Cause::Panicked("Gateway"));
+        assert_eq!(stage.connection(), [ConnectionStatus::Connected, resuming, ConnectionStatus::Resumed]);
         assert_eq!((stats.resumes, stats.reconnects), (1, 0));
         stage.heard_all(&stats);
     });
@@ -77,7 +79,7 @@ fn a_panic_of_the_heartbeater_is_not_noticed() {
         tokio::time::sleep(Duration::from_secs(51)).await;
         assert!(beats() - before >= 10, "{} beats in a minute", beats() - before);
         let stats = stage.leave().await;
-        assert_eq!(stage.connection(), [Progress::Connected]);
+        assert_eq!(stage.connection(), [ConnectionStatus::Connected]);
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
         stage.heard_all(&stats);
     });
@@ -90,8 +92,11 @@ fn after_a_panic_of_the_transport_the_track_goes_on_in_a_new_session() {
         let track = stage.strike(Victim::Transport).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         let stats = stage.leave().await;
-        let reconnecting = Progress::Reconnecting(Cause::Panicked("Transport"));
-        assert_eq!(stage.connection(), [Progress::Connected, reconnecting, Progress::Connected]);
+        let reconnecting = ConnectionStatus::Reconnecting(Cause::Panicked("Transport"));
+        assert_eq!(
+            stage.connection(),
+            [ConnectionStatus::Connected, reconnecting, ConnectionStatus::Connected]
+        );
         assert_eq!((stats.resumes, stats.reconnects), (0, 1));
 
         let heard = stage.heard();
@@ -123,7 +128,7 @@ fn a_panic_of_the_speaker_ends_its_tracks_and_does_not_touch_the_connection() {
         let next = stage.play("demo.opus").await;
         assert_eq!(stage.end_of(next).await, TrackEnd::Finished);
         let stats = stage.leave().await;
-        assert_eq!(stage.connection(), [Progress::Connected]);
+        assert_eq!(stage.connection(), [ConnectionStatus::Connected]);
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
         assert_eq!(speaking_flags(&stage), [0, 1, 0, 1, 0]);
         let heard = stage.heard();
@@ -141,7 +146,7 @@ fn a_panic_of_the_call_ends_it_with_a_reason_and_the_bot_can_join_again() {
         let stage = Stage::set().await;
         let track = stage.strike(Victim::Call).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::SpeakerLost);
-        stage.what("the end", |what| *what == What::Ended(EndReason::Panicked)).await;
+        stage.what("the end", |what| *what == CallEventKind::Ended(EndReason::Panicked)).await;
         stage.gone(Duration::from_secs(1)).await;
         let before = stage.heard().packets;
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -161,12 +166,12 @@ fn a_panic_of_the_bridge_is_not_heard_and_the_next_join_has_another() {
         let stage = Stage::set().await;
         let other = stage.discord.guild("other").channel("other");
         let track = stage.strike(Victim::Bridge).await;
-        let join = Join { guild: GuildId(other.guild_id), channel: ChannelId(other.id) };
+        let join = Join::new(GuildId(other.guild_id), ChannelId(other.id));
         let there = stage.manager.send(join).await.unwrap().expect("the bot joins there");
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         there.disconnect().await;
         let stats = stage.leave().await;
-        assert_eq!(stage.connection(), [Progress::Connected, Progress::Connected]);
+        assert_eq!(stage.connection(), [ConnectionStatus::Connected, ConnectionStatus::Connected]);
         stage.heard_all(&stats);
     });
 }
@@ -178,13 +183,17 @@ fn after_a_panic_of_the_bridge_calls_join_again_move_and_leave_as_before() {
         let other = stage.guild.channel("other");
         let track = stage.strike(Victim::Bridge).await;
         stage.discord.close_voice(stage.bot.user_id, 4006, "");
-        stage.what("it is back", |what| *what == What::Connection(Progress::Connected)).await;
+        stage
+            .what("it is back", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+            .await;
         stage.panic(Victim::Bridge).await;
         stage.try_join(&other).await.expect("the bot moves");
         stage.panic(Victim::Bridge).await;
         stage.discord.move_to(stage.bot.user_id, &stage.channel);
-        stage.what("the move", |what| *what == What::Moved(ChannelId(stage.channel.id))).await;
-        stage.what("it is back", |what| *what == What::Connection(Progress::Connected)).await;
+        stage.what("the move", |what| *what == CallEventKind::Moved(ChannelId(stage.channel.id))).await;
+        stage
+            .what("it is back", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+            .await;
         stage.panic(Victim::Bridge).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         stage.leave().await;
@@ -220,9 +229,9 @@ fn a_speaker_that_panics_again_and_again_ends_the_call_with_a_reason() {
             stage.panic(Victim::Speaker).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let ended = stage.what("the call ends", |what| matches!(what, What::Ended(_))).await;
+        let ended = stage.what("the call ends", |what| matches!(what, CallEventKind::Ended(_))).await;
         let reason = EndReason::GaveUp { failures: 5, last: Cause::Panicked("Speaker") };
-        assert_eq!(ended, What::Ended(reason));
+        assert_eq!(ended, CallEventKind::Ended(reason));
         stage.gone(Duration::from_secs(1)).await;
     });
 }
@@ -283,16 +292,20 @@ fn panics_on_media_arbiters_are_survived_too() {
         stage.join().await;
         let packets = packets_of("demo.opus");
         let lost = stage.speak(Speak::start(stage.guild_id(), Round::new(packets.clone(), 1_000))).await;
-        stage.what("the track starts", |what| *what == What::TrackStarted(lost)).await;
+        stage.what("the track starts", |what| *what == CallEventKind::TrackStarted(lost)).await;
         stage.panic(Victim::Speaker).await;
         assert_eq!(stage.end_of(lost).await, TrackEnd::SpeakerLost);
 
         let track = stage.speak(Speak::start(stage.guild_id(), Round::new(packets, 100))).await;
-        stage.what("the next track starts", |what| *what == What::TrackStarted(track)).await;
+        stage.what("the next track starts", |what| *what == CallEventKind::TrackStarted(track)).await;
         stage.panic(Victim::Transport).await;
-        stage.what("it is back", |what| *what == What::Connection(Progress::Connected)).await;
+        stage
+            .what("it is back", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+            .await;
         stage.panic(Victim::Gateway).await;
-        stage.what("it is resumed", |what| *what == What::Connection(Progress::Resumed)).await;
+        stage
+            .what("it is resumed", |what| *what == CallEventKind::Connection(ConnectionStatus::Resumed))
+            .await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         let farewell = |_: &Discord| packets_heard(&stage.heard()).ends_with(&and_silence(&[]));
         stage.discord.until(farewell, Duration::from_secs(60)).await.unwrap();

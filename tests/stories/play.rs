@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::stage::{Stage, story};
-use actix_voice::{actors::What, call::Progress, speaker::TrackEnd};
+use actix_voice::{actors::CallEventKind, call::ConnectionStatus, speaker::TrackEnd};
 
 #[test]
 fn a_cut_in_the_middle_is_not_heard() {
@@ -11,10 +11,10 @@ fn a_cut_in_the_middle_is_not_heard() {
         let stage = Stage::set().await;
         stage.join().await;
         let track = stage.play("demo.opus").await;
-        stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+        stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
         stage.discord.close_voice(stage.bot.user_id, 4015, "");
-        stage.what("the resume", |what| *what == What::Connection(Progress::Resumed)).await;
+        stage.what("the resume", |what| *what == CallEventKind::Connection(ConnectionStatus::Resumed)).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         let stats = stage.leave().await;
 

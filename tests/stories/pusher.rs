@@ -52,7 +52,7 @@ fn a_full_pusher_says_so() {
     }
     assert_eq!(pusher.try_push(packet.clone()), Err(PushError::Full));
     drop(pushed);
-    assert_eq!(pusher.try_push(packet), Err(PushError::Over));
+    assert_eq!(pusher.try_push(packet), Err(PushError::Closed));
 }
 
 #[test]
@@ -101,6 +101,6 @@ fn a_pusher_learns_that_its_track_is_over() {
         assert_eq!(stage.end_of(track).await, TrackEnd::Stopped);
         let pushing = async { while pusher.push(packet.clone()).await.is_ok() {} };
         tokio::time::timeout(Duration::from_secs(1), pushing).await.expect("a push after the end says so");
-        assert_eq!(pusher.push(packet).await, Err(PushError::Over));
+        assert_eq!(pusher.push(packet).await, Err(PushError::Closed));
     });
 }

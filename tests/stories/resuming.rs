@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use actix_voice::{
     actors::{
-        What,
+        CallEventKind,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
-    call::{Cause, Progress},
+    call::{Cause, ConnectionStatus},
     id::{Token, UserId},
     speaker::TrackEnd,
 };
@@ -22,20 +22,24 @@ use crate::{
 async fn playing(stage: &Stage) -> actix_voice::speaker::TrackId {
     stage.join().await;
     let track = stage.play("demo.opus").await;
-    stage.what("the track starts", |what| matches!(what, What::TrackStarted(_))).await;
+    stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     track
 }
 
 async fn resumed(stage: &Stage) {
-    stage.what("the resume", |what| *what == What::Connection(Progress::Resumed)).await;
+    stage.what("the resume", |what| *what == CallEventKind::Connection(ConnectionStatus::Resumed)).await;
 }
 
 async fn resuming(stage: &Stage) -> Cause {
     let what = stage
-        .what("the loss is reported", |what| matches!(what, What::Connection(Progress::Resuming(_))))
+        .what("the loss is reported", |what| {
+            matches!(what, CallEventKind::Connection(ConnectionStatus::Resuming(_)))
+        })
         .await;
-    let What::Connection(Progress::Resuming(cause)) = what else { unreachable!("asked for") };
+    let CallEventKind::Connection(ConnectionStatus::Resuming(cause)) = what else {
+        unreachable!("asked for")
+    };
     cause
 }
 
@@ -185,9 +189,9 @@ fn what_was_said_in_the_gap_is_replayed() {
         stage.discord.send_numbered(bot, op::EXTERNAL_SENDER, vec![4, 5, 6]);
         resumed(&stage).await;
         let newcomer = UserId(late.user_id);
-        let met = |what: &What| matches!(what, What::ClientsConnected(users) if users.contains(&newcomer));
+        let met = |what: &CallEventKind| matches!(what, CallEventKind::ClientsConnected(users) if users.contains(&newcomer));
         stage.what("the newcomer is met", met).await;
-        let speaks = |what: &What| matches!(what, What::Speaking { user, .. } if *user == Some(newcomer));
+        let speaks = |what: &CallEventKind| matches!(what, CallEventKind::Speaking { user, .. } if *user == Some(newcomer));
         stage.what("the newcomer speaks", speaks).await;
 
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -238,7 +242,9 @@ fn a_refused_resume_rejoins_with_fresh_credentials_and_the_track_goes_on() {
         stage.discord.refuse_resume(stage.bot.user_id);
         stage.discord.close_voice(stage.bot.user_id, 4015, "");
         resuming(&stage).await;
-        stage.what("a new session", |what| *what == What::Connection(Progress::Connected)).await;
+        stage
+            .what("a new session", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+            .await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         let stats = stage.leave().await;
 
@@ -262,7 +268,9 @@ fn a_resume_that_comes_too_late_rejoins() {
         // The first attempt fails, and by the second the session is forgotten.
         stage.discord.close_voice_at(Moment::Connect, 1006);
         stage.discord.reset_voice(stage.bot.user_id);
-        stage.what("a new session", |what| *what == What::Connection(Progress::Connected)).await;
+        stage
+            .what("a new session", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+            .await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         let stats = stage.leave().await;
         assert_eq!((stats.resumes, stats.reconnects), (0, 1));

@@ -12,7 +12,7 @@ use std::{
 
 use actix::{Actor, Context, Handler};
 use actix_voice::{
-    actors::{Demand, Join, Speak, What},
+    actors::{CallEventKind, Demand, Join, Speak},
     audio::frame::{FRAME, Frame, Pcm},
     id::{ChannelId, GuildId},
     source::{Source, SourceError},
@@ -79,7 +79,7 @@ fn a_source_that_hangs_is_silent_until_it_goes_on() {
         let packets = packets_of("demo.opus");
         let shelf = Shelf::new(packets[..50].to_vec(), Then::Hang).start();
         let track = stage.speak(Speak::actor(stage.guild_id(), shelf.clone().recipient())).await;
-        stage.what("the track stalls", |what| *what == What::TrackStalled(track)).await;
+        stage.what("the track stalls", |what| *what == CallEventKind::TrackStalled(track)).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(packets_heard(&stage.heard()) == and_silence(&packets[..50]));
         assert_eq!(speaking_flags(&stage), [0, 1, 0]);
@@ -101,7 +101,7 @@ fn a_source_that_hangs_harms_neither_another_track_nor_another_call() {
         let other = stage.discord.guild("other").channel("other");
         let ear = other.listener("another ear");
         stage.join().await;
-        let join = Join { guild: GuildId(other.guild_id), channel: ChannelId(other.id) };
+        let join = Join::new(GuildId(other.guild_id), ChannelId(other.id));
         let other_call = stage.manager.send(join).await.unwrap().unwrap();
 
         let packets = packets_of("demo.opus");
@@ -112,7 +112,7 @@ fn a_source_that_hangs_harms_neither_another_track_nor_another_call() {
         let beside = stage.play("demo.opus").await;
         let elsewhere = other_call.speak(Speak::file(other_call.guild(), crate::stage::audio("demo.opus")));
         let elsewhere = elsewhere.await.unwrap();
-        stage.what("the track stalls", |what| *what == What::TrackStalled(hangs)).await;
+        stage.what("the track stalls", |what| *what == CallEventKind::TrackStalled(hangs)).await;
         assert_eq!(stage.ends_of([beside, elsewhere]).await, [TrackEnd::Finished, TrackEnd::Finished]);
         let others = other_call.disconnect().await.expect("there was a call");
         let stats = stage.leave().await;
@@ -186,7 +186,9 @@ fn a_source_that_leaves_without_a_word_ends_its_track_and_no_other() {
         let leaves = stage.speak(Speak::start(stage.guild_id(), leaves)).await;
         let long = stage.speak(Speak::start(stage.guild_id(), Round::new(packets.clone(), 500))).await;
         stage
-            .what("the lost track ends", |what| *what == What::TrackEnded(leaves, TrackEnd::SourceLost))
+            .what("the lost track ends", |what| {
+                *what == CallEventKind::TrackEnded(leaves, TrackEnd::SourceLost)
+            })
             .await;
         assert!(stage.heard().packets < 100, "it was noticed late");
         assert_eq!(stage.end_of(long).await, TrackEnd::Finished);
@@ -227,7 +229,7 @@ fn a_source_that_blocks_its_thread_harms_nobody() {
         let other = stage.discord.guild("other").channel("other");
         let ear = other.listener("another ear");
         stage.join().await;
-        let join = Join { guild: GuildId(other.guild_id), channel: ChannelId(other.id) };
+        let join = Join::new(GuildId(other.guild_id), ChannelId(other.id));
         let other_call = stage.manager.send(join).await.unwrap().unwrap();
 
         let packets = packets_of("demo.opus");
@@ -238,7 +240,7 @@ fn a_source_that_blocks_its_thread_harms_nobody() {
         let beside = stage.speak(Speak::start(stage.guild_id(), beside)).await;
         let elsewhere = Speak::start(other_call.guild(), Round::new(packets, 150));
         let elsewhere = other_call.speak(elsewhere).await.unwrap();
-        stage.what("the track stalls", |what| *what == What::TrackStalled(blocks)).await;
+        stage.what("the track stalls", |what| *what == CallEventKind::TrackStalled(blocks)).await;
         assert_eq!(stage.ends_of([beside, elsewhere]).await, [TrackEnd::Finished, TrackEnd::Finished]);
         let farewell =
             |_: &Discord| [&stage.ear, &ear].iter().all(|ear| ear.packets_heard(stage.bot.user_id) >= 155);

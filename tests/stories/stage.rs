@@ -9,8 +9,8 @@ use std::{cell::RefCell, future::Future, path::PathBuf, rc::Rc, time::Duration};
 use actix::{Actor, Addr, Context, Handler};
 use actix_voice::{
     actors::{
-        CallEvent, CallHandle, CallStats, Config, Disconnect, Join, JoinError, MainGateway, Speak, Subscribe,
-        VoiceManager, What, main_gateway::MainGatewayEvent,
+        CallEvent, CallEventKind, CallHandle, CallStats, Config, Disconnect, Join, JoinError, MainGateway,
+        Speak, Subscribe, VoiceManager, main_gateway::MainGatewayEvent,
     },
     id::{ChannelId, GuildId, Token, UserId},
     main_gateway::Dispatch,
@@ -79,7 +79,7 @@ impl Stage {
         let ear = channel.listener("ear");
         let manager = VoiceManager::new(config.clone()).start();
         let events = Events::default();
-        manager.send(Subscribe { guild: None, to: events.listener().recipient() }).await.unwrap();
+        manager.send(Subscribe::new(events.listener().recipient())).await.unwrap();
         let token = Token(bot.token.clone());
         let gateway = MainGateway::at(&discord.gateway_url(), token, &config, manager.clone());
         let gateway = gateway.listener(events.listener().recipient()).start();
@@ -108,7 +108,7 @@ impl Stage {
     }
 
     pub async fn try_join(&self, channel: &Channel) -> Result<CallHandle, JoinError> {
-        self.manager.send(Join { guild: self.guild_id(), channel: ChannelId(channel.id) }).await.unwrap()
+        self.manager.send(Join::new(self.guild_id(), ChannelId(channel.id))).await.unwrap()
     }
 
     /// Plays a file of `tests/audio`.
@@ -125,7 +125,7 @@ impl Stage {
     pub async fn ends_of<const N: usize>(&self, tracks: [TrackId; N]) -> [TrackEnd; N] {
         let end = |track| {
             self.events.all().into_iter().find_map(|what| match what {
-                What::TrackEnded(ended, end) if ended == track => Some(end),
+                CallEventKind::TrackEnded(ended, end) if ended == track => Some(end),
                 _ => None,
             })
         };
@@ -139,14 +139,14 @@ impl Stage {
     pub async fn end_of(&self, track: TrackId) -> TrackEnd {
         self.events
             .until("the track ends", |seen| match seen {
-                Seen::Call(What::TrackEnded(ended, end)) if *ended == track => Some(end.clone()),
+                Seen::Call(CallEventKind::TrackEnded(ended, end)) if *ended == track => Some(end.clone()),
                 _ => None,
             })
             .await
     }
 
     /// Waits for something to happen in the call, from the first event on that was not waited for yet.
-    pub async fn what(&self, awaited: &str, pick: impl Fn(&What) -> bool) -> What {
+    pub async fn what(&self, awaited: &str, pick: impl Fn(&CallEventKind) -> bool) -> CallEventKind {
         self.events
             .until(awaited, |seen| match seen {
                 Seen::Call(what) if pick(what) => Some(what.clone()),
@@ -197,7 +197,7 @@ struct Told {
 
 #[derive(Clone, Debug)]
 pub enum Seen {
-    Call(What),
+    Call(CallEventKind),
     Main(MainGatewayEvent),
 }
 
@@ -213,7 +213,7 @@ impl Events {
     }
 
     /// All that happened in calls.
-    pub fn all(&self) -> Vec<What> {
+    pub fn all(&self) -> Vec<CallEventKind> {
         let seen = self.0.seen.borrow();
         seen.iter()
             .filter_map(|seen| if let Seen::Call(what) = seen { Some(what.clone()) } else { None })
@@ -266,7 +266,7 @@ impl Handler<CallEvent> for Listener {
     type Result = ();
 
     fn handle(&mut self, event: CallEvent, _: &mut Context<Self>) {
-        self.0.note(Seen::Call(event.what));
+        self.0.note(Seen::Call(event.kind));
     }
 }
 

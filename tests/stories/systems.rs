@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix::{Actor, Arbiter, SystemRegistry, SystemService};
 use actix_voice::{
     actors::{
-        CallStats, Config, Disconnect, Join, JoinError, MainGateway, PlugChannel, Shutdown, Speak, Subscribe,
-        SubscribeChannel, VoiceManager, VoiceServerUpdate, VoiceStateUpdate, What,
+        CallEventKind, CallStats, Config, Disconnect, Join, JoinError, MainGateway, PlugChannel, Shutdown,
+        Speak, Subscribe, SubscribeChannel, VoiceManager, VoiceServerUpdate, VoiceStateUpdate,
     },
     bridge::events::{VoiceServer, VoiceState},
     call::EndReason,
@@ -67,7 +67,7 @@ fn a_call_from_plain_tokio() {
         let mut config = Config::local();
         config.media_arbiters = 1;
         let manager = VoiceManager::spawn(config.clone()).unwrap();
-        let join = Join { guild: GuildId(channel.guild_id), channel: ChannelId(channel.id) };
+        let join = Join::new(GuildId(channel.guild_id), ChannelId(channel.id));
         let (url, token, plugged) = (discord.gateway_url(), Token(bot.token.clone()), manager.clone());
         std::thread::spawn(move || {
             let system = actix::System::new();
@@ -105,10 +105,10 @@ fn a_bot_without_actors_plugs_in_and_listens_with_channels() {
         let ear = channel.listener("ear");
         let manager = VoiceManager::spawn(Config::local()).unwrap();
         let (to, mut events) = mpsc::channel(100);
-        manager.send(SubscribeChannel { guild: None, to }).await.unwrap();
+        manager.send(SubscribeChannel::new(to)).await.unwrap();
         let mut main = OwnGateway::connect(&discord.gateway_url(), &bot.token).await;
         let (gateway, mut updates) = mpsc::channel(10);
-        manager.send(PlugChannel { user: UserId(bot.user_id), gateway }).await.unwrap();
+        manager.send(PlugChannel::new(UserId(bot.user_id), gateway)).await.unwrap();
         let told = manager.clone();
         let relaying = tokio::spawn(async move {
             loop {
@@ -122,7 +122,7 @@ fn a_bot_without_actors_plugs_in_and_listens_with_channels() {
                 }
             }
         });
-        let join = Join { guild: GuildId(channel.guild_id), channel: ChannelId(channel.id) };
+        let join = Join::new(GuildId(channel.guild_id), ChannelId(channel.id));
         let call = manager.send(join).await.unwrap().expect("the bot joins");
         let packets = packets_of("demo.opus");
         let track = call.speak(Speak::start(call.guild(), Round::new(packets.clone(), 50))).await.unwrap();
@@ -131,10 +131,10 @@ fn a_bot_without_actors_plugs_in_and_listens_with_channels() {
         relaying.abort();
         let mut told = Vec::new();
         while let Some(event) = events.recv().await {
-            told.push(event.what);
+            told.push(event.kind);
         }
-        assert!(told.contains(&What::TrackStarted(track)), "{told:?}");
-        assert_eq!(told.last(), Some(&What::Ended(EndReason::Stopped)), "the channel closes after the last event");
+        assert!(told.contains(&CallEventKind::TrackStarted(track)), "{told:?}");
+        assert_eq!(told.last(), Some(&CallEventKind::Ended(EndReason::Stopped)), "the channel closes after the last event");
         assert!(packets_heard(&ear.heard(bot.user_id).unwrap()).starts_with(&packets[..50]));
     });
 }
@@ -146,12 +146,12 @@ fn who_subscribes_twice_is_told_once() {
         let events = Events::default();
         let to = events.listener().recipient();
         for _ in 0..2 {
-            stage.manager.send(Subscribe { guild: None, to: to.clone() }).await.unwrap();
+            stage.manager.send(Subscribe::new(to.clone())).await.unwrap();
         }
         stage.join().await;
         let track = stage.play("music.opus").await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        let starts = events.all().into_iter().filter(|what| *what == What::TrackStarted(track));
+        let starts = events.all().into_iter().filter(|what| *what == CallEventKind::TrackStarted(track));
         assert_eq!(starts.count(), 1);
     });
 }
@@ -162,7 +162,7 @@ fn a_manager_in_the_registry_is_found_from_anywhere() {
         let stage = Stage::set().await;
         SystemRegistry::set(stage.manager.clone());
         let found = VoiceManager::from_registry();
-        let join = Join { guild: stage.guild_id(), channel: ChannelId(stage.channel.id) };
+        let join = Join::new(stage.guild_id(), ChannelId(stage.channel.id));
         found.send(join).await.unwrap().expect("the bot joins");
         let track = stage.play("music.opus").await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
@@ -176,7 +176,7 @@ fn a_manager_in_the_registry_is_found_from_another_thread() {
     real_time(async {
         let stage = Stage::with(Discord::builder(), |config| config.media_arbiters = 2).await;
         SystemRegistry::set(stage.manager.clone());
-        let join = Join { guild: stage.guild_id(), channel: ChannelId(stage.channel.id) };
+        let join = Join::new(stage.guild_id(), ChannelId(stage.channel.id));
         let (joined, joining) = tokio::sync::oneshot::channel();
         let elsewhere = Arbiter::new();
         elsewhere.spawn(async move {

@@ -8,7 +8,7 @@ use super::*;
 enum Fact {
     Join(u8),
     Rejoin,
-    SessionReplaced,
+    MainSessionReplaced,
     Leave,
     State(u8),
     Server(u8),
@@ -19,7 +19,7 @@ fn fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
         (1..4u8).prop_map(Fact::Join),
         Just(Fact::Rejoin),
-        Just(Fact::SessionReplaced),
+        Just(Fact::MainSessionReplaced),
         Just(Fact::Leave),
         (0..4u8).prop_map(Fact::State),
         (0..3u8).prop_map(Fact::Server),
@@ -36,7 +36,7 @@ impl Story {
         match fact {
             Fact::Join(number) => self.join(channel(number).unwrap_or(LOUNGE)),
             Fact::Rejoin => self.rejoin(),
-            Fact::SessionReplaced => self.session_replaced(),
+            Fact::MainSessionReplaced => self.session_replaced(),
             Fact::Leave => self.leave(),
             Fact::State(number) => self.hear(&state(channel(number))),
             Fact::Server(0) => self.told_null(),

@@ -27,7 +27,7 @@ fn a_main_gateway_that_is_back_is_asked_again_for_what_it_may_not_have_heard() {
 #[test]
 fn a_guild_that_is_gone_is_forgotten_and_can_be_joined_again() {
     for mut story in [Story::joining(), Story::joined()] {
-        story.rendezvous.guild_gone();
+        story.rendezvous.guild_deleted();
         assert_eq!(story.orders(), []);
         assert!(story.rendezvous.is_away());
         assert_eq!(story.session_replaced(), [], "there is nowhere to be");

@@ -62,7 +62,7 @@ fn a_move_while_the_endpoint_is_lost_waits_for_it() {
 fn muting_or_suppressing_the_bot_is_no_move() {
     let mut story = Story::joined();
     let orders = story.hear(&VoiceState { mute: true, suppress: true, ..state(Some(LOUNGE)) });
-    assert_eq!(orders, [Action::Silenced(Some(Silenced::Suppressed))]);
+    assert_eq!(orders, [Action::Suppression(Some(Suppression::Suppressed))]);
     assert_eq!(story.rendezvous.deadline(), None);
 }
 

@@ -64,7 +64,7 @@ fn a_lost_websocket_is_resumed_at_once() {
         let orders = story.gateway_lost(cause.clone());
         assert_eq!(orders, [resuming(cause), Action::Resume(credentials(1))]);
         assert!(story.call.is_live());
-        assert_eq!(story.resumed(), [Action::Report(Progress::Resumed)]);
+        assert_eq!(story.resumed(), [Action::Report(ConnectionStatus::Resumed)]);
         assert_eq!(story.call.deadline(), None);
     }
 }
@@ -90,7 +90,7 @@ fn a_resume_that_is_refused_rejoins_with_fresh_credentials() {
         story.rejoins(closed(code));
         story.lives_on();
         story.gateway_lost(closed(1006));
-        assert_eq!(story.resumed(), [Action::Report(Progress::Resumed)]);
+        assert_eq!(story.resumed(), [Action::Report(ConnectionStatus::Resumed)]);
     }
 }
 

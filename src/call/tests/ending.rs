@@ -101,7 +101,7 @@ fn a_new_main_gateway_session_waits_for_what_the_bridge_brings() {
             let reason = EndReason::NotJoined(JoinFailure::NoAnswer);
             assert_eq!(story.join_failed(JoinFailure::NoAnswer), gives_up(reason));
         } else {
-            assert_eq!(orders, [Action::Disconnect, reconnecting(Cause::SessionReplaced)], "{name}");
+            assert_eq!(orders, [Action::Disconnect, reconnecting(Cause::MainSessionReplaced)], "{name}");
             story.lives_on();
         }
     }
@@ -116,15 +116,15 @@ fn fresh_credentials_replace_whatever_was_there() {
         assert_eq!(orders.last(), Some(&Action::Identify(credentials(story.token))), "{name}");
         assert!(!story.call.is_live());
         assert_eq!(story.call.deadline(), None, "{name}: no earlier plan is carried out");
-        assert_eq!(story.established(), [Action::Report(Progress::Connected)]);
+        assert_eq!(story.established(), [Action::Report(ConnectionStatus::Connected)]);
     }
 }
 
 #[test]
 fn the_guild_going_away_ends_the_call_everywhere() {
     for (name, mut story) in Story::everywhere() {
-        story.call.guild_gone();
-        assert_eq!(story.orders(), ends(EndReason::GuildGone), "{name}");
+        story.call.guild_deleted();
+        assert_eq!(story.orders(), ends(EndReason::GuildDeleted), "{name}");
     }
 }
 
@@ -143,7 +143,7 @@ fn every_end_says_what_happened_and_what_to_do() {
         (EndReason::Left, "as asked"),
         (EndReason::Stopped, "manager was stopped"),
         (EndReason::Kicked, "join again only if someone asks"),
-        (EndReason::GuildGone, "join again when it is back"),
+        (EndReason::GuildDeleted, "join again when it is back"),
         (EndReason::NoEncoder("complexity 11".into()), "correct them in Config: complexity 11"),
         (EndReason::GaveUp { failures: 5, last: lost() }, "try again later; the last: the connection"),
         (EndReason::Refused(CloseCode(4017)), "build actix-voice with the feature `dave`"),

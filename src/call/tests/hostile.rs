@@ -17,10 +17,10 @@ enum Fact {
     SpeakerLost,
     EndpointLost,
     Moved,
-    SessionReplaced,
+    MainSessionReplaced,
     JoinFailed(JoinFailure),
     Kicked,
-    GuildGone,
+    GuildDeleted,
     Leave,
     Silent,
     Later(u64),
@@ -50,7 +50,7 @@ fn fact() -> impl Strategy<Value = Fact> {
         1 => Just(Fact::SpeakerLost),
         1 => Just(Fact::EndpointLost),
         1 => Just(Fact::Moved),
-        1 => Just(Fact::SessionReplaced),
+        1 => Just(Fact::MainSessionReplaced),
         2 => failure.prop_map(Fact::JoinFailed),
         8 => (0..30_000u64).prop_map(Fact::Later),
         2 => (0..200u64).prop_map(Fact::Later),
@@ -59,7 +59,8 @@ fn fact() -> impl Strategy<Value = Fact> {
 
 /// Facts that end a call come seldom, or nothing else would be seen.
 fn facts() -> impl Strategy<Value = Vec<Fact>> {
-    let last = prop_oneof![Just(Fact::Kicked), Just(Fact::GuildGone), Just(Fact::Leave), Just(Fact::Silent)];
+    let last =
+        prop_oneof![Just(Fact::Kicked), Just(Fact::GuildDeleted), Just(Fact::Leave), Just(Fact::Silent)];
     (prop::collection::vec(fact(), 0..80), prop::collection::vec(prop_oneof![fact(), last], 0..20))
         .prop_map(|(first, then)| [first, then].concat())
 }
@@ -119,10 +120,10 @@ impl Story {
             Fact::SpeakerLost => self.call.speaker_lost(self.now),
             Fact::EndpointLost => self.call.endpoint_lost(self.now),
             Fact::Moved => self.call.moved(STAGE),
-            Fact::SessionReplaced => self.call.session_replaced(self.now),
+            Fact::MainSessionReplaced => self.call.session_replaced(self.now),
             Fact::JoinFailed(failure) => self.call.join_failed(failure, self.now),
             Fact::Kicked => self.call.disconnected(),
-            Fact::GuildGone => self.call.guild_gone(),
+            Fact::GuildDeleted => self.call.guild_deleted(),
             Fact::Leave => self.call.leave(EndReason::Left, self.now),
             Fact::Silent => self.call.silent(),
             Fact::Later(millis) => return self.pass(Duration::from_millis(millis), watch),

@@ -34,7 +34,7 @@ fn a_guild_tells_its_voice_channels_and_who_is_in_them() {
     assert_eq!(voice_channels, [(ChannelId(2), Some(96_000)), (ChannelId(3), None)]);
     assert_eq!((voice_states[0].guild, voice_states[0].user), (Some(GuildId(111)), UserId(901)));
     let gone = story.hear(r#"{"op":0,"s":3,"t":"GUILD_DELETE","d":{"id":"111","unavailable":true}}"#);
-    assert_eq!(dispatched(gone), Dispatch::GuildGone(GuildId(111)));
+    assert_eq!(dispatched(gone), Dispatch::GuildDeleted(GuildId(111)));
 }
 
 #[test]

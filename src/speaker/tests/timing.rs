@@ -124,7 +124,7 @@ fn calls_are_spread_over_the_twenty_milliseconds() {
     let mut dues = Vec::new();
     for offset in 0..20 {
         let phase = Phase { epoch: began, offset: MILLI * offset };
-        let playout = Playout::new(&EncoderSettings::default(), phase).unwrap();
+        let playout = Pacer::new(&EncoderSettings::default(), phase).unwrap();
         let now = began + SECOND * 3 + MILLI * 7;
         let mut story = Story { playout, now, began, ..Story::begin() };
         story.link_up();
@@ -147,7 +147,7 @@ fn a_speaker_asked_before_its_phase_begins_waits_for_it() {
     let began = start();
     let phase = Phase { epoch: began, offset: MILLI * 19 };
     let mut story = Story {
-        playout: Playout::new(&EncoderSettings::default(), phase).unwrap(),
+        playout: Pacer::new(&EncoderSettings::default(), phase).unwrap(),
         now: began,
         began,
         ..Story::begin()
