@@ -4,18 +4,36 @@ use std::collections::HashMap;
 
 use actix::{Actor, Context, Handler, Message, Recipient, WeakRecipient};
 
-use super::{Alarm, Driven, manager::Plug, now};
+use super::driven::{Alarm, Driven, now};
 use crate::{
     bridge::{
-        Action, GuildVoice, JoinFailure, Suppression,
+        Action, CallRequest, GuildVoice, JoinFailure, Report, Request,
         events::{UpdateVoiceState, VoiceServer, VoiceState},
     },
-    gateway::session::Credentials,
-    id::{ChannelId, GuildId, UserId},
+    id::{GuildId, UserId},
 };
 
 impl Message for UpdateVoiceState {
     type Result = ();
+}
+
+/// **Your bot → VoiceManager → Bridge.** Use this main gateway: who the bot is, and where its op 4 goes.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct Plug {
+    /// The bot's own user.
+    pub user: UserId,
+    /// Takes [`UpdateVoiceState`] and sends it to Discord as op 4.
+    pub gateway: Recipient<UpdateVoiceState>,
+}
+
+impl Plug {
+    /// A main gateway that is this user, and sends op 4 for it.
+    #[must_use]
+    pub fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
+        Self { user, gateway }
+    }
 }
 
 /// **Your bot → VoiceManager → Bridge.** A VOICE_STATE_UPDATE, of any user.
@@ -56,93 +74,85 @@ pub struct MainGatewayRestored;
 #[rtype(result = "()")]
 pub struct GuildDeleted(pub GuildId);
 
-/// **Call → Bridge.** Be in this channel, and report to this call.
+/// **VoiceManager → Bridge.** Report to this call of the guild, and take its requests.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub(super) struct Seek {
+pub(super) struct RegisterCall {
     pub(super) guild: GuildId,
-    pub(super) channel: ChannelId,
     pub(super) generation: u64,
-    pub(super) call: WeakRecipient<FromBridge>,
+    pub(super) call: WeakRecipient<Report>,
 }
 
-/// **Call → Bridge.** The credentials are of no use any more: get fresh ones.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct SeekAgain(pub(super) GuildId);
+/// **Call → Bridge.**
+impl Message for CallRequest {
+    type Result = ();
+}
 
-/// **Call → Bridge.** Leave the channel.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Leave(pub(super) GuildId);
-
-/// **Call → Bridge.** The call is over; nobody wants reports.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Forget(pub(super) GuildId);
-
-/// **Call → Bridge.** The bot is in voice with these credentials already, for this call: the bridge before knew.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct Adopt {
-    pub(super) credentials: Credentials,
-    pub(super) generation: u64,
-    pub(super) call: WeakRecipient<FromBridge>,
+/// **Bridge → Call.**
+impl Message for Report {
+    type Result = ();
 }
 
 /// **Bridge → VoiceManager.** The bridge is no more.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct BridgeGone;
-
-/// **Bridge → Call.** What the main gateway says.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) enum FromBridge {
-    Credentials(Credentials),
-    EndpointLost,
-    Moved(ChannelId),
-    NotMoved(JoinFailure),
-    Disconnected,
-    Failed(JoinFailure),
-    MainSessionReplaced,
-    Suppression(Option<Suppression>),
-    GuildDeleted,
-    /// The main gateway is away.
-    CutOff,
-    /// It is back.
-    Back,
-}
+pub(super) struct BridgeExited;
 
 /// The actor over one [`GuildVoice`] per guild.
 pub(super) struct Bridge {
-    owner: WeakRecipient<BridgeGone>,
+    owner: WeakRecipient<BridgeExited>,
     user: UserId,
     gateway: Recipient<UpdateVoiceState>,
-    session: MainSession,
+    main_gateway: MainGatewayState,
     guilds: HashMap<GuildId, Guild>,
     alarm: Alarm,
 }
 
 /// Whether the main gateway can be asked for anything.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum MainSession {
+enum MainGatewayState {
     Up,
     Lost,
 }
 
 struct Guild {
-    rendezvous: GuildVoice,
-    /// The number of the call that the rendezvous is for.
+    voice: GuildVoice,
+    /// The number of the call that the bot was last asked to join for.
+    joined_by: Option<u64>,
+    /// None once the call is over, and only Discord's confirmation is awaited.
+    call: Option<RegisteredCall>,
+}
+
+struct RegisteredCall {
     generation: u64,
-    /// None once the call is over, and only its goodbye is awaited.
-    call: Option<WeakRecipient<FromBridge>>,
+    reports: WeakRecipient<Report>,
 }
 
 impl Guild {
-    fn tell(&self, report: FromBridge) {
-        if let Some(call) = self.call.as_ref().and_then(WeakRecipient::upgrade) {
+    fn report(&self, report: Report) {
+        if let Some(call) = self.call.as_ref().and_then(|call| call.reports.upgrade()) {
             call.do_send(report);
+        }
+    }
+
+    fn accepts(&self, generation: u64) -> bool {
+        self.call.as_ref().is_some_and(|call| call.generation == generation)
+    }
+
+    fn request(&mut self, generation: u64, request: Request) {
+        match request {
+            Request::Join(channel) if self.joined_by == Some(generation) => self.voice.join(channel, now()),
+            Request::Join(channel) => {
+                self.joined_by = Some(generation);
+                self.voice.take_over(channel, now());
+            }
+            Request::Rejoin => self.voice.rejoin(now()),
+            Request::Leave => self.voice.leave(now()),
+            Request::Adopt(credentials) => {
+                self.joined_by = Some(generation);
+                self.voice.adopt(&credentials);
+            }
+            Request::Forget => self.call = None,
         }
     }
 }
@@ -151,89 +161,68 @@ impl Bridge {
     pub(super) fn new(
         user: UserId,
         gateway: Recipient<UpdateVoiceState>,
-        owner: WeakRecipient<BridgeGone>,
+        owner: WeakRecipient<BridgeExited>,
     ) -> Self {
         Self {
             owner,
             user,
             gateway,
-            session: MainSession::Up,
+            main_gateway: MainGatewayState::Up,
             guilds: HashMap::new(),
             alarm: Alarm::default(),
         }
     }
 
     /// The main gateway can be asked again; nothing that expired meanwhile counts.
-    fn resumed(&mut self) {
-        if self.session == MainSession::Lost {
-            self.guilds.values_mut().for_each(|guild| guild.rendezvous.session_resumed(now()));
-            self.back();
+    fn main_gateway_restored(&mut self) {
+        if self.main_gateway == MainGatewayState::Lost {
+            self.guilds.values_mut().for_each(|guild| guild.voice.main_gateway_restored(now()));
+            self.report_restored();
         }
     }
 
-    fn back(&mut self) {
-        if std::mem::replace(&mut self.session, MainSession::Up) == MainSession::Lost {
-            self.guilds.values().for_each(|guild| guild.tell(FromBridge::Back));
+    fn report_restored(&mut self) {
+        let before = std::mem::replace(&mut self.main_gateway, MainGatewayState::Up);
+        if before == MainGatewayState::Lost {
+            self.guilds.values().for_each(|guild| guild.report(Report::MainGatewayRestored));
         }
     }
 
-    /// The guild of a call, whatever it was before.
-    fn guild_of(&mut self, id: GuildId, generation: u64, call: WeakRecipient<FromBridge>) -> &mut Guild {
-        let user = self.user;
-        let entry = self.guilds.entry(id);
-        let guild =
-            entry.or_insert_with(|| Guild { rendezvous: GuildVoice::new(id, user), generation, call: None });
-        guild.call = Some(call);
-        if self.session == MainSession::Lost {
-            guild.tell(FromBridge::CutOff);
-        }
-        guild
-    }
-
-    fn rendezvous(&mut self, guild: GuildId) -> Option<&mut GuildVoice> {
-        self.guilds.get_mut(&guild).map(|guild| &mut guild.rendezvous)
+    fn voice(&mut self, guild: GuildId) -> Option<&mut GuildVoice> {
+        self.guilds.get_mut(&guild).map(|guild| &mut guild.voice)
     }
 
     fn carry_out(&self, id: GuildId, action: Action) {
         let Some(guild) = self.guilds.get(&id) else { return };
-        match action {
-            Action::UpdateVoiceState(channel) => {
-                // A bot that is gone answers nothing, which the deadline finds.
-                self.gateway.do_send(UpdateVoiceState {
-                    guild: id,
-                    channel,
-                    self_mute: false,
-                    self_deaf: false,
-                });
-            }
-            Action::Credentials(credentials) => guild.tell(FromBridge::Credentials(credentials)),
-            Action::EndpointLost => guild.tell(FromBridge::EndpointLost),
-            Action::Moved(channel) => guild.tell(FromBridge::Moved(channel)),
-            Action::NotMoved(failure) => guild.tell(FromBridge::NotMoved(failure)),
-            Action::Suppression(silenced) => guild.tell(FromBridge::Suppression(silenced)),
-            Action::Disconnected => guild.tell(FromBridge::Disconnected),
-            Action::Failed(_) if !self.gateway.connected() => {
-                guild.tell(FromBridge::Failed(JoinFailure::NoGateway));
-            }
-            Action::Failed(failure) => guild.tell(FromBridge::Failed(failure)),
-        }
+        guild.report(match action {
+            // A bot that is gone answers nothing, which the deadline finds.
+            Action::UpdateVoiceState(update) => return self.gateway.do_send(update),
+            Action::Credentials(credentials) => Report::Credentials(credentials),
+            Action::EndpointLost => Report::EndpointLost,
+            Action::Moved(channel) => Report::Moved(channel),
+            Action::NotMoved(failure) => Report::NotMoved(failure),
+            Action::Suppression(suppression) => Report::Suppression(suppression),
+            Action::Kicked => Report::Kicked,
+            Action::Failed(_) if !self.gateway.connected() => Report::Failed(JoinFailure::NoGateway),
+            Action::Failed(failure) => Report::Failed(failure),
+        });
     }
 }
 
 impl Driven for Bridge {
     fn drive(&mut self, ctx: &mut Context<Self>) {
-        if self.session == MainSession::Lost {
+        if self.main_gateway == MainGatewayState::Lost {
             // No question arrives, and no silence is an answer.
             return self.alarm.set(None, ctx);
         }
         let guilds: Vec<GuildId> = self.guilds.keys().copied().collect();
         for guild in guilds {
-            while let Some(action) = self.rendezvous(guild).and_then(|rendezvous| rendezvous.poll(now())) {
+            while let Some(action) = self.voice(guild).and_then(|voice| voice.poll(now())) {
                 self.carry_out(guild, action);
             }
         }
-        self.guilds.retain(|_, guild| guild.call.is_some() || !guild.rendezvous.is_away());
-        self.alarm.set(self.guilds.values().filter_map(|guild| guild.rendezvous.deadline()).min(), ctx);
+        self.guilds.retain(|_, guild| guild.call.is_some() || !guild.voice.is_idle());
+        self.alarm.set(self.guilds.values().filter_map(|guild| guild.voice.deadline()).min(), ctx);
     }
 }
 
@@ -242,7 +231,7 @@ impl Actor for Bridge {
 
     fn stopped(&mut self, _: &mut Context<Self>) {
         if let Some(owner) = self.owner.upgrade() {
-            owner.do_send(BridgeGone);
+            owner.do_send(BridgeExited);
         }
     }
 }
@@ -255,8 +244,8 @@ impl Handler<VoiceStateUpdate> for Bridge {
         if state.user != self.user {
             return;
         }
-        if let Some(rendezvous) = state.guild.and_then(|guild| self.rendezvous(guild)) {
-            rendezvous.voice_state(&state, now());
+        if let Some(voice) = state.guild.and_then(|guild| self.voice(guild)) {
+            voice.voice_state(&state, now());
             self.drive(ctx);
         }
     }
@@ -266,8 +255,8 @@ impl Handler<VoiceServerUpdate> for Bridge {
     type Result = ();
 
     fn handle(&mut self, VoiceServerUpdate(server): VoiceServerUpdate, ctx: &mut Context<Self>) {
-        if let Some(rendezvous) = self.rendezvous(server.guild) {
-            rendezvous.voice_server(&server, now());
+        if let Some(voice) = self.voice(server.guild) {
+            voice.voice_server(&server, now());
             self.drive(ctx);
         }
     }
@@ -277,10 +266,10 @@ impl Handler<MainSessionReplaced> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: MainSessionReplaced, ctx: &mut Context<Self>) {
-        self.back();
+        self.report_restored();
         for guild in self.guilds.values_mut() {
-            guild.rendezvous.session_replaced(now());
-            guild.tell(FromBridge::MainSessionReplaced);
+            guild.voice.main_session_replaced(now());
+            guild.report(Report::MainSessionReplaced);
         }
         self.drive(ctx);
     }
@@ -290,8 +279,8 @@ impl Handler<MainGatewayLost> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: MainGatewayLost, ctx: &mut Context<Self>) {
-        self.session = MainSession::Lost;
-        self.guilds.values().for_each(|guild| guild.tell(FromBridge::CutOff));
+        self.main_gateway = MainGatewayState::Lost;
+        self.guilds.values().for_each(|guild| guild.report(Report::MainGatewayLost));
         self.drive(ctx);
     }
 }
@@ -300,7 +289,7 @@ impl Handler<MainGatewayRestored> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: MainGatewayRestored, ctx: &mut Context<Self>) {
-        self.resumed();
+        self.main_gateway_restored();
         self.drive(ctx);
     }
 }
@@ -310,8 +299,8 @@ impl Handler<GuildDeleted> for Bridge {
 
     fn handle(&mut self, GuildDeleted(guild): GuildDeleted, ctx: &mut Context<Self>) {
         if let Some(guild) = self.guilds.get_mut(&guild) {
-            guild.rendezvous.guild_deleted();
-            guild.tell(FromBridge::GuildDeleted);
+            guild.voice.guild_deleted();
+            guild.report(Report::GuildDeleted);
         }
         self.drive(ctx);
     }
@@ -323,62 +312,37 @@ impl Handler<Plug> for Bridge {
     fn handle(&mut self, Plug { user, gateway }: Plug, ctx: &mut Context<Self>) {
         self.user = user;
         self.gateway = gateway;
-        self.resumed();
+        self.main_gateway_restored();
         self.drive(ctx);
     }
 }
 
-impl Handler<Seek> for Bridge {
+impl Handler<RegisterCall> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, Seek { guild, channel, generation, call }: Seek, ctx: &mut Context<Self>) {
-        let known = self.guild_of(guild, generation, call);
-        if std::mem::replace(&mut known.generation, generation) == generation {
-            known.rendezvous.join(channel, now());
-        } else {
-            known.rendezvous.take_over(channel, now());
+    fn handle(&mut self, message: RegisterCall, _: &mut Context<Self>) {
+        let RegisterCall { guild: id, generation, call } = message;
+        let user = self.user;
+        let new = || Guild { voice: GuildVoice::new(id, user), joined_by: None, call: None };
+        let guild = self.guilds.entry(id).or_insert_with(new);
+        guild.call = Some(RegisteredCall { generation, reports: call });
+        if self.main_gateway == MainGatewayState::Lost {
+            guild.report(Report::MainGatewayLost);
         }
-        self.drive(ctx);
     }
 }
 
-impl Handler<Adopt> for Bridge {
+impl Handler<CallRequest> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, Adopt { credentials, generation, call }: Adopt, _: &mut Context<Self>) {
-        self.guild_of(credentials.guild, generation, call).rendezvous.adopt(&credentials);
-    }
-}
-
-impl Handler<SeekAgain> for Bridge {
-    type Result = ();
-
-    fn handle(&mut self, SeekAgain(guild): SeekAgain, ctx: &mut Context<Self>) {
-        if let Some(rendezvous) = self.rendezvous(guild) {
-            rendezvous.rejoin(now());
+    fn handle(&mut self, message: CallRequest, ctx: &mut Context<Self>) {
+        let CallRequest { guild, generation, request } = message;
+        if let Some(guild) = self.guilds.get_mut(&guild).filter(|guild| guild.accepts(generation)) {
+            guild.request(generation, request);
             self.drive(ctx);
         }
     }
 }
 
-impl Handler<Leave> for Bridge {
-    type Result = ();
-
-    fn handle(&mut self, Leave(guild): Leave, ctx: &mut Context<Self>) {
-        if let Some(rendezvous) = self.rendezvous(guild) {
-            rendezvous.leave(now());
-            self.drive(ctx);
-        }
-    }
-}
-
-impl Handler<Forget> for Bridge {
-    type Result = ();
-
-    fn handle(&mut self, Forget(guild): Forget, ctx: &mut Context<Self>) {
-        if let Some(guild) = self.guilds.get_mut(&guild) {
-            guild.call = None;
-        }
-        self.drive(ctx);
-    }
-}
+#[cfg(feature = "faults")]
+super::fault::panics_on_demand!(Bridge);

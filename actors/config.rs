@@ -7,7 +7,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{actors::manager::StartError, audio::opus::EncoderSettings, transport::dave::IdentityKey};
+use crate::{audio::opus::EncoderSettings, call::Supervision, transport::dave::IdentityKey};
 
 /// Whether connections to gateways are encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,12 +20,25 @@ pub enum Encryption {
     None,
 }
 
+/// On which arbiter (thread) the control plane runs: the manager, the bridge, calls, websockets and heartbeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ControlArbiter {
+    /// On one of its own, where no user code can hold up a heartbeat.
+    #[default]
+    Own,
+    /// On the arbiter that starts the manager, whose clock a test can pause.
+    Callers,
+}
+
 /// How a [`VoiceManager`](super::VoiceManager) works; `Config::default()` is right for Discord.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// How many arbiters (threads) do nothing but send and receive audio; by default one per core. With 0 all runs
-    /// on the caller's arbiter, and its clock, which a test can pause.
+    /// Where everything but audio runs.
+    pub control_arbiter: ControlArbiter,
+    /// How many arbiters (threads) do nothing but send and receive audio; by default one per core. With 0 audio
+    /// runs beside the control plane, on its clock.
     pub media_arbiters: usize,
     /// How frames are encoded that do not come as Opus.
     pub encoder: EncoderSettings,
@@ -35,17 +48,21 @@ pub struct Config {
     pub max_dave_protocol_version: u16,
     /// The key by which other members can recognise the bot over several calls; by default a new one for each manager.
     pub identity: Option<IdentityKey>,
+    /// What a call does about failures, how soon, and how often.
+    pub supervision: Supervision,
     roots: Vec<CertificateDer<'static>>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
+            control_arbiter: ControlArbiter::Own,
             media_arbiters: std::thread::available_parallelism().map_or(1, usize::from),
             encoder: EncoderSettings::default(),
             encryption: Encryption::Tls,
             max_dave_protocol_version: 1,
             identity: None,
+            supervision: Supervision::default(),
             roots: Vec::new(),
         }
     }
@@ -55,7 +72,12 @@ impl Config {
     /// For tests: everything on the caller's arbiter, no TLS.
     #[must_use]
     pub fn local() -> Self {
-        Self { media_arbiters: 0, encryption: Encryption::None, ..Self::default() }
+        Self {
+            control_arbiter: ControlArbiter::Callers,
+            media_arbiters: 0,
+            encryption: Encryption::None,
+            ..Self::default()
+        }
     }
 
     /// Trusts the certificates in this PEM text besides the platform's.
@@ -87,4 +109,16 @@ impl Config {
             .expect("ring supports the default versions");
         Arc::new(config.with_root_certificates(roots).with_no_client_auth())
     }
+}
+
+/// Why a manager could not be started as configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A certificate to be trusted cannot be read.
+    #[error("the certificate to trust cannot be read: {0}")]
+    Certificate(String),
+    /// The system gave no thread, or no actix System began on it.
+    #[error("no thread for the manager: {0}")]
+    Thread(String),
 }

@@ -2,7 +2,7 @@
 
 use actix::{Actor, ActorContext, Context, Handler, Message, WeakRecipient};
 
-use super::{Alarm, Driven, Exit, now};
+use super::driven::{Alarm, Driven, Exit, now};
 use crate::{
     call::Cause,
     gateway::payload::{Command, DaveEvent},
@@ -17,7 +17,7 @@ impl Message for KeyChange {
 /// **Call → Dave.** What the voice gateway, or the transport, says.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) enum Tell {
+pub(super) enum DaveInput {
     /// The Session Description has named this protocol version.
     Described(u16),
     /// These users are in the call.
@@ -37,7 +37,7 @@ pub(super) enum Tell {
 /// **CallHandle → Call → Dave.** What a verification code with this member is worked out from.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Option<Fingerprints>")]
-pub(super) struct TellFingerprints(pub(super) UserId);
+pub(super) struct GetFingerprints(pub(super) UserId);
 
 /// **Dave → Call.** What the group with this number orders and reports.
 #[derive(Debug, Message)]
@@ -109,18 +109,18 @@ impl Actor for Dave {
     }
 }
 
-impl Handler<Tell> for Dave {
+impl Handler<DaveInput> for Dave {
     type Result = ();
 
-    fn handle(&mut self, tell: Tell, ctx: &mut Context<Self>) {
+    fn handle(&mut self, tell: DaveInput, ctx: &mut Context<Self>) {
         match tell {
-            Tell::Described(version) => self.group.described(version),
-            Tell::ClientsConnect(users) => self.group.clients_connect(&users),
-            Tell::ClientDisconnect(user) => self.group.client_disconnect(user),
-            Tell::Event(event) => self.group.event(event, now()),
-            Tell::Resumed => self.group.resumed(now()),
-            Tell::FailedFrames => self.group.failed_frames(now()),
-            Tell::Stop => {
+            DaveInput::Described(version) => self.group.described(version),
+            DaveInput::ClientsConnect(users) => self.group.clients_connect(&users),
+            DaveInput::ClientDisconnect(user) => self.group.client_disconnect(user),
+            DaveInput::Event(event) => self.group.event(event, now()),
+            DaveInput::Resumed => self.group.resumed(now()),
+            DaveInput::FailedFrames => self.group.failed_frames(now()),
+            DaveInput::Stop => {
                 self.exit = Exit::Asked;
                 return ctx.stop();
             }
@@ -129,10 +129,13 @@ impl Handler<Tell> for Dave {
     }
 }
 
-impl Handler<TellFingerprints> for Dave {
+impl Handler<GetFingerprints> for Dave {
     type Result = Option<Fingerprints>;
 
-    fn handle(&mut self, TellFingerprints(user): TellFingerprints, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, GetFingerprints(user): GetFingerprints, _: &mut Context<Self>) -> Self::Result {
         self.group.fingerprints(user)
     }
 }
+
+#[cfg(feature = "faults")]
+super::fault::panics_on_demand!(Dave);

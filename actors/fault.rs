@@ -1,11 +1,7 @@
 //! Faults: makes an actor panic on purpose, so that a test can see what survives. Only with the feature `faults`.
 
-use actix::{Context, Handler, Message};
+use actix::Message;
 
-use super::{
-    bridge::Bridge, dave::Dave, gateway::Gateway, heartbeat::Heartbeater, speaker::Speaker,
-    transport::Transport,
-};
 use crate::id::GuildId;
 
 /// **A test → VoiceManager → Call.** Panic in this actor of the guild's call.
@@ -43,16 +39,17 @@ pub enum Victim {
 #[rtype(result = "()")]
 pub(super) struct PanicNow;
 
-macro_rules! mortal {
-    ($($actor:ident),*) => {$(
-        impl Handler<PanicNow> for $actor {
+/// Lets a test make this actor panic; each actor says so in its own file.
+macro_rules! panics_on_demand {
+    ($actor:ident) => {
+        impl actix::Handler<crate::actors::fault::PanicNow> for $actor {
             type Result = ();
 
-            fn handle(&mut self, _: PanicNow, _: &mut Context<Self>) {
+            fn handle(&mut self, _: crate::actors::fault::PanicNow, _: &mut actix::Context<Self>) {
                 panic!("a test made the {} panic", stringify!($actor));
             }
         }
-    )*};
+    };
 }
 
-mortal!(Bridge, Dave, Gateway, Heartbeater, Speaker, Transport);
+pub(super) use panics_on_demand;

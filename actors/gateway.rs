@@ -9,9 +9,8 @@ use actix::{
 use rustls::ClientConfig;
 
 use super::{
-    Alarm, Driven, Exit,
+    driven::{Alarm, Driven, Exit, now},
     heartbeat::{Beat, BeatNow, HeartbeatAck, Heartbeater, Stop as StopBeating},
-    now,
     websocket::{self, Incoming, Reader, Writer},
 };
 use crate::{
@@ -58,7 +57,7 @@ pub(super) enum Report {
     Ready {
         ssrc: Ssrc,
         server: SocketAddr,
-        modes: Vec<String>,
+        mode: String,
     },
     Established(SessionDescription),
     Resumed,
@@ -71,7 +70,7 @@ pub(super) enum Report {
     },
     ClientsConnect(Vec<UserId>),
     ClientDisconnect(UserId),
-    Mapped {
+    SsrcAssigned {
         user: UserId,
         ssrc: Ssrc,
     },
@@ -112,12 +111,12 @@ pub(super) struct Gateway {
 
 enum Connection {
     Opening,
-    Open { session: Box<Session>, writer: Writer, heart: Option<Heart> },
-    Gone { last_seq: Option<u16> },
+    Open { session: Box<Session>, writer: Writer, heartbeats: Option<Heartbeats> },
+    Closed { last_seq: Option<u16> },
 }
 
 /// The heartbeater, and the interval to start another with.
-struct Heart {
+struct Heartbeats {
     beater: Addr<Heartbeater>,
     interval: Duration,
 }
@@ -147,7 +146,7 @@ impl Gateway {
                 let mut session = Session::new(credentials, start, now());
                 session.speaking(speaking);
                 self.queued_commands.drain(..).for_each(|command| session.command(command));
-                self.connection = Connection::Open { session: Box::new(session), writer, heart: None };
+                self.connection = Connection::Open { session: Box::new(session), writer, heartbeats: None };
                 ctx.add_stream(reader);
                 self.drive(ctx);
             }
@@ -172,15 +171,13 @@ impl Gateway {
                 }
             }
             Action::Beat(interval) => self.begin_beating(interval, ctx),
-            Action::BeatNow => self.to_heart(BeatNow),
-            Action::Acknowledged { nonce } => self.to_heart(HeartbeatAck(nonce)),
-            Action::Ready { ssrc, server, modes_offered: modes } => {
-                self.report(Report::Ready { ssrc, server, modes })
-            }
+            Action::BeatNow => self.to_heartbeater(BeatNow),
+            Action::Acknowledged { nonce } => self.to_heartbeater(HeartbeatAck(nonce)),
+            Action::Ready { ssrc, server, mode } => self.report(Report::Ready { ssrc, server, mode }),
             Action::Established(description) => self.report(Report::Established(description)),
             Action::Resumed => self.report(Report::Resumed),
             Action::Speaking { user, ssrc, flags } => self.report(Report::Speaking { user, ssrc, flags }),
-            Action::Mapped { user, ssrc } => self.report(Report::Mapped { user, ssrc }),
+            Action::SsrcAssigned { user, ssrc } => self.report(Report::SsrcAssigned { user, ssrc }),
             Action::ClientsConnect(users) => self.report(Report::ClientsConnect(users)),
             Action::ClientDisconnect(user) => self.report(Report::ClientDisconnect(user)),
             Action::Dave(event) => self.report(Report::Dave(event)),
@@ -189,38 +186,38 @@ impl Gateway {
     }
 
     fn begin_beating(&mut self, interval: Duration, ctx: &mut Context<Self>) {
-        let Connection::Open { heart, .. } = &mut self.connection else { return };
+        let Connection::Open { heartbeats, .. } = &mut self.connection else { return };
         let heartbeat = Heartbeat::new(interval, fastrand::u64(..1 << 48), now());
         let beater = Heartbeater::new(heartbeat, ctx.address().downgrade().recipient()).start();
-        if let Some(old) = heart.replace(Heart { beater, interval }) {
+        if let Some(old) = heartbeats.replace(Heartbeats { beater, interval }) {
             old.beater.do_send(StopBeating);
         }
     }
 
-    fn to_heart<M: Message<Result = ()> + std::marker::Send + 'static>(&self, message: M)
+    fn to_heartbeater<M: Message<Result = ()> + std::marker::Send + 'static>(&self, message: M)
     where
         Heartbeater: Handler<M>,
     {
-        if let Connection::Open { heart: Some(heart), .. } = &self.connection {
-            heart.beater.do_send(message);
+        if let Connection::Open { heartbeats: Some(heartbeats), .. } = &self.connection {
+            heartbeats.beater.do_send(message);
         }
     }
 
     fn session(&mut self) -> Option<&mut Session> {
         match &mut self.connection {
             Connection::Open { session, .. } => Some(session),
-            Connection::Opening | Connection::Gone { .. } => None,
+            Connection::Opening | Connection::Closed { .. } => None,
         }
     }
 
-    /// Lets go of the connection; what is still queued for it is written first.
-    fn hang_up(&mut self, code: Option<u16>) {
-        let before = std::mem::replace(&mut self.connection, Connection::Gone { last_seq: None });
-        if let Connection::Open { mut session, writer, heart } = before {
-            self.connection = Connection::Gone { last_seq: session.last_seq() };
+    /// Closes the connection; what is still queued for it is written first.
+    fn close(&mut self, code: Option<u16>) {
+        let before = std::mem::replace(&mut self.connection, Connection::Closed { last_seq: None });
+        if let Connection::Open { mut session, writer, heartbeats } = before {
+            self.connection = Connection::Closed { last_seq: session.last_seq() };
             self.queued_commands = session.take_waiting();
-            if let Some(heart) = heart {
-                heart.beater.do_send(StopBeating);
+            if let Some(heartbeats) = heartbeats {
+                heartbeats.beater.do_send(StopBeating);
             }
             if let Some(code) = code {
                 writer.close(code);
@@ -249,8 +246,8 @@ impl Actor for Gateway {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.hang_up(None);
-        let Connection::Gone { last_seq } = self.connection else { return };
+        self.close(None);
+        let Connection::Closed { last_seq } = self.connection else { return };
         let Some(cause) = self.exit.cause("Gateway") else { return };
         let queued_commands = std::mem::take(&mut self.queued_commands);
         self.report(Report::Exited { cause, last_seq, queued_commands });
@@ -327,7 +324,7 @@ impl Handler<Close> for Gateway {
 
     fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
         self.exit = Exit::Asked;
-        self.hang_up(Some(CLOSE_FOR_GOOD));
+        self.close(Some(CLOSE_FOR_GOOD));
         ctx.stop();
     }
 }
@@ -346,7 +343,9 @@ impl Handler<Beat> for Gateway {
             Beat::RoundTrip(round_trip) => self.report(Report::RoundTrip(round_trip)),
             Beat::Zombie => self.fail(Cause::Zombie, ctx),
             Beat::Exited => {
-                if let Connection::Open { heart: Some(Heart { interval, .. }), .. } = &self.connection {
+                if let Connection::Open { heartbeats: Some(Heartbeats { interval, .. }), .. } =
+                    &self.connection
+                {
                     self.begin_beating(*interval, ctx);
                 }
             }
@@ -359,6 +358,9 @@ impl Handler<super::fault::Panic> for Gateway {
     type Result = ();
 
     fn handle(&mut self, _: super::fault::Panic, _: &mut Context<Self>) {
-        self.to_heart(super::fault::PanicNow);
+        self.to_heartbeater(super::fault::PanicNow);
     }
 }
+
+#[cfg(feature = "faults")]
+super::fault::panics_on_demand!(Gateway);

@@ -2,7 +2,7 @@
 
 use actix::{Actor, Context, Handler, Message, WeakRecipient};
 
-use super::{Alarm, Driven, now};
+use super::driven::{Alarm, Driven, Exit, now};
 use crate::gateway::heartbeat::{Action, Heartbeat};
 
 /// **Gateway → Heartbeater.** The other side acknowledged the beat with this nonce.
@@ -20,7 +20,7 @@ pub(super) struct BeatNow;
 #[rtype(result = "()")]
 pub(super) struct Stop;
 
-/// **Heartbeater → Gateway.** What the heart says.
+/// **Heartbeater → Gateway.** What the heartbeats come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub(super) enum Beat {
@@ -39,21 +39,15 @@ pub(super) struct Heartbeater {
     heartbeat: Heartbeat,
     owner: WeakRecipient<Beat>,
     alarm: Alarm,
-    stop: Asked,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    No,
-    Yes,
+    exit: Exit,
 }
 
 impl Heartbeater {
     pub(super) fn new(heartbeat: Heartbeat, owner: WeakRecipient<Beat>) -> Self {
-        Self { heartbeat, owner, alarm: Alarm::default(), stop: Asked::No }
+        Self { heartbeat, owner, alarm: Alarm::default(), exit: Exit::Unforeseen }
     }
 
-    fn tell(&self, beat: Beat) {
+    fn report(&self, beat: Beat) {
         if let Some(owner) = self.owner.upgrade() {
             owner.do_send(beat);
         }
@@ -63,7 +57,7 @@ impl Heartbeater {
 impl Driven for Heartbeater {
     fn drive(&mut self, ctx: &mut Context<Self>) {
         while let Some(action) = self.heartbeat.poll(now()) {
-            self.tell(match action {
+            self.report(match action {
                 Action::Beat { nonce } => Beat::Due(nonce),
                 Action::Zombie => Beat::Zombie,
             });
@@ -80,8 +74,8 @@ impl Actor for Heartbeater {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        if self.stop == Asked::No {
-            self.tell(Beat::Exited);
+        if self.exit.cause("Heartbeater").is_some() {
+            self.report(Beat::Exited);
         }
     }
 }
@@ -91,7 +85,7 @@ impl Handler<HeartbeatAck> for Heartbeater {
 
     fn handle(&mut self, HeartbeatAck(nonce): HeartbeatAck, ctx: &mut Context<Self>) {
         if let Some(round_trip) = self.heartbeat.acknowledge(nonce, now()) {
-            self.tell(Beat::RoundTrip(round_trip));
+            self.report(Beat::RoundTrip(round_trip));
         }
         self.drive(ctx);
     }
@@ -110,7 +104,10 @@ impl Handler<Stop> for Heartbeater {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        self.stop = Asked::Yes;
+        self.exit = Exit::Asked;
         actix::ActorContext::stop(ctx);
     }
 }
+
+#[cfg(feature = "faults")]
+super::fault::panics_on_demand!(Heartbeater);

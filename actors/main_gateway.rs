@@ -10,17 +10,18 @@ use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 use super::{
-    Alarm, Config, Driven, UpdateVoiceState,
     bridge::{
-        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, VoiceServerUpdate,
+        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, Plug, VoiceServerUpdate,
         VoiceStateUpdate,
     },
-    manager::{ChannelBitrate, Plug, Unplug, VoiceManager},
-    now,
+    config::Config,
+    driven::{Alarm, Driven, now},
+    manager::{ChannelBitrate, RunOnControlArbiter, Unplug, VoiceManager},
     websocket::{self, Incoming, Reader, Writer},
 };
 pub use crate::main_gateway::{Dispatch, Loss, MainGatewayError};
 use crate::{
+    bridge::events::UpdateVoiceState,
     gateway::payload::Outgoing,
     id::{Token, UserId},
     main_gateway::{Action, DISCORD, Shard},
@@ -105,6 +106,18 @@ impl MainGateway {
         }
     }
 
+    /// Starts the gateway, beside its manager: on the same arbiter, so that no user code holds it up. It needs no actix
+    /// system on this thread.
+    pub fn start(self) -> Addr<Self> {
+        let (sender, receiver) = actix::dev::channel::channel(MAILBOX);
+        let manager = self.manager.clone();
+        let run = move || {
+            actix_rt::spawn(Context::with_receiver(receiver).into_future(self));
+        };
+        manager.do_send(RunOnControlArbiter(Box::new(run)));
+        Addr::new(sender)
+    }
+
     /// Tells this actor what happens.
     #[must_use]
     pub fn listener(self, listener: Recipient<MainGatewayEvent>) -> Self {
@@ -131,7 +144,7 @@ impl MainGateway {
                 let stuck =
                     self.writer.as_ref().is_some_and(|writer| writer.send(Outgoing::Text(text)).is_err());
                 if stuck {
-                    self.hang_up(ctx);
+                    self.close(ctx);
                     self.shard.closed(None, now());
                 }
             }
@@ -139,7 +152,7 @@ impl MainGateway {
                 if let Some(writer) = self.writer.take() {
                     writer.close(code);
                 }
-                self.hang_up(ctx);
+                self.close(ctx);
             }
             Action::Dispatch(dispatch) => self.dispatch(dispatch, ctx),
             Action::Reconnecting { why, .. } => {
@@ -158,7 +171,7 @@ impl MainGateway {
     }
 
     fn connect(&mut self, url: String, ctx: &mut Context<Self>) {
-        self.hang_up(ctx);
+        self.close(ctx);
         let opening = websocket::open(url, Arc::clone(&self.tls)).into_actor(self);
         self.input = Some(ctx.spawn(opening.map(|opened, gateway, ctx| gateway.opened(opened, ctx))));
     }
@@ -181,7 +194,7 @@ impl MainGateway {
         self.drive(ctx);
     }
 
-    fn hang_up(&mut self, ctx: &mut Context<Self>) {
+    fn close(&mut self, ctx: &mut Context<Self>) {
         self.writer = None;
         if let Some(input) = self.input.take() {
             ctx.cancel_future(input);
@@ -297,3 +310,6 @@ impl Handler<Logout> for MainGateway {
         })
     }
 }
+
+/// Messages that a bot may send before it has to wait, as for any actor.
+const MAILBOX: usize = 16;

@@ -40,6 +40,7 @@ pub mod call;
 mod channel;
 pub mod config;
 mod dave;
+mod driven;
 pub mod event;
 #[cfg(feature = "faults")]
 pub mod fault;
@@ -54,77 +55,21 @@ pub mod stats;
 mod transport;
 mod websocket;
 
-use std::time::Instant;
-
-use actix::{Actor, AsyncContext, Context, SpawnHandle};
-
-use crate::call::Cause;
-
 pub use self::{
     bridge::{
-        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, VoiceServerUpdate,
+        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, Plug, VoiceServerUpdate,
         VoiceStateUpdate,
     },
-    call::CallHandle,
-    config::{Config, Encryption},
+    call::{JoinError, SpeakError},
+    config::{Config, ControlArbiter, Encryption, StartError},
+    driven::now,
     event::{CallEvent, CallEventKind},
     main_gateway::{Login, Logout, MainGateway},
     manager::{
-        ChannelBitrate, Disconnect, Join, JoinError, Plug, PlugChannel, Shutdown, Speak, SpeakError,
-        StopSpeaking, Subscribe, SubscribeChannel, VoiceManager,
+        CallHandle, ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, Speak, StopSpeaking, Subscribe,
+        SubscribeChannel, VoiceManager,
     },
     source::{Demand, Player, Pusher, Supplier},
     stats::CallStats,
 };
 pub use crate::bridge::events::UpdateVoiceState;
-
-/// The one clock: real on a running system, pausable in tests.
-#[must_use]
-pub fn now() -> Instant {
-    actix::clock::Instant::now().into_std()
-}
-
-/// An actor that carries out what its machine orders.
-trait Driven: Actor<Context = Context<Self>> {
-    /// Does all that the machine orders now, and sets the alarm to its deadline.
-    fn drive(&mut self, ctx: &mut Self::Context);
-}
-
-/// Why an actor that does I/O will have stopped.
-#[derive(Debug)]
-enum Exit {
-    /// By a panic, unless something else was noted before.
-    Unforeseen,
-    Asked,
-    Failed(Cause),
-}
-
-impl Exit {
-    /// What to report to the owner of this actor; nothing when it was asked to stop.
-    fn cause(&mut self, actor: &'static str) -> Option<Cause> {
-        match std::mem::replace(self, Self::Asked) {
-            Self::Asked => None,
-            Self::Failed(cause) => Some(cause),
-            Self::Unforeseen => Some(Cause::Panicked(actor)),
-        }
-    }
-}
-
-/// The one timer of an actor on a control arbiter.
-#[derive(Debug, Default)]
-struct Alarm(Option<(Instant, SpawnHandle)>);
-
-impl Alarm {
-    /// Wakes the actor at `deadline`, instead of when it was to be woken before.
-    fn set<A: Driven>(&mut self, deadline: Option<Instant>, ctx: &mut Context<A>) {
-        let at = deadline.map(|deadline| deadline.max(now()));
-        match (&self.0, at) {
-            (Some((set, _)), Some(at)) if *set == at => return,
-            (Some((_, timer)), _) => {
-                ctx.cancel_future(*timer);
-            }
-            (None, _) => {}
-        }
-        self.0 = at.map(|at| (at, ctx.run_later(at - now(), |actor: &mut A, ctx| actor.drive(ctx))));
-    }
-}

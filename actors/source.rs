@@ -162,7 +162,7 @@ impl Supplier {
 /// Runs a [`Source`] on a thread of its own while it works, so that one that blocks or panics harms nobody.
 pub struct Player<S> {
     source: Option<Decoding<S>>,
-    owed: usize,
+    outstanding: usize,
     format: FrameFormat,
     supplier: Option<Supplier>,
 }
@@ -170,13 +170,13 @@ pub struct Player<S> {
 impl<S: Source + Unpin> Player<S> {
     /// A player of this source; start it, and attach its address.
     pub fn new(source: S) -> Self {
-        Self { source: Some(Decoding::new(source)), owed: 0, format: FrameFormat::Any, supplier: None }
+        Self { source: Some(Decoding::new(source)), outstanding: 0, format: FrameFormat::Any, supplier: None }
     }
 
     fn pull(&mut self, ctx: &mut Context<Self>) {
-        let Some(supplier) = self.supplier.clone().filter(|_| self.owed > 0) else { return };
+        let Some(supplier) = self.supplier.clone().filter(|_| self.outstanding > 0) else { return };
         let Some(source) = self.source.take() else { return };
-        let frames = std::mem::take(&mut self.owed);
+        let frames = std::mem::take(&mut self.outstanding);
         let format = self.format;
         let pulling = actix_rt::task::spawn_blocking(move || pull(source, frames, format, &supplier));
         ctx.spawn(pulling.into_actor(self).map(|pulled, player, ctx| player.pulled(pulled, ctx)));
@@ -236,7 +236,7 @@ impl<S: Source + Unpin> Handler<Demand> for Player<S> {
     type Result = ();
 
     fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
-        self.owed += demand.frames;
+        self.outstanding += demand.frames;
         self.format = demand.format;
         self.supplier = Some(demand.supplier);
         self.pull(ctx);
@@ -265,7 +265,7 @@ pub enum PushError {
 /// The source at the other end of a [`Pusher`].
 pub struct PushSource {
     packets: Option<mpsc::Receiver<Bytes>>,
-    owed: usize,
+    outstanding: usize,
     supplier: Option<Supplier>,
 }
 
@@ -274,7 +274,7 @@ impl Pusher {
     #[must_use]
     pub fn new() -> (Self, PushSource) {
         let (sender, packets) = mpsc::channel(AHEAD);
-        (Self(sender), PushSource { packets: Some(packets), owed: 0, supplier: None })
+        (Self(sender), PushSource { packets: Some(packets), outstanding: 0, supplier: None })
     }
 
     /// Hands over a packet, as soon as there is room for it.
@@ -312,9 +312,9 @@ fn check(packet: &[u8]) -> Result<(), PushError> {
 
 impl PushSource {
     fn pull(&mut self, ctx: &mut Context<Self>) {
-        let Some(supplier) = self.supplier.clone().filter(|_| self.owed > 0) else { return };
+        let Some(supplier) = self.supplier.clone().filter(|_| self.outstanding > 0) else { return };
         let Some(packets) = self.packets.take() else { return };
-        let frames = std::mem::take(&mut self.owed);
+        let frames = std::mem::take(&mut self.outstanding);
         let passing = pass(packets, frames, supplier).into_actor(self);
         ctx.spawn(passing.map(|packets, pushed, ctx| match packets {
             Some(packets) => {
@@ -356,7 +356,7 @@ impl Handler<Demand> for PushSource {
     type Result = ();
 
     fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
-        self.owed += demand.frames;
+        self.outstanding += demand.frames;
         self.supplier = Some(demand.supplier);
         self.pull(ctx);
     }

@@ -9,12 +9,12 @@ use actix::{
 use tokio::sync::watch;
 
 use super::{
-    Demand, Supplier,
-    metronome::{Baton, Pace, Tick, ticks},
-    now,
-    source::{Credit, Supplied, Supply},
+    driven::{Exit, now},
+    metronome::{Pace, Tick, TickHandle, ticks},
+    source::{Credit, Demand, Supplied, Supplier, Supply},
 };
 use crate::{
+    call::Cause,
     gateway::payload::SpeakingFlags,
     speaker::{Action, Counts, Pacer, TrackEnd, TrackId, VoiceFrame},
 };
@@ -32,7 +32,7 @@ pub(super) struct Attach {
 /// **Call → Speaker.** Stop one track, or all.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct Hush(pub(super) Option<TrackId>);
+pub(super) struct StopTracks(pub(super) Option<TrackId>);
 
 /// **Call → Speaker.** Frames may flow to this transport; with none, tracks wait.
 #[derive(Clone, Message)]
@@ -52,7 +52,7 @@ pub(super) struct Bitrate(pub(super) u32);
 /// **Call → Speaker.** Say what was played.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Counts")]
-pub(super) struct TellCounts;
+pub(super) struct GetCounts;
 
 /// **Call → Speaker.** Stop.
 #[derive(Clone, Copy, Debug, Message)]
@@ -78,36 +78,29 @@ pub(super) enum Report {
     Started(TrackId),
     Stalled(TrackId),
     Ended(TrackId, TrackEnd),
-    /// The speaker is no more, and its tracks with it.
+    /// The speaker is no more, and its tracks with it; without a cause if it was asked to stop.
     Exited {
-        asked: Asked,
+        cause: Option<Cause>,
         counts: Counts,
     },
-}
-
-/// Whether an actor was asked to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    No,
-    Yes,
 }
 
 /// The actor over [`Pacer`].
 pub(super) struct Speaker {
     generation: u64,
     pacer: Pacer,
-    sources: HashMap<TrackId, Sourced>,
+    sources: HashMap<TrackId, AttachedSource>,
     transport: Option<Recipient<VoiceFrame>>,
     owner: WeakRecipient<FromSpeaker>,
     pace: Pace,
-    baton: Option<Baton>,
+    tick_handle: Option<TickHandle>,
     /// Frames that sources of tracks that are over supplied unasked.
     refused: u64,
-    asked: Asked,
+    exit: Exit,
 }
 
 /// A source, and the sign by which it sees that its track is over.
-struct Sourced {
+struct AttachedSource {
     source: Recipient<Demand>,
     credit: Arc<Credit>,
     listening: watch::Sender<()>,
@@ -122,9 +115,9 @@ impl Speaker {
             transport: None,
             owner,
             pace,
-            baton: None,
+            tick_handle: None,
             refused: 0,
-            asked: Asked::No,
+            exit: Exit::Unforeseen,
         }
     }
 
@@ -147,7 +140,7 @@ impl Speaker {
             Action::Started(track) => self.report(Report::Started(track)),
             Action::Stalled(track) => self.report(Report::Stalled(track)),
             Action::Ended(track, end) => {
-                self.refused += self.sources.remove(&track).map_or(0, |sourced| sourced.credit.refused());
+                self.refused += self.sources.remove(&track).map_or(0, |attached| attached.credit.refused());
                 self.report(Report::Ended(track, end));
             }
         }
@@ -155,7 +148,7 @@ impl Speaker {
 
     /// Asks the source for frames, and notices when it is gone.
     fn demand(&mut self, track: TrackId, frames: usize, ctx: &mut Context<Self>) {
-        let Some(Sourced { source, credit, listening }) = self.sources.get(&track) else { return };
+        let Some(AttachedSource { source, credit, listening }) = self.sources.get(&track) else { return };
         if !source.connected() {
             // Its last frames, and how it ended, may still be in the mailbox.
             ctx.address().do_send(SourceGone(track));
@@ -170,7 +163,7 @@ impl Speaker {
     fn counts(&self) -> Counts {
         let mut counts = self.pacer.counts();
         counts.over_credit += self.refused;
-        counts.over_credit += self.sources.values().map(|sourced| sourced.credit.refused()).sum::<u64>();
+        counts.over_credit += self.sources.values().map(|attached| attached.credit.refused()).sum::<u64>();
         counts
     }
 
@@ -178,8 +171,8 @@ impl Speaker {
         while let Some(action) = self.pacer.poll(now()) {
             self.carry_out(action, ctx);
         }
-        if let Some(baton) = &self.baton {
-            baton.set(self.pacer.deadline());
+        if let Some(tick_handle) = &self.tick_handle {
+            tick_handle.set(self.pacer.deadline());
         }
     }
 }
@@ -188,13 +181,14 @@ impl Actor for Speaker {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let (baton, ticks) = ticks(self.pace);
-        self.baton = Some(baton);
+        let (tick_handle, ticks) = ticks(self.pace);
+        self.tick_handle = Some(tick_handle);
         ctx.add_stream(ticks);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.report(Report::Exited { asked: self.asked, counts: self.counts() });
+        let cause = self.exit.cause("Speaker");
+        self.report(Report::Exited { cause, counts: self.counts() });
     }
 }
 
@@ -210,7 +204,11 @@ impl Handler<Attach> for Speaker {
     fn handle(&mut self, attach: Attach, ctx: &mut Context<Self>) {
         self.sources.insert(
             attach.track,
-            Sourced { source: attach.source, credit: Arc::default(), listening: watch::Sender::new(()) },
+            AttachedSource {
+                source: attach.source,
+                credit: Arc::default(),
+                listening: watch::Sender::new(()),
+            },
         );
         self.pacer.attach(attach.track, attach.flags, attach.volume);
         self.drive(ctx);
@@ -238,10 +236,10 @@ impl Handler<SourceGone> for Speaker {
     }
 }
 
-impl Handler<Hush> for Speaker {
+impl Handler<StopTracks> for Speaker {
     type Result = ();
 
-    fn handle(&mut self, Hush(which): Hush, ctx: &mut Context<Self>) {
+    fn handle(&mut self, StopTracks(which): StopTracks, ctx: &mut Context<Self>) {
         self.pacer.stop(which);
         self.drive(ctx);
     }
@@ -278,10 +276,10 @@ impl Handler<Bitrate> for Speaker {
     }
 }
 
-impl Handler<TellCounts> for Speaker {
-    type Result = MessageResult<TellCounts>;
+impl Handler<GetCounts> for Speaker {
+    type Result = MessageResult<GetCounts>;
 
-    fn handle(&mut self, _: TellCounts, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: GetCounts, _: &mut Context<Self>) -> Self::Result {
         MessageResult(self.counts())
     }
 }
@@ -290,7 +288,10 @@ impl Handler<Stop> for Speaker {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        self.asked = Asked::Yes;
+        self.exit = Exit::Asked;
         ctx.stop();
     }
 }
+
+#[cfg(feature = "faults")]
+super::fault::panics_on_demand!(Speaker);

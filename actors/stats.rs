@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 
-use super::transport::LONGEST_LATENESS;
 use crate::{
     speaker,
     transport::{self, dave::E2eeState},
@@ -20,6 +19,8 @@ pub struct CallStats {
     pub bytes: u64,
     /// How often the voice session was resumed.
     pub resumes: u64,
+    /// How many voice sessions were made.
+    pub sessions: u64,
     /// How often a new voice session was made after the first.
     pub reconnects: u64,
     /// Websocket messages that could not be understood.
@@ -143,3 +144,6 @@ impl fmt::Debug for Lateness {
         )
     }
 }
+
+/// How long a lateness may be and still be told apart.
+const LONGEST_LATENESS: Duration = Duration::from_secs(60);

@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
-    time::Duration,
 };
 
 use actix::{
@@ -16,7 +15,10 @@ use actix::{
 use futures_util::Stream;
 use tokio::net::UdpSocket;
 
-use super::{Alarm, Driven, Exit, now, stats::TransportStats};
+use super::{
+    driven::{Alarm, Driven, Exit, now},
+    stats::TransportStats,
+};
 use crate::{
     call::Cause,
     gateway::payload::SessionDescription,
@@ -39,7 +41,7 @@ impl Message for VoiceFrame {
 /// **Call → Transport.** This user's packets have this SSRC.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct Mapped {
+pub(super) struct SsrcAssigned {
     pub(super) user: UserId,
     pub(super) ssrc: Ssrc,
 }
@@ -47,7 +49,7 @@ pub(super) struct Mapped {
 /// **Call → Transport.** This user has left.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct Unmapped(pub(super) UserId);
+pub(super) struct UserLeft(pub(super) UserId);
 
 /// **Call → Transport.** Stop.
 #[derive(Clone, Copy, Debug, Message)]
@@ -57,7 +59,7 @@ pub(super) struct Stop;
 /// **Call → Transport.** Say what was sent and received.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "TransportStats")]
-pub(super) struct TellStats;
+pub(super) struct GetStats;
 
 /// **Transport → Call.** What the transport with this number says.
 #[derive(Clone, Debug, Message)]
@@ -275,28 +277,28 @@ impl Handler<KeyChange> for Transport {
     }
 }
 
-impl Handler<Mapped> for Transport {
+impl Handler<SsrcAssigned> for Transport {
     type Result = ();
 
-    fn handle(&mut self, Mapped { user, ssrc }: Mapped, _: &mut Context<Self>) {
+    fn handle(&mut self, SsrcAssigned { user, ssrc }: SsrcAssigned, _: &mut Context<Self>) {
         if self.users.len() < MOST_USERS {
             self.users.insert(ssrc, user);
         }
     }
 }
 
-impl Handler<Unmapped> for Transport {
+impl Handler<UserLeft> for Transport {
     type Result = ();
 
-    fn handle(&mut self, Unmapped(user): Unmapped, _: &mut Context<Self>) {
+    fn handle(&mut self, UserLeft(user): UserLeft, _: &mut Context<Self>) {
         self.users.retain(|_, mapped| *mapped != user);
     }
 }
 
-impl Handler<TellStats> for Transport {
-    type Result = MessageResult<TellStats>;
+impl Handler<GetStats> for Transport {
+    type Result = MessageResult<GetStats>;
 
-    fn handle(&mut self, _: TellStats, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
         MessageResult(self.stats())
     }
 }
@@ -344,5 +346,6 @@ const MOST_USERS: usize = 1 << 16;
 const LARGEST_DATAGRAM: usize = 2048;
 /// Datagrams taken in one go, before others have their turn.
 const BATCH: usize = 64;
-/// How long a lateness may be and still be told apart.
-pub(super) const LONGEST_LATENESS: Duration = Duration::from_secs(60);
+
+#[cfg(feature = "faults")]
+super::fault::panics_on_demand!(Transport);

@@ -69,13 +69,13 @@ enum Kind {
 /// What went wrong, for a person: DNS, TCP, TLS or the upgrade, or no answer in ten seconds.
 pub(super) async fn open(url: String, tls: Arc<ClientConfig>) -> Result<(Writer, Reader), String> {
     let connector = Connector::new().connector(fn_service(connect_tcp)).rustls_0_23(tls);
-    let connector = connector.timeout(PATIENCE).handshake_timeout(PATIENCE);
+    let connector = connector.timeout(SOCKET_TIMEOUT).handshake_timeout(SOCKET_TIMEOUT);
     let client = Client::builder().connector(connector).finish();
     let request = client.ws(url).max_frame_size(LARGEST_MESSAGE);
-    let framed = match actix::clock::timeout(PATIENCE, request.connect()).await {
+    let framed = match actix::clock::timeout(SOCKET_TIMEOUT, request.connect()).await {
         Ok(Ok((_, framed))) => framed,
         Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => return Err(format!("no answer within {} s", SOCKET_TIMEOUT.as_secs())),
     };
     let (sink, frames) = framed.split();
     let (sender, queue) = mpsc::channel(QUEUE);
@@ -127,14 +127,14 @@ impl Writer {
 async fn write(mut sink: SplitSink<Framed<BoxedSocket, Codec>, Message>, mut queue: mpsc::Receiver<Message>) {
     while let Some(message) = queue.recv().await {
         let last = matches!(message, Message::Close(_));
-        if !matches!(actix::clock::timeout(PATIENCE, sink.send(message)).await, Ok(Ok(()))) {
+        if !matches!(actix::clock::timeout(SOCKET_TIMEOUT, sink.send(message)).await, Ok(Ok(()))) {
             return;
         }
         if last {
             break;
         }
     }
-    let _ = actix::clock::timeout(PATIENCE, sink.close()).await;
+    let _ = actix::clock::timeout(SOCKET_TIMEOUT, sink.close()).await;
 }
 
 impl Stream for Reader {
@@ -213,7 +213,7 @@ fn describe(error: &ProtocolError) -> String {
 }
 
 /// For how long a connection may not answer, or take nothing.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages that may wait to be written.
 const QUEUE: usize = 256;
 /// A GUILD_CREATE of a large guild is some megabytes.

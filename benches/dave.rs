@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench dave` prints medians. An Add is what a join costs, a Remove what a leave costs.
 
-#[path = "../src/transport/dave/service.rs"]
+#[path = "../src/transport/dave/tests/service.rs"]
 mod service;
 
 use std::hint::black_box;

@@ -4,7 +4,6 @@
 
 use std::{error::Error, time::Duration};
 
-use actix::Actor;
 use actix_voice::{
     actors::{Config, Join, Login, MainGateway, Speak, VoiceManager},
     id::{ChannelId, GuildId, Token},

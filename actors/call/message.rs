@@ -1,10 +1,15 @@
-//! What is said to a call, and what it says.
+//! What a call is told, and what it reports.
 
-use actix::{Addr, Message};
+use actix::{Addr, Message, Recipient};
 use tokio::sync::oneshot;
 
+use super::{
+    Call,
+    error::{JoinError, SpeakError},
+};
 use crate::{
-    actors::{CallEvent, CallStats, JoinError, SpeakError, bridge::Bridge, speaker},
+    actors::{event::CallEvent, speaker, stats::CallStats},
+    bridge::CallRequest,
     call::EndReason,
     id::{ChannelId, UserId},
     speaker::{TrackEnd, TrackId},
@@ -13,31 +18,33 @@ use crate::{
 /// **VoiceManager → Call.** Be in this channel.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct Enter {
+pub(in crate::actors) struct JoinChannel {
     pub(in crate::actors) channel: ChannelId,
-    pub(in crate::actors) entered: oneshot::Sender<Entered>,
+    pub(in crate::actors) outcome: oneshot::Sender<JoinOutcome>,
 }
 
-/// What became of [`Enter`].
+/// What became of a join; a call that can speak in the channel is named.
+pub(in crate::actors) type JoinOutcome = Result<JoinedCall, JoinError>;
+
+/// The call that joined: not always the one that was asked first.
 #[derive(Clone, Debug)]
-pub(in crate::actors) enum Entered {
-    /// The call can speak in the channel.
-    There,
-    /// It will not get there.
-    Failed(JoinError),
-    /// It was on its way out already, and is gone now: the next call may.
-    Over,
+pub(in crate::actors) struct JoinedCall {
+    pub(in crate::actors) generation: u64,
+    pub(in crate::actors) call: Addr<Call>,
 }
 
 /// **VoiceManager → Call.** Play this source.
-#[derive(Clone, Message)]
-#[rtype(result = "Result<(), SpeakError>")]
-pub(in crate::actors) struct Attach(pub(in crate::actors) speaker::Attach);
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct AttachTrack {
+    pub(in crate::actors) attach: speaker::Attach,
+    pub(in crate::actors) attached: oneshot::Sender<Result<(), SpeakError>>,
+}
 
 /// **CallHandle → Call.** Say how this track has ended, once it has.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct AwaitEnd {
+pub(in crate::actors) struct AwaitTrackEnd {
     pub(in crate::actors) track: TrackId,
     pub(in crate::actors) ended: oneshot::Sender<TrackEnd>,
 }
@@ -45,28 +52,28 @@ pub(in crate::actors) struct AwaitEnd {
 /// **VoiceManager → Call.** The bridge panicked; this is another, which knows of nothing.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct NewBridge(pub(in crate::actors) Addr<Bridge>);
+pub(in crate::actors) struct NewBridge(pub(in crate::actors) Recipient<CallRequest>);
 
-/// **VoiceManager or CallHandle → Call.** Say goodbye and end; answered with what the call has done.
+/// **VoiceManager or CallHandle → Call.** End speech, leave and end; answered with what the call has done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct Part {
+pub(in crate::actors) struct DisconnectCall {
     pub(in crate::actors) reason: EndReason,
-    pub(in crate::actors) parted: Option<oneshot::Sender<CallStats>>,
+    pub(in crate::actors) ended: Option<oneshot::Sender<CallStats>>,
 }
 
 /// **CallHandle → Call.** Say what the call has done. Answered with none when a part of it is still to be told by a
 /// transport or speaker that is going.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Option<CallStats>")]
-pub(in crate::actors) struct TellStats;
+pub(in crate::actors) struct GetStats;
 
 /// **CallHandle → Call.** Work out the verification code with this member.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Option<String>")]
-pub(in crate::actors) struct VerificationCode(pub(in crate::actors) UserId);
+pub(in crate::actors) struct GetVerificationCode(pub(in crate::actors) UserId);
 
-/// **Call → VoiceManager.** The call with this number says something; when it ends, it is the last.
+/// **Call → VoiceManager.** The call with this number says something.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct FromCall {

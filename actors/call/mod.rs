@@ -1,61 +1,63 @@
 //! Call: one voice connection of one guild. Owns its gateway, transport and speaker, and replaces the dead.
 
-mod handle;
+mod backlog;
+mod child;
+mod error;
+mod joins;
+mod media_slot;
 mod message;
-mod orders;
-mod place;
 mod reports;
+mod requests;
 mod tracks;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
-use actix::{
-    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient,
-    WeakRecipient,
-};
+use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Recipient, WeakRecipient};
 use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
-pub use self::handle::CallHandle;
-use self::tracks::Tracks;
+pub use self::error::{JoinError, SpeakError};
 pub(super) use self::{
-    message::{Attach, AwaitEnd, Enter, Entered, FromCall, NewBridge, Part, TellStats, VerificationCode},
-    place::Place,
+    backlog::{Backlog, CallEnded},
+    media_slot::{CallCount, MediaSlot},
+    message::{
+        AttachTrack, AwaitTrackEnd, DisconnectCall, FromCall, GetStats, GetVerificationCode, JoinChannel,
+        JoinedCall, NewBridge,
+    },
 };
+use self::{child::Child, joins::Joins, message::JoinOutcome, tracks::Tracks};
 use super::{
-    Alarm, CallEvent, CallEventKind, Driven,
-    bridge::{Bridge, Forget, Leave, SeekAgain},
     config::{Config, Encryption},
-    dave::{Dave, Tell},
+    dave::{Dave, DaveInput},
+    driven::{Alarm, Driven, now},
+    event::{CallEvent, CallEventKind},
     gateway::{Close, Gateway, Plan, Send, Speaking},
-    now,
-    speaker::{self, Connect, Hush, Speaker, SpeakingSent},
+    speaker::{self, Connect, Speaker, SpeakingSent, StopTracks},
     stats::CallStats,
     transport::{self, Transport},
 };
 use crate::{
     audio::opus::EncoderSettings,
+    bridge::{CallRequest, Request},
     call::{Action, Cause, ConnectionStatus, EndReason, Recovery},
     gateway::{
         payload::{Command, SpeakingFlags},
         session::{Credentials, MOST_WAITING, Start},
     },
-    id::{ChannelId, GuildId, Ssrc},
-    speaker::{Pacer, TrackEnd, TrackId},
-    transport::dave::{Group, IdentityKey},
+    id::{GuildId, Ssrc},
+    speaker::{Pacer, TrackEnd, TrackId, VoiceFrame},
+    transport::{
+        cipher::Mode,
+        dave::{Group, IdentityKey},
+    },
 };
 
 /// What a call needs to know.
-#[derive(Clone)]
-pub(super) struct Terms {
+pub(super) struct CallContext {
     pub(super) guild: GuildId,
     pub(super) generation: u64,
-    pub(super) bridge: Addr<Bridge>,
-    pub(super) place: Place,
+    pub(super) bridge: Recipient<CallRequest>,
+    pub(super) media: MediaSlot,
     pub(super) crypto: Option<ArbiterHandle>,
     pub(super) identity: IdentityKey,
     pub(super) config: Arc<Config>,
@@ -63,221 +65,222 @@ pub(super) struct Terms {
     pub(super) encoder: EncoderSettings,
 }
 
+/// To whom a call reports.
+pub(super) struct CallOwner {
+    pub(super) events: WeakRecipient<FromCall>,
+    pub(super) end: WeakRecipient<CallEnded>,
+}
+
 /// The actor over [`Recovery`].
 pub struct Call {
-    terms: Terms,
-    manager: WeakRecipient<FromCall>,
+    context: CallContext,
+    owner: CallOwner,
     recovery: Recovery,
-    gateway: Option<Addr<Gateway>>,
-    dave: Option<Addr<Dave>>,
-    transport: Option<Addr<Transport>>,
-    speaker: Option<Addr<Speaker>>,
+    gateway: Child<Gateway>,
+    dave: Child<Dave>,
+    transport: Child<Transport>,
+    speaker: Child<Speaker>,
+    /// Transports that have not told yet what they have done.
     transports_alive: usize,
-    born: u64,
-    gateway_generation: u64,
-    dave_generation: u64,
-    transport_generation: u64,
-    speaker_generation: u64,
-    ssrc: Option<Ssrc>,
-    last_seq: Option<u16>,
+    resume_point: Option<ResumePoint>,
+    /// What the voice gateway is to know about speaking.
     speaking: SpeakingFlags,
-    stats: CallStats,
-    sessions: u64,
-    seeking: Option<ChannelId>,
-    /// Who waits for the channel that is being sought.
-    entering: Vec<oneshot::Sender<Entered>>,
-    /// Who asked for a channel when this call was over already.
-    late: Vec<oneshot::Sender<Entered>>,
-    parting: Vec<oneshot::Sender<CallStats>>,
-    ended: Option<EndReason>,
-    concluded: bool,
-    tracks: Tracks,
-    /// What the group wants to say while there is no connection to say it on.
+    /// What the group wants to send while there is no connection for it.
     queued_commands: VecDeque<Command>,
+    stats: CallStats,
+    joins: Joins,
+    tracks: Tracks,
+    ending: Ending,
     alarm: Alarm,
 }
 
+/// Where a websocket can take a voice session up again.
+#[derive(Clone, Copy, Debug)]
+struct ResumePoint {
+    ssrc: Ssrc,
+    last_seq: Option<u16>,
+}
+
+/// How far the end of a call is, and who waits for it.
+#[derive(Default)]
+struct Ending {
+    state: EndState,
+    waiters: Vec<oneshot::Sender<CallStats>>,
+    /// What was asked when it was too late: it is for the next call.
+    backlog: Backlog,
+}
+
+#[derive(Default)]
+enum EndState {
+    #[default]
+    Running,
+    /// The last figures of the children are awaited.
+    AwaitFinalStats(EndReason),
+    Published,
+}
+
 impl Call {
-    pub(super) fn new(terms: Terms, manager: WeakRecipient<FromCall>) -> Self {
-        terms.place.calls.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn new(context: CallContext, owner: CallOwner) -> Self {
+        let modes = Mode::ALL.iter().map(|mode| mode.name().to_owned()).collect();
+        let policy = context.config.supervision.clone();
         Self {
-            terms,
-            manager,
-            recovery: Recovery::new(fastrand::f32(), now()),
-            gateway: None,
-            dave: None,
-            transport: None,
-            speaker: None,
+            recovery: Recovery::new(policy, modes, fastrand::f32(), now()),
+            context,
+            owner,
+            gateway: Child::none(),
+            dave: Child::none(),
+            transport: Child::none(),
+            speaker: Child::none(),
             transports_alive: 0,
-            born: 0,
-            gateway_generation: 0,
-            dave_generation: 0,
-            transport_generation: 0,
-            speaker_generation: 0,
-            ssrc: None,
-            last_seq: None,
+            resume_point: None,
             speaking: SpeakingFlags::NONE,
-            stats: CallStats::default(),
-            sessions: 0,
-            seeking: None,
-            entering: Vec::new(),
-            late: Vec::new(),
-            parting: Vec::new(),
-            ended: None,
-            concluded: false,
-            tracks: Tracks::default(),
             queued_commands: VecDeque::new(),
+            stats: CallStats::default(),
+            joins: Joins::default(),
+            tracks: Tracks::default(),
+            ending: Ending::default(),
             alarm: Alarm::default(),
         }
     }
 
+    fn event(&self, kind: CallEventKind) -> CallEvent {
+        CallEvent { guild: self.context.guild, kind }
+    }
+
     fn publish(&self, kind: CallEventKind) {
-        if let Some(manager) = self.manager.upgrade() {
-            let event = CallEvent { guild: self.terms.guild, kind };
-            manager.do_send(FromCall { generation: self.terms.generation, event });
+        if let Some(owner) = self.owner.events.upgrade() {
+            owner.do_send(FromCall { generation: self.context.generation, event: self.event(kind) });
         }
+    }
+
+    fn ask_bridge(&self, request: Request) {
+        let CallContext { guild, generation, bridge, .. } = &self.context;
+        bridge.do_send(CallRequest { guild: *guild, generation: *generation, request });
     }
 
     fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
         match action {
-            Action::Rejoin => self.terms.bridge.do_send(SeekAgain(self.terms.guild)),
-            Action::Leave => self.terms.bridge.do_send(Leave(self.terms.guild)),
+            Action::Rejoin => self.ask_bridge(Request::Rejoin),
+            Action::Leave => self.ask_bridge(Request::Leave),
             Action::Identify(credentials) => self.identify(credentials, ctx),
             Action::Resume(credentials) => self.resume(credentials, ctx),
-            Action::Disconnect => self.disconnect(),
+            Action::Close => self.close(),
             Action::StartSpeaker => self.start_speaker(ctx),
-            Action::Hush => self.hush(),
-            Action::Report(progress) => self.progress(progress),
+            Action::StopTracks => self.stop_tracks(),
+            Action::Report(status) => self.connection_changed(status, ctx),
             Action::End(reason) => self.end(reason, ctx),
         }
     }
 
     fn identify(&mut self, credentials: Credentials, ctx: &mut Context<Self>) {
-        self.disconnect();
+        self.close();
         self.queued_commands.clear();
-        self.ssrc = None;
-        self.last_seq = None;
+        self.resume_point = None;
         self.start_dave(&credentials, ctx);
         let start = Start::Identify {
-            max_dave_protocol_version: self.terms.config.max_dave_protocol_version,
-            refused_modes: self.recovery.refused_modes().to_vec(),
+            max_dave_protocol_version: self.context.config.max_dave_protocol_version,
+            modes: self.recovery.modes().to_vec(),
         };
         self.start_gateway(credentials, start, ctx);
     }
 
     fn resume(&mut self, credentials: Credentials, ctx: &mut Context<Self>) {
-        let Some(ssrc) = self.ssrc else { return self.recovery.gateway_lost(Cause::Zombie, now()) };
-        let start = Start::Resume { seq_ack: self.last_seq, ssrc };
-        self.start_gateway(credentials, start, ctx);
+        let Some(ResumePoint { ssrc, last_seq }) = self.resume_point else {
+            return self.recovery.gateway_lost(Cause::Zombie, now());
+        };
+        self.start_gateway(credentials, Start::Resume { seq_ack: last_seq, ssrc }, ctx);
     }
 
     fn start_gateway(&mut self, mut credentials: Credentials, start: Start, ctx: &mut Context<Self>) {
-        if let Encryption::None = self.terms.config.encryption {
+        if let Encryption::None = self.context.config.encryption {
             credentials.endpoint = format!("ws://{}", credentials.endpoint);
         }
-        self.gateway_generation = self.next_generation();
-        let plan = Plan {
-            generation: self.gateway_generation,
-            tls: Arc::clone(&self.terms.tls),
-            credentials,
-            start,
-            speaking: self.speaking,
-        };
-        let gateway = Gateway::new(plan, ctx.address().downgrade().recipient()).start();
-        self.queued_commands.drain(..).for_each(|command| gateway.do_send(Send(command)));
-        if let Some(old) = self.gateway.replace(gateway) {
+        let (tls, speaking) = (Arc::clone(&self.context.tls), self.speaking);
+        let owner = ctx.address().downgrade().recipient();
+        let old = self.gateway.replace(|generation| {
+            Gateway::new(Plan { generation, tls, credentials, start, speaking }, owner).start()
+        });
+        self.queued_commands.drain(..).for_each(|command| self.gateway.send(Send(command)));
+        if let Some(old) = old {
             old.do_send(Close);
         }
     }
 
     /// A new group for a new voice session: the old one's keys must not be used with nonces that start over.
     fn start_dave(&mut self, credentials: &Credentials, ctx: &mut Context<Self>) {
-        let generation = self.next_generation();
-        self.dave_generation = generation;
         let owner = ctx.address().downgrade().recipient();
-        let (user, channel, identity) = (credentials.user, credentials.channel, self.terms.identity.clone());
-        let dave = move || Dave::new(generation, Group::new(user, channel, identity), owner);
-        self.dave = Some(match &self.terms.crypto {
-            Some(arbiter) => Dave::start_in_arbiter(arbiter, |_| dave()),
-            None => dave().start(),
+        let (user, channel, identity) =
+            (credentials.user, credentials.channel, self.context.identity.clone());
+        let arbiter = self.context.crypto.as_ref();
+        self.dave.replace(|generation| {
+            let dave = move || Dave::new(generation, Group::new(user, channel, identity), owner);
+            match arbiter {
+                Some(arbiter) => Dave::start_in_arbiter(arbiter, |_| dave()),
+                None => dave().start(),
+            }
         });
     }
 
-    fn tell_dave(&self, tell: Tell) {
-        if let Some(dave) = &self.dave {
-            dave.do_send(tell);
-        }
-    }
-
-    fn to_transport<M: Message<Result = ()> + std::marker::Send + 'static>(&self, message: M)
-    where
-        Transport: Handler<M>,
-    {
-        if let Some(transport) = &self.transport {
-            transport.do_send(message);
-        }
-    }
-
-    fn start_transport(&mut self, ssrc: Ssrc, server: std::net::SocketAddr, ctx: &mut Context<Self>) {
-        self.ssrc = Some(ssrc);
-        let generation = self.next_generation();
-        self.transport_generation = generation;
+    fn start_transport(&mut self, ssrc: Ssrc, server: SocketAddr, ctx: &mut Context<Self>) {
+        self.resume_point = Some(ResumePoint { ssrc, last_seq: None });
         let owner = ctx.address().downgrade().recipient();
-        let transport = self.terms.place.start(move || Transport::new(generation, ssrc, server, owner));
+        let media = &self.context.media;
+        let old = self
+            .transport
+            .replace(|generation| media.start(move || Transport::new(generation, ssrc, server, owner)));
         self.transports_alive += 1;
-        if let Some(old) = self.transport.replace(transport) {
+        if let Some(old) = old {
             old.do_send(transport::Stop);
         }
     }
 
     fn start_speaker(&mut self, ctx: &mut Context<Self>) {
-        let pacer = match Pacer::new(&self.terms.encoder, self.terms.place.phase()) {
+        let media = &self.context.media;
+        let pacer = match Pacer::new(&self.context.encoder, media.phase()) {
             Ok(pacer) => pacer,
             Err(error) => return self.recovery.cannot_speak(error.to_string()),
         };
-        let generation = self.next_generation();
-        self.speaker_generation = generation;
-        let (pace, owner) = (self.terms.place.pace(), ctx.address().downgrade().recipient());
-        let speaker = self.terms.place.start(move || Speaker::new(generation, pacer, pace, owner));
-        speaker.do_send(Connect(self.voice_frames()));
-        self.speaker = Some(speaker);
+        let (pace, owner) = (media.pace(), ctx.address().downgrade().recipient());
+        self.speaker.replace(|generation| media.start(move || Speaker::new(generation, pacer, pace, owner)));
+        self.speaker.send(Connect(self.voice_frames()));
     }
 
     /// Where frames go: nowhere unless the voice session is up.
-    fn voice_frames(&self) -> Option<Recipient<crate::speaker::VoiceFrame>> {
-        self.transport.clone().filter(|_| self.recovery.is_live()).map(Addr::recipient)
+    fn voice_frames(&self) -> Option<Recipient<VoiceFrame>> {
+        self.transport.addr().filter(|_| self.recovery.is_live()).cloned().map(Addr::recipient)
     }
 
-    fn disconnect(&mut self) {
+    /// Closes websocket and transport.
+    fn close(&mut self) {
         if let Some(gateway) = self.gateway.take() {
             gateway.do_send(Close);
         }
         if let Some(dave) = self.dave.take() {
-            dave.do_send(Tell::Stop);
+            dave.do_send(DaveInput::Stop);
         }
         if let Some(transport) = self.transport.take() {
             transport.do_send(transport::Stop);
         }
-        self.to_speaker(Connect(None));
+        self.speaker.send(Connect(None));
         self.speaking = SpeakingFlags::NONE;
     }
 
-    fn hush(&mut self) {
-        self.to_speaker(Hush(None));
+    fn stop_tracks(&mut self) {
+        self.speaker.send(StopTracks(None));
         if self.speaking.is_empty() {
-            self.recovery.silent();
+            self.recovery.speech_ended();
         }
     }
 
-    fn progress(&mut self, progress: ConnectionStatus) {
-        match progress {
+    fn connection_changed(&mut self, status: ConnectionStatus, ctx: &Context<Self>) {
+        match status {
             ConnectionStatus::Connected => {
-                self.stats.reconnects = self.sessions;
-                self.sessions += 1;
-                self.to_speaker(Connect(self.voice_frames()));
-                // Not if another channel was asked for since: that is still being sought.
-                if self.seeking.is_none_or(|sought| self.recovery.channel() == Some(sought)) {
-                    self.answer(&Entered::There);
+                self.stats.reconnects = self.stats.sessions;
+                self.stats.sessions += 1;
+                self.speaker.send(Connect(self.voice_frames()));
+                // Not if another channel was asked for since: that one is still to be reached.
+                if self.joins.channel().is_none_or(|wanted| self.recovery.channel() == Some(wanted)) {
+                    self.joins.answer(&self.joined(ctx));
                 }
             }
             ConnectionStatus::Resumed => {
@@ -286,103 +289,84 @@ impl Call {
             }
             ConnectionStatus::Resuming(_) | ConnectionStatus::Reconnecting(_) => {}
         }
-        self.publish(CallEventKind::Connection(progress));
+        self.publish(CallEventKind::Connection(status));
     }
 
-    /// Answers those who wait for the channel that is being sought.
-    fn answer(&mut self, answer: &Entered) {
-        self.seeking = None;
-        for entered in self.entering.drain(..) {
-            // Whoever asked may no longer wait.
-            let _ = entered.send(answer.clone());
-        }
+    fn joined(&self, ctx: &Context<Self>) -> JoinOutcome {
+        Ok(JoinedCall { generation: self.context.generation, call: ctx.address() })
     }
 
-    /// What the group says: now, or on the next connection of this voice session.
-    fn say(&mut self, command: Command) {
-        match &self.gateway {
+    /// Sends what the group wants to say: now, or on the next connection of this voice session.
+    fn send_or_queue(&mut self, command: Command) {
+        match self.gateway.addr() {
             Some(gateway) => gateway.do_send(Send(command)),
             None if self.queued_commands.len() < MOST_WAITING => self.queued_commands.push_back(command),
             None => self.stats.dropped_commands += 1,
         }
     }
 
-    fn say_speaking(&mut self, flags: SpeakingFlags) {
+    fn send_speaking(&mut self, flags: SpeakingFlags) {
         self.speaking = flags;
-        if let Some(gateway) = &self.gateway {
-            gateway.do_send(Speaking(flags));
-        }
+        self.gateway.send(Speaking(flags));
     }
 
     /// The voice gateway knows what the speaker ordered about speaking.
     fn acknowledge_speaking(&mut self) {
         if self.speaking.is_empty() {
-            self.recovery.hushed(now());
+            self.recovery.speaking_ended(now());
         } else {
-            self.to_speaker(SpeakingSent);
+            self.speaker.send(SpeakingSent);
         }
-    }
-
-    fn to_speaker<M: Message<Result = ()> + std::marker::Send + 'static>(&self, message: M)
-    where
-        Speaker: Handler<M>,
-    {
-        if let Some(speaker) = &self.speaker {
-            speaker.do_send(message);
-        }
-    }
-
-    fn next_generation(&mut self) -> u64 {
-        self.born += 1;
-        self.born
     }
 
     fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
-        self.answer(&Entered::Failed(reason.clone().into()));
-        self.ended = Some(reason);
-        self.to_speaker(speaker::Stop);
-        ctx.run_later(LAST_WORDS, |call, ctx| call.conclude(ctx));
+        self.joins.answer(&Err(reason.clone().into()));
+        self.ending.state = EndState::AwaitFinalStats(reason);
+        self.speaker.send(speaker::Stop);
+        ctx.run_later(FINAL_STATS_TIMEOUT, |call, ctx| call.finish(ctx));
     }
 
-    /// Concludes as soon as the last counts of the children are in.
-    fn conclude_early(&mut self, ctx: &mut Context<Self>) {
+    /// Finishes as soon as the last counts of the children are in.
+    fn finish_early(&mut self, ctx: &mut Context<Self>) {
         if self.speaker.is_none() && self.transports_alive == 0 {
-            self.conclude(ctx);
+            self.finish(ctx);
         }
     }
 
-    fn conclude(&mut self, ctx: &mut Context<Self>) {
-        let Some(reason) = self.ended.take() else { return };
-        for parted in self.parting.drain(..) {
-            let _ = parted.send(self.stats.clone());
+    fn finish(&mut self, ctx: &mut Context<Self>) {
+        let EndState::AwaitFinalStats(reason) = &self.ending.state else { return };
+        let reason = reason.clone();
+        for waiter in self.ending.waiters.drain(..) {
+            let _ = waiter.send(self.stats.clone());
         }
-        self.terms.bridge.do_send(Forget(self.terms.guild));
-        // Those of a speaker that has not said goodbye in time.
+        self.ask_bridge(Request::Forget);
+        // Those of a speaker that has not told its end in time.
         self.end_tracks(&TrackEnd::Stopped);
-        self.over(reason);
-        self.concluded = true;
+        self.publish_end(reason);
         ctx.stop();
     }
 
-    /// The last event; who came too late may try the next call.
-    fn over(&mut self, reason: EndReason) {
-        self.publish(CallEventKind::Ended(reason));
-        for late in self.late.drain(..) {
-            let _ = late.send(Entered::Over);
+    /// The last report; what was asked too late is for the next call.
+    fn publish_end(&mut self, reason: EndReason) {
+        self.ending.state = EndState::Published;
+        let backlog = std::mem::take(&mut self.ending.backlog);
+        if let Some(owner) = self.owner.end.upgrade() {
+            let event = self.event(CallEventKind::Ended(reason));
+            owner.do_send(CallEnded { generation: self.context.generation, event, backlog });
         }
     }
 
     /// After a panic, or when the whole system is stopped: the children would live on without a parent, and the bot stay
     /// in voice.
-    fn abandon(&mut self) {
+    fn finish_after_panic(&mut self) {
         let reason = if std::thread::panicking() { EndReason::Panicked } else { EndReason::Stopped };
-        self.disconnect();
-        self.to_speaker(speaker::Stop);
-        self.answer(&Entered::Failed(reason.clone().into()));
-        self.terms.bridge.do_send(Leave(self.terms.guild));
-        self.terms.bridge.do_send(Forget(self.terms.guild));
+        self.close();
+        self.speaker.send(speaker::Stop);
+        self.joins.answer(&Err(reason.clone().into()));
+        self.ask_bridge(Request::Leave);
+        self.ask_bridge(Request::Forget);
         self.end_tracks(&TrackEnd::SpeakerLost);
-        self.over(reason);
+        self.publish_end(reason);
     }
 
     fn track_ended(&mut self, track: TrackId, end: TrackEnd) {
@@ -404,7 +388,7 @@ impl Driven for Call {
             self.carry_out(action, ctx);
         }
         self.alarm.set(self.recovery.deadline(), ctx);
-        self.conclude_early(ctx);
+        self.finish_early(ctx);
     }
 }
 
@@ -412,12 +396,11 @@ impl Actor for Call {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.terms.place.calls.fetch_sub(1, Ordering::Relaxed);
-        if !self.concluded {
-            self.abandon();
+        if !matches!(self.ending.state, EndState::Published) {
+            self.finish_after_panic();
         }
     }
 }
 
 /// How long the children may take to tell what they have done.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FINAL_STATS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -10,7 +10,11 @@ use std::{
 
 use actix::{Arbiter, ArbiterHandle};
 
-use crate::actors::{call::Place, metronome, now};
+use crate::actors::{
+    call::{CallCount, MediaSlot},
+    driven::now,
+    metronome,
+};
 
 /// The arbiters of one manager. Where the system gives no thread, the caller's arbiter has to do.
 pub(super) struct Arbiters {
@@ -20,8 +24,10 @@ pub(super) struct Arbiters {
     media: Vec<Media>,
     /// How many calls the caller's arbiter has had.
     slots: u32,
+    /// Where the manager itself runs, if it has an arbiter of its own.
+    control: Option<Arbiter>,
     players: Lazy,
-    guests: Lazy,
+    source_actors: Lazy,
     crypto: Lazy,
 }
 
@@ -44,13 +50,19 @@ impl Arbiters {
             media: Vec::new(),
             slots: 0,
             players: Lazy::default(),
-            guests: Lazy::default(),
+            source_actors: Lazy::default(),
+            control: None,
             crypto: Lazy::default(),
         }
     }
 
-    /// A place for a call: on the media arbiter with the fewest.
-    pub(super) fn place(&mut self) -> Place {
+    /// The manager runs on this arbiter, which ends with the others.
+    pub(super) fn own_control(&mut self, arbiter: Arbiter) {
+        self.control = Some(arbiter);
+    }
+
+    /// A slot for a call: on the media arbiter with the fewest calls.
+    pub(super) fn media_slot(&mut self) -> MediaSlot {
         if self.media.len() < self.most
             && let Some(arbiter) = started()
         {
@@ -58,13 +70,12 @@ impl Arbiters {
             self.media.push(Media { arbiter, calls: Arc::default(), slots: 0 });
         }
         let least = self.media.iter_mut().min_by_key(|media| media.calls.load(Ordering::Relaxed));
-        let Some(least) = least else {
-            self.slots = self.slots.wrapping_add(1);
-            return Place { arbiter: None, calls: Arc::default(), epoch: self.epoch, slot: self.slots };
+        let (arbiter, counted, slots) = match least {
+            Some(least) => (Some(least.arbiter.handle()), CallCount::new(&least.calls), &mut least.slots),
+            None => (None, CallCount::new(&Arc::default()), &mut self.slots),
         };
-        least.slots = least.slots.wrapping_add(1);
-        let (arbiter, calls) = (Some(least.arbiter.handle()), Arc::clone(&least.calls));
-        Place { arbiter, calls, epoch: self.epoch, slot: least.slots }
+        *slots = slots.wrapping_add(1);
+        MediaSlot { arbiter, epoch: self.epoch, slot: *slots, _counted: counted }
     }
 
     /// For [`Player`](crate::actors::Player)s, which never block it.
@@ -73,8 +84,8 @@ impl Arbiters {
     }
 
     /// For the user's own source actors, which may.
-    pub(super) fn guests(&mut self) -> Option<ArbiterHandle> {
-        self.guests.handle(self.most)
+    pub(super) fn source_actors(&mut self) -> Option<ArbiterHandle> {
+        self.source_actors.handle(self.most)
     }
 
     /// For MLS, which takes milliseconds that neither packets nor heartbeats have.
@@ -84,9 +95,10 @@ impl Arbiters {
 
     /// Ends the threads.
     pub(super) fn stop(&self) {
-        let lazy = [&self.players, &self.guests, &self.crypto];
+        let lazy = [&self.players, &self.source_actors, &self.crypto];
         let lazy = lazy.into_iter().filter_map(|Lazy(arbiter)| arbiter.as_ref());
-        for arbiter in self.media.iter().map(|media| &media.arbiter).chain(lazy) {
+        // The control arbiter last: this runs on it.
+        for arbiter in self.media.iter().map(|media| &media.arbiter).chain(lazy).chain(&self.control) {
             arbiter.stop();
         }
     }
@@ -101,7 +113,8 @@ impl Lazy {
     }
 }
 
-fn started() -> Option<Arbiter> {
+/// An arbiter on a thread of its own, if the system gives one.
+pub(super) fn started() -> Option<Arbiter> {
     Arbiter::try_new().inspect_err(|error| tracing::warn!(%error, "no thread for an arbiter")).ok()
 }
 
@@ -116,11 +129,11 @@ mod tests {
     fn the_calls_of_every_arbiter_are_spread_over_the_20_ms() {
         actix::System::new().block_on(async {
             let mut arbiters = Arbiters::new(2);
-            let mut phases: BTreeMap<usize, Vec<_>> = BTreeMap::new();
-            for _ in 0..32 {
-                let place = arbiters.place();
-                place.calls.fetch_add(1, Ordering::Relaxed);
-                phases.entry(Arc::as_ptr(&place.calls) as usize).or_default().push(place.phase().offset);
+            let mut phases: BTreeMap<Option<String>, Vec<_>> = BTreeMap::new();
+            let slots: Vec<MediaSlot> = (0..32).map(|_| arbiters.media_slot()).collect();
+            for slot in &slots {
+                let arbiter = slot.arbiter.as_ref().map(|arbiter| format!("{arbiter:?}"));
+                phases.entry(arbiter).or_default().push(slot.phase().offset);
             }
             assert_eq!(phases.len(), 2);
             for mut offsets in phases.into_values() {

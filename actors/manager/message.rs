@@ -1,39 +1,15 @@
-//! What a bot says to its manager, and what can be wrong with it.
+//! What a bot says to its manager.
 
-#[cfg(feature = "decode")]
-use std::path::PathBuf;
-
-use actix::{Actor, ArbiterHandle, Context, Handler, Message, Recipient};
+use actix::{Message, Recipient};
 use tokio::sync::mpsc;
 
+use super::handle::CallHandle;
 use crate::{
-    actors::{CallEvent, CallHandle, CallStats, Demand, Player, UpdateVoiceState},
-    bridge::JoinFailure,
-    call::EndReason,
-    gateway::payload::SpeakingFlags,
+    actors::{call::JoinError, event::CallEvent, stats::CallStats},
+    bridge::events::UpdateVoiceState,
     id::{ChannelId, GuildId, UserId},
-    source::{Source, SourceError},
     speaker::TrackId,
 };
-
-/// **Your bot → VoiceManager.** Use this main gateway: who the bot is, and where its op 4 goes.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-#[non_exhaustive]
-pub struct Plug {
-    /// The bot's own user.
-    pub user: UserId,
-    /// Takes [`UpdateVoiceState`] and sends it to Discord as op 4.
-    pub gateway: Recipient<UpdateVoiceState>,
-}
-
-impl Plug {
-    /// A main gateway that is this user, and sends op 4 for it.
-    #[must_use]
-    pub fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
-        Self { user, gateway }
-    }
-}
 
 /// **Your bot → VoiceManager.** Join a voice channel, or move to it. Answered once the call can speak.
 ///
@@ -59,12 +35,6 @@ impl Join {
     }
 }
 
-/// **VoiceManager → VoiceManager.** Join with the call that is there, or a new one. Answered with none by a call that was
-/// on its way out.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Option<Result<CallHandle, JoinError>>")]
-pub(super) struct TryJoin(pub(super) Join);
-
 /// **MainGateway → VoiceManager.** This main gateway is gone for good.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -77,18 +47,6 @@ pub(in crate::actors) struct Unplug(pub(in crate::actors) Recipient<UpdateVoiceS
 pub struct Disconnect {
     /// The guild.
     pub guild: GuildId,
-}
-
-/// **Your bot → VoiceManager.** Play something in the call of this guild. Several tracks are mixed.
-#[derive(Message)]
-#[rtype(result = "Result<TrackId, SpeakError>")]
-pub struct Speak {
-    pub(in crate::actors) guild: GuildId,
-    /// Only in the call with this number; none means whatever call is there.
-    pub(in crate::actors) generation: Option<u64>,
-    pub(super) material: Material,
-    pub(super) flags: SpeakingFlags,
-    pub(super) volume: f32,
 }
 
 /// **Your bot → VoiceManager.** Stop a track, or all of the guild's.
@@ -184,110 +142,12 @@ pub struct ChannelBitrate {
     pub bitrate: u32,
 }
 
-/// Why a channel was not joined.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// No main gateway is plugged in.
-    #[error("no main gateway is plugged in: send Plug, or start a MainGateway")]
-    NotPlugged,
-    /// The call ended before it could speak.
-    #[error(transparent)]
-    Ended(#[from] EndReason),
-    /// The channel was refused, or another was asked for since; a call that was there before goes on where it is.
-    #[error(transparent)]
-    NotMoved(JoinFailure),
-}
-
-/// Why nothing is played.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpeakError {
-    /// There is no call in this guild.
-    #[error("there is no call in guild {0}: join first")]
-    NotJoined(GuildId),
-    /// The file cannot be played.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-}
-
-/// Why a manager could not be started as configured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A certificate to be trusted cannot be read.
-    #[error("the certificate to trust cannot be read: {0}")]
-    Certificate(String),
-    /// The system gave no thread, or no actix System began on it.
-    #[error("no thread for the manager: {0}")]
-    Thread(String),
-}
-
-/// What is to be played.
-pub(super) enum Material {
-    #[cfg(feature = "decode")]
-    File(PathBuf),
-    Player(Starter),
-    Guest(Starter),
-}
-
-/// Starts a source, on this arbiter if there is one.
-pub(super) type Starter = Box<dyn FnOnce(Option<&ArbiterHandle>) -> Recipient<Demand> + Send>;
-
-pub(super) fn starter<A>(actor: A) -> Starter
-where
-    A: Actor<Context = Context<A>> + Handler<Demand> + Send,
-{
-    Box::new(move |arbiter| match arbiter {
-        Some(arbiter) => A::start_in_arbiter(arbiter, |_| actor).recipient(),
-        None => actor.start().recipient(),
-    })
-}
-
-impl Speak {
-    /// Plays a file: anything that [`source::open`](crate::source::open) reads.
-    #[cfg(feature = "decode")]
-    pub fn file(guild: GuildId, path: impl Into<PathBuf>) -> Self {
-        Self::new(guild, Material::File(path.into()))
-    }
-
-    /// Plays a [`Source`], run by a [`Player`] of its own.
-    pub fn source<S: Source + Unpin>(guild: GuildId, source: S) -> Self {
-        Self::new(guild, Material::Player(starter(Player::new(source))))
-    }
-
-    /// Starts this actor on an arbiter for source actors, and plays what it supplies. One that blocks holds up the others
-    /// there; a [`Source`] may block.
-    pub fn start<A>(guild: GuildId, actor: A) -> Self
-    where
-        A: Actor<Context = Context<A>> + Handler<Demand> + Send,
-    {
-        Self::new(guild, Material::Guest(starter(actor)))
-    }
-
-    /// Plays what an actor supplies that runs already.
-    pub fn actor(guild: GuildId, source: Recipient<Demand>) -> Self {
-        Self::new(guild, Material::Guest(Box::new(|_| source)))
-    }
-
-    fn new(guild: GuildId, material: Material) -> Self {
-        Self { guild, generation: None, material, flags: SpeakingFlags::MICROPHONE, volume: 1.0 }
-    }
-
-    /// How the track speaks: microphone unless said otherwise. Priority counts only with the permission for it.
-    #[must_use]
-    pub fn flags(self, flags: SpeakingFlags) -> Self {
-        Self { flags, ..self }
-    }
-
-    /// How loud the track is: 1.0 as it comes, 0.5 half the amplitude. Other than 1.0 means decoding and encoding.
-    #[must_use]
-    pub fn volume(self, volume: f32) -> Self {
-        Self { volume, ..self }
-    }
-}
-
 /// **Your bot → VoiceManager.** Leave all calls, and stop the manager and its threads. Answered once the calls are over.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Shutdown;
+
+/// **MainGateway → VoiceManager.** Run this on the control arbiter.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct RunOnControlArbiter(pub(in crate::actors) Box<dyn FnOnce() + Send>);

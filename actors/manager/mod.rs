@@ -1,34 +1,45 @@
 //! VoiceManager: what a bot talks to. Owns the bridge and the calls.
 
 mod arbiters;
+mod handle;
 mod message;
 mod plug;
+mod speak;
 mod subscribers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture,
-    ResponseFuture, Supervised, System, SystemService, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler,
+    ResponseActFuture, ResponseFuture, Supervised, System, SystemService, WrapFuture,
 };
 use rustls::ClientConfig;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-pub(super) use self::message::Unplug;
-pub use self::message::{
-    ChannelBitrate, Disconnect, Join, JoinError, Plug, PlugChannel, Shutdown, Speak, SpeakError, StartError,
-    StopSpeaking, Subscribe, SubscribeChannel,
-};
+pub(super) use self::message::{RunOnControlArbiter, Unplug};
 use self::{
     arbiters::Arbiters,
-    message::{Material, TryJoin},
+    speak::{Starter, TrackSource},
     subscribers::Subscribers,
 };
+pub use self::{
+    handle::CallHandle,
+    message::{
+        ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, StopSpeaking, Subscribe, SubscribeChannel,
+    },
+    speak::Speak,
+};
 use super::{
-    CallEventKind, CallHandle, CallStats, Config,
-    bridge::Bridge,
-    call::{Attach, Call, Enter, Entered, FromCall, Part, Terms},
-    speaker::{Attach as AttachTrack, Bitrate, Hush},
+    bridge::{Bridge, Plug, RegisterCall},
+    call::{
+        AttachTrack, Backlog, Call, CallContext, CallEnded, CallOwner, DisconnectCall, FromCall, JoinChannel,
+        JoinError, JoinedCall, SpeakError,
+    },
+    config::{Config, ControlArbiter, StartError},
+    event::CallEventKind,
+    source::Player,
+    speaker::{Attach, Bitrate, StopTracks},
+    stats::CallStats,
 };
 use crate::{
     call::EndReason,
@@ -42,33 +53,35 @@ pub struct VoiceManager {
     config: Arc<Config>,
     tls: Arc<ClientConfig>,
     plug: Option<Plug>,
-    plugged: watch::Sender<()>,
     bridge: Option<Addr<Bridge>>,
-    calls: HashMap<GuildId, Known>,
+    calls: HashMap<GuildId, CallEntry>,
+    /// What was asked for before a main gateway was plugged in.
+    waiting: HashMap<GuildId, Backlog>,
     subscribers: Subscribers,
     bitrates: HashMap<ChannelId, u32>,
     arbiters: Arbiters,
     identity: IdentityKey,
-    system: Whose,
-    born: u64,
+    system: SystemOwner,
+    last_generation: u64,
+    last_track: u64,
 }
 
 /// Whose actix system the manager runs in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    Callers,
+enum SystemOwner {
+    Caller,
     /// Of the manager alone; it ends with it.
-    Own,
+    Manager,
 }
 
-struct Known {
+struct CallEntry {
     call: Addr<Call>,
     generation: u64,
     channel: ChannelId,
 }
 
 impl VoiceManager {
-    /// A manager to be started in the caller's arbiter.
+    /// A manager to be [started](Self::start).
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
@@ -77,13 +90,31 @@ impl VoiceManager {
             arbiters: Arbiters::new(config.media_arbiters),
             config: Arc::new(config),
             plug: None,
-            plugged: watch::Sender::new(()),
             bridge: None,
             calls: HashMap::new(),
+            waiting: HashMap::new(),
             subscribers: Subscribers::default(),
             bitrates: HashMap::new(),
-            system: Whose::Callers,
-            born: 0,
+            system: SystemOwner::Caller,
+            last_generation: 0,
+            last_track: 0,
+        }
+    }
+
+    /// Starts the manager, on the arbiter that [`Config::control_arbiter`] names.
+    ///
+    /// # Panics
+    ///
+    /// When no actix [`System`] runs on this thread; [`spawn`](Self::spawn) needs none.
+    #[must_use]
+    pub fn start(mut self) -> Addr<Self> {
+        match (self.config.control_arbiter, arbiters::started()) {
+            (ControlArbiter::Own, Some(arbiter)) => {
+                let handle = arbiter.handle();
+                self.arbiters.own_control(arbiter);
+                Self::start_in_arbiter(&handle, |_| self)
+            }
+            _ => Actor::start(self),
         }
     }
 
@@ -97,8 +128,8 @@ impl VoiceManager {
         let (started, address) = std::sync::mpsc::channel();
         let system = move || {
             let system = System::new();
-            let manager = Self { system: Whose::Own, ..Self::new(config) };
-            system.block_on(async { started.send(manager.start()) }).ok();
+            let manager = Self { system: SystemOwner::Manager, ..Self::new(config) };
+            system.block_on(async { started.send(Actor::start(manager)) }).ok();
             system.run()
         };
         std::thread::Builder::new()
@@ -113,44 +144,101 @@ impl VoiceManager {
         self.bitrates.get(&channel).copied().unwrap_or(self.config.encoder.bitrate)
     }
 
-    /// The call of the guild, a new one if there is none.
-    fn call(&mut self, join: Join, bridge: Addr<Bridge>, ctx: &mut Context<Self>) -> CallHandle {
-        let (guild, manager) = (join.guild, ctx.address());
-        if let Some(known) = self.calls.get(&guild).filter(|known| known.call.connected()) {
-            return CallHandle { guild, generation: known.generation, call: known.call.clone(), manager };
+    /// Joins with the call of the guild, a new one if there is none, or as soon as a main gateway is plugged in.
+    fn join(&mut self, guild: GuildId, join: JoinChannel, ctx: &mut Context<Self>) {
+        let Some(bridge) = self.bridge(ctx) else { return self.wait_for_plug(guild, join, ctx) };
+        let live = self.calls.get(&guild).filter(|entry| entry.call.connected());
+        let call = match live {
+            Some(entry) => entry.call.clone(),
+            None => self.start_call(guild, join.channel, &bridge, ctx),
+        };
+        call.do_send(join);
+    }
+
+    fn wait_for_plug(&mut self, guild: GuildId, join: JoinChannel, ctx: &mut Context<Self>) {
+        let waiting = self.waiting.entry(guild).or_default();
+        if waiting.is_empty() {
+            ctx.run_later(LOGIN_TIMEOUT, move |manager, _| {
+                if manager.plug.is_none() {
+                    manager.cancel_waiting(guild, &JoinError::NotPlugged);
+                }
+            });
         }
-        self.born += 1;
+        waiting.join(join);
+    }
+
+    /// Answers with this error whoever waits for a main gateway to join this guild with.
+    fn cancel_waiting(&mut self, guild: GuildId, error: &JoinError) {
+        if let Some(mut waiting) = self.waiting.remove(&guild) {
+            waiting.cancel(error, guild);
+        }
+    }
+
+    /// Does in order what no call could do before.
+    fn take_up(&mut self, guild: GuildId, backlog: Backlog, ctx: &mut Context<Self>) {
+        let (joins, tracks) = backlog.into_parts();
+        joins.into_iter().for_each(|join| self.join(guild, join, ctx));
+        tracks.into_iter().for_each(|track| self.attach(guild, None, track));
+    }
+
+    /// Plays a track in the call of the guild, or in the one that is still to come; with a number, only in that call.
+    fn attach(&mut self, guild: GuildId, generation: Option<u64>, track: AttachTrack) {
+        let meant = |entry: &&CallEntry| generation.is_none_or(|generation| generation == entry.generation);
+        match self.calls.get(&guild).filter(meant) {
+            Some(entry) => entry.call.do_send(track),
+            None => match self.waiting.get_mut(&guild) {
+                Some(waiting) => waiting.attach(track, guild),
+                // Whoever asked may no longer wait.
+                None => drop(track.attached.send(Err(SpeakError::NotJoined(guild)))),
+            },
+        }
+    }
+
+    fn start_call(
+        &mut self,
+        guild: GuildId,
+        channel: ChannelId,
+        bridge: &Addr<Bridge>,
+        ctx: &mut Context<Self>,
+    ) -> Addr<Call> {
+        self.last_generation += 1;
+        let generation = self.last_generation;
         let mut encoder = self.config.encoder.clone();
-        encoder.bitrate = self.bitrate_of(join.channel);
-        let terms = Terms {
+        encoder.bitrate = self.bitrate_of(channel);
+        let context = CallContext {
             guild,
-            generation: self.born,
-            bridge,
-            place: self.arbiters.place(),
+            generation,
+            bridge: bridge.clone().recipient(),
+            media: self.arbiters.media_slot(),
             crypto: self.arbiters.crypto(),
             identity: self.identity.clone(),
             config: Arc::clone(&self.config),
             tls: Arc::clone(&self.tls),
             encoder,
         };
-        let call = Call::new(terms, ctx.address().downgrade().recipient()).start();
-        let known = Known { call: call.clone(), generation: self.born, channel: join.channel };
-        self.calls.insert(guild, known);
-        CallHandle { guild, generation: self.born, call, manager }
+        let manager = || ctx.address().downgrade();
+        let owner = CallOwner { events: manager().recipient(), end: manager().recipient() };
+        let call = Call::new(context, owner).start();
+        bridge.do_send(RegisterCall { guild, generation, call: call.downgrade().recipient() });
+        self.calls.insert(guild, CallEntry { call: call.clone(), generation, channel });
+        call
     }
 
     /// Ends all calls; done once they are over.
-    fn part_all(&self) -> impl Future<Output = ()> + use<> {
-        let part = |known: &Known| {
-            let (parted, done) = oneshot::channel();
-            known.call.do_send(Part { reason: EndReason::Stopped, parted: Some(parted) });
-            done
+    fn end_all(&mut self) -> impl Future<Output = ()> + use<> {
+        for (guild, mut waiting) in self.waiting.drain() {
+            waiting.cancel(&EndReason::Stopped.into(), guild);
+        }
+        let end = |entry: &CallEntry| {
+            let (ended, end) = oneshot::channel();
+            entry.call.do_send(DisconnectCall { reason: EndReason::Stopped, ended: Some(ended) });
+            end
         };
-        let parting: Vec<_> = self.calls.values().map(part).collect();
+        let ends: Vec<_> = self.calls.values().map(end).collect();
         async move {
-            for parted in parting {
+            for end in ends {
                 // A call that is gone without a word is over too.
-                let _ = parted.await;
+                let _ = end.await;
             }
         }
     }
@@ -166,14 +254,14 @@ impl Actor for VoiceManager {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        let (parted, system) = (self.part_all(), self.system);
+        let (ended, system) = (self.end_all(), self.system);
         let arbiters = std::mem::replace(&mut self.arbiters, Arbiters::new(0));
         let subscribers = std::mem::take(&mut self.subscribers);
         actix_rt::spawn(async move {
-            parted.await;
+            ended.await;
             subscribers.read().await;
             arbiters.stop();
-            if system == Whose::Own {
+            if system == SystemOwner::Manager {
                 System::current().stop();
             }
         });
@@ -183,46 +271,23 @@ impl Actor for VoiceManager {
 impl Supervised for VoiceManager {}
 /// Any actor finds a manager that was registered: `SystemRegistry::set(VoiceManager::new(config).start())`, then
 /// `VoiceManager::from_registry()`. One that was not is started with [`Config::default`].
-impl SystemService for VoiceManager {}
+impl SystemService for VoiceManager {
+    fn start_service(_: &ArbiterHandle) -> Addr<Self> {
+        Self::default().start()
+    }
+}
 
 impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
-    fn handle(&mut self, join: Join, ctx: &mut Context<Self>) -> Self::Result {
-        if self.plug.is_none() {
-            return Box::pin(join_later(join, ctx.address(), self.plugged.subscribe()));
-        }
-        let manager = ctx.address();
+    fn handle(&mut self, Join { guild, channel }: Join, ctx: &mut Context<Self>) -> Self::Result {
+        let (outcome, joined) = oneshot::channel();
+        self.join(guild, JoinChannel { channel, outcome }, ctx);
+        let speak = ctx.address().recipient();
         Box::pin(async move {
-            for _ in 0..ATTEMPTS {
-                match manager.send(TryJoin(join)).await {
-                    Ok(Some(joined)) => return joined,
-                    Ok(None) => {}
-                    Err(_) => return Err(EndReason::Stopped.into()),
-                }
-            }
-            Err(EndReason::Panicked.into())
-        })
-    }
-}
-
-impl Handler<TryJoin> for VoiceManager {
-    type Result = ResponseFuture<Option<Result<CallHandle, JoinError>>>;
-
-    fn handle(&mut self, TryJoin(join): TryJoin, ctx: &mut Context<Self>) -> Self::Result {
-        let Some(bridge) = self.bridge(ctx) else {
-            return Box::pin(async { Some(Err(JoinError::NotPlugged)) });
-        };
-        let handle = self.call(join, bridge, ctx);
-        let (entered, answer) = oneshot::channel();
-        handle.call.do_send(Enter { channel: join.channel, entered });
-        Box::pin(async move {
-            match answer.await {
-                Ok(Entered::There) => Some(Ok(handle)),
-                Ok(Entered::Failed(error)) => Some(Err(error)),
-                // That call was on its way out, or gone already; the next may.
-                Ok(Entered::Over) | Err(_) => None,
-            }
+            let JoinedCall { generation, call } =
+                joined.await.unwrap_or_else(|_| Err(EndReason::Panicked.into()))?;
+            Ok(CallHandle::new(guild, generation, call, speak))
         })
     }
 }
@@ -231,72 +296,77 @@ impl Handler<Disconnect> for VoiceManager {
     type Result = ResponseFuture<Option<CallStats>>;
 
     fn handle(&mut self, Disconnect { guild }: Disconnect, _: &mut Context<Self>) -> Self::Result {
-        let (parted, done) = oneshot::channel();
-        if let Some(known) = self.calls.get(&guild) {
-            known.call.do_send(Part { reason: EndReason::Left, parted: Some(parted) });
+        let (ended, end) = oneshot::channel();
+        self.cancel_waiting(guild, &EndReason::Left.into());
+        if let Some(entry) = self.calls.get(&guild) {
+            entry.call.do_send(DisconnectCall { reason: EndReason::Left, ended: Some(ended) });
         }
-        Box::pin(async move { done.await.ok() })
+        Box::pin(async move { end.await.ok() })
     }
 }
 
 impl Handler<Speak> for VoiceManager {
-    type Result = ResponseFuture<Result<TrackId, SpeakError>>;
+    type Result = ResponseActFuture<Self, Result<TrackId, SpeakError>>;
 
     fn handle(&mut self, speak: Speak, _: &mut Context<Self>) -> Self::Result {
-        let Speak { guild, generation, material, flags, volume } = speak;
-        let meant = |known: &&Known| generation.is_none_or(|generation| generation == known.generation);
-        let Some(call) = self.calls.get(&guild).filter(meant).map(|known| known.call.clone()) else {
-            return Box::pin(async move { Err(SpeakError::NotJoined(guild)) });
+        let Speak { guild, generation, source, flags, volume } = speak;
+        let known = match (self.calls.get(&guild), generation) {
+            (Some(entry), Some(generation)) => entry.generation == generation,
+            (call, _) => call.is_some() || self.waiting.contains_key(&guild),
         };
-        self.born += 1;
-        let track = TrackId(self.born);
-        let arbiter = match &material {
-            Material::Guest(_) => self.arbiters.guests(),
+        if !known {
+            return Box::pin(async move { Err(SpeakError::NotJoined(guild)) }.into_actor(self));
+        }
+        self.last_track += 1;
+        let track = TrackId(self.last_track);
+        let arbiter = match &source {
+            TrackSource::Actor(_) => self.arbiters.source_actors(),
             _ => self.arbiters.players(),
         };
-        Box::pin(async move {
-            let starter = match material {
-                Material::Guest(starter) | Material::Player(starter) => starter,
-                #[cfg(feature = "decode")]
-                Material::File(path) => open(path).await?,
+        let attaching = opened(source).into_actor(self).map(move |starter, manager, _| {
+            let (attached, answer) = oneshot::channel();
+            let source = starter?(arbiter.as_ref());
+            let attach = Attach { track, source, flags, volume };
+            manager.attach(guild, generation, AttachTrack { attach, attached });
+            Ok(answer)
+        });
+        Box::pin(attaching.then(move |answer: Result<oneshot::Receiver<_>, SpeakError>, manager, _| {
+            let answered = async move {
+                answer?.await.unwrap_or(Err(SpeakError::NotJoined(guild)))?;
+                Ok(track)
             };
-            let attach = AttachTrack { track, source: starter(arbiter.as_ref()), flags, volume };
-            call.send(Attach(attach)).await.unwrap_or(Err(SpeakError::NotJoined(guild)))?;
-            Ok(track)
-        })
+            answered.into_actor(manager)
+        }))
     }
 }
 
-/// Joins as soon as a main gateway is plugged in.
-async fn join_later(
-    join: Join,
-    manager: Addr<VoiceManager>,
-    mut plugged: watch::Receiver<()>,
-) -> Result<CallHandle, JoinError> {
-    match actix::clock::timeout(LOGIN, plugged.changed()).await {
-        Ok(Ok(())) => manager.send(join).await.unwrap_or(Err(EndReason::Stopped.into())),
-        Ok(Err(_)) | Err(_) => Err(JoinError::NotPlugged),
+/// What starts the source, once it is open.
+async fn opened(source: TrackSource) -> Result<Starter, SpeakError> {
+    match source {
+        TrackSource::Actor(starter) | TrackSource::Player(starter) => Ok(starter),
+        #[cfg(feature = "decode")]
+        TrackSource::File(path) => Ok(open(path).await?),
     }
 }
 
 /// Opens a file off the arbiter.
 #[cfg(feature = "decode")]
-async fn open(path: std::path::PathBuf) -> Result<message::Starter, crate::source::SourceError> {
+async fn open(path: std::path::PathBuf) -> Result<Starter, crate::source::SourceError> {
     let name = path.display().to_string();
     let opening = actix_rt::task::spawn_blocking(move || crate::source::open(path)).await;
     let unreadable = |error: tokio::task::JoinError| crate::source::SourceError::Unreadable {
         name,
         cause: error.to_string(),
     };
-    Ok(message::starter(super::Player::new(opening.map_err(unreadable)??)))
+    Ok(speak::starter(Player::new(opening.map_err(unreadable)??)))
 }
 
 impl Handler<StopSpeaking> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, StopSpeaking { guild, track }: StopSpeaking, _: &mut Context<Self>) {
-        if let Some(known) = self.calls.get(&guild) {
-            known.call.do_send(Hush(track));
+        if let Some(entry) = self.calls.get(&guild) {
+            entry.call.do_send(StopTracks(track));
         }
     }
 }
@@ -323,8 +393,8 @@ impl Handler<ChannelBitrate> for VoiceManager {
     fn handle(&mut self, ChannelBitrate { channel, bitrate }: ChannelBitrate, _: &mut Context<Self>) {
         let bitrate = bitrate.clamp(LEAST_BITRATE, MOST_BITRATE);
         self.bitrates.insert(channel, bitrate);
-        for known in self.calls.values().filter(|known| known.channel == channel) {
-            known.call.do_send(Bitrate(bitrate));
+        for entry in self.calls.values().filter(|entry| entry.channel == channel) {
+            entry.call.do_send(Bitrate(bitrate));
         }
     }
 }
@@ -333,35 +403,44 @@ impl Handler<FromCall> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, FromCall { generation, event }: FromCall, _: &mut Context<Self>) {
-        if let Some(known) = self.calls.get_mut(&event.guild).filter(|known| known.generation == generation) {
-            match event.kind {
-                CallEventKind::Moved(channel) => {
-                    known.channel = channel;
-                    let call = known.call.clone();
-                    call.do_send(Bitrate(self.bitrate_of(channel)));
-                }
-                CallEventKind::Ended(_) => drop(self.calls.remove(&event.guild)),
-                _ => {}
-            }
+        let entry = self.calls.get_mut(&event.guild).filter(|entry| entry.generation == generation);
+        if let (Some(entry), CallEventKind::Moved(channel)) = (entry, &event.kind) {
+            entry.channel = *channel;
+            let call = entry.call.clone();
+            call.do_send(Bitrate(self.bitrate_of(*channel)));
         }
         event.log();
         self.subscribers.publish(&event);
     }
 }
 
-/// What Discord lets a channel have, in bits per second.
-const LEAST_BITRATE: u32 = 8_000;
-const MOST_BITRATE: u32 = 384_000;
-/// Calls on their way out that a join may meet, before something is wrong.
-const ATTEMPTS: usize = 3;
-/// How long a join waits for the bot to log in.
-const LOGIN: Duration = Duration::from_secs(30);
+impl Handler<CallEnded> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, CallEnded { generation, event, backlog }: CallEnded, ctx: &mut Context<Self>) {
+        let guild = event.guild;
+        if self.calls.get(&guild).is_some_and(|entry| entry.generation == generation) {
+            self.calls.remove(&guild);
+        }
+        event.log();
+        self.subscribers.publish(&event);
+        self.take_up(guild, backlog, ctx);
+    }
+}
+
+impl Handler<RunOnControlArbiter> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, RunOnControlArbiter(run): RunOnControlArbiter, _: &mut Context<Self>) {
+        run();
+    }
+}
 
 impl Handler<Shutdown> for VoiceManager {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(self.part_all().into_actor(self).map(|(), _, ctx| ctx.stop()))
+        Box::pin(self.end_all().into_actor(self).map(|(), _, ctx| ctx.stop()))
     }
 }
 
@@ -372,8 +451,14 @@ impl Handler<super::fault::Panic> for VoiceManager {
     fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
         match (self.calls.get(&fault.guild), fault.victim) {
             (_, super::fault::Victim::Bridge) => self.tell_bridge(super::fault::PanicNow),
-            (Some(known), _) => known.call.do_send(fault),
+            (Some(entry), _) => entry.call.do_send(fault),
             (None, _) => {}
         }
     }
 }
+
+/// What Discord lets a channel have, in bits per second.
+const LEAST_BITRATE: u32 = 8_000;
+const MOST_BITRATE: u32 = 384_000;
+/// How long a join waits for the bot to log in.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);

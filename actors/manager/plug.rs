@@ -2,11 +2,11 @@
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 
-use super::{Plug, PlugChannel, Unplug, VoiceManager};
+use super::{PlugChannel, Unplug, VoiceManager};
 use crate::actors::{
     bridge::{
-        Bridge, BridgeGone, GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced,
-        VoiceServerUpdate, VoiceStateUpdate,
+        Bridge, BridgeExited, GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, Plug,
+        RegisterCall, VoiceServerUpdate, VoiceStateUpdate,
     },
     call::NewBridge,
     channel::Forward,
@@ -32,12 +32,14 @@ impl VoiceManager {
         }
     }
 
-    fn plug_in(&mut self, plug: Plug, ctx: &Context<Self>) {
+    fn plug_in(&mut self, plug: Plug, ctx: &mut Context<Self>) {
         self.plug = Some(plug.clone());
         if let Some(bridge) = self.bridge(ctx) {
             bridge.do_send(plug);
         }
-        self.plugged.send_replace(());
+        for (guild, waiting) in std::mem::take(&mut self.waiting) {
+            self.take_up(guild, waiting, ctx);
+        }
     }
 }
 
@@ -57,12 +59,16 @@ impl Handler<PlugChannel> for VoiceManager {
     }
 }
 
-impl Handler<BridgeGone> for VoiceManager {
+impl Handler<BridgeExited> for VoiceManager {
     type Result = ();
 
-    fn handle(&mut self, _: BridgeGone, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: BridgeExited, ctx: &mut Context<Self>) {
         if let Some(bridge) = self.bridge(ctx) {
-            self.calls.values().for_each(|known| known.call.do_send(NewBridge(bridge.clone())));
+            for (&guild, entry) in &self.calls {
+                let reports = entry.call.downgrade().recipient();
+                bridge.do_send(RegisterCall { guild, generation: entry.generation, call: reports });
+                entry.call.do_send(NewBridge(bridge.clone().recipient()));
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::Recipient;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::{actors::CallEvent, id::GuildId};
+use crate::{actors::event::CallEvent, id::GuildId};
 
 /// All subscribers. Events queue up for each; of one that is a thousand behind, the newest are dropped.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Subscribers {
         if self.0.iter().any(known) {
             return;
         }
-        let (queue, mut events) = mpsc::channel::<CallEvent>(MOST_UNREAD);
+        let (queue, mut events) = mpsc::channel::<CallEvent>(MAX_UNREAD);
         let actor = to.clone();
         let bringing = actix_rt::spawn(async move {
             while let Some(event) = events.recv().await {
@@ -54,7 +54,7 @@ impl Subscribers {
                 let _ = bringing.await;
             }
         };
-        let _ = actix::clock::timeout(LAST_WORDS, all).await;
+        let _ = actix::clock::timeout(READ_TIMEOUT, all).await;
     }
 
     pub(super) fn publish(&mut self, event: &CallEvent) {
@@ -78,6 +78,6 @@ impl Subscribers {
 }
 
 /// How long a subscriber may take over the last events.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Events that may wait for a subscriber.
-const MOST_UNREAD: usize = 1_000;
+const MAX_UNREAD: usize = 1_000;

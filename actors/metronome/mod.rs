@@ -17,7 +17,7 @@ use std::{
 use actix::clock::Sleep;
 use futures_util::Stream;
 
-use super::now;
+use super::driven::now;
 
 /// The moment that was waited for has come.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ pub(super) enum Pace {
 
 /// Sets the moment of the next [`Tick`].
 #[derive(Clone, Debug)]
-pub(super) struct Baton(Rc<Shared>);
+pub(super) struct TickHandle(Rc<Shared>);
 
 /// A stream of ticks, one for each moment that is set.
 pub(super) struct Ticks {
@@ -56,21 +56,21 @@ enum Timer {
 }
 
 /// A baton and the ticks it sets, for the arbiter that this is called on.
-pub(super) fn ticks(pace: Pace) -> (Baton, Ticks) {
+pub(super) fn ticks(pace: Pace) -> (TickHandle, Ticks) {
     let shared = Rc::new(Shared::default());
     let timer = match pace {
         #[cfg(target_os = "linux")]
         Pace::Precise => precise::Alarm::new().map_or_else(|_| sleep(), Timer::Precise),
         _ => sleep(),
     };
-    (Baton(Rc::clone(&shared)), Ticks { shared, timer, armed: None })
+    (TickHandle(Rc::clone(&shared)), Ticks { shared, timer, armed: None })
 }
 
 fn sleep() -> Timer {
     Timer::Sleep(Box::pin(actix::clock::sleep_until(actix::clock::Instant::now())))
 }
 
-impl Baton {
+impl TickHandle {
     /// Ticks at `at`, instead of the moment set before; never, with none.
     pub(super) fn set(&self, at: Option<Instant>) {
         if self.0.at.replace(at) != at

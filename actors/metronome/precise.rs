@@ -15,7 +15,7 @@ use rustix::time::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::actors::now;
+use crate::actors::driven::now;
 
 thread_local! {
     static CLOCK: RefCell<Weak<Clock>> = const { RefCell::new(Weak::new()) };
@@ -153,7 +153,7 @@ mod tests {
     use futures_util::{StreamExt, stream::FuturesUnordered};
 
     use super::super::{Pace, ticks};
-    use crate::actors::now;
+    use crate::actors::driven::now;
 
     #[test]
     fn ticks_come_in_the_order_of_their_times_and_never_early() {
@@ -163,8 +163,8 @@ mod tests {
             let waits = [30, 10, 20, 10].map(|after| {
                 let (came, at) = (Rc::clone(&came), start + Duration::from_millis(after));
                 async move {
-                    let (baton, mut ticks) = ticks(Pace::Precise);
-                    baton.set(Some(at));
+                    let (tick_handle, mut ticks) = ticks(Pace::Precise);
+                    tick_handle.set(Some(at));
                     ticks.next().await;
                     assert!(now() >= at, "a tick came early");
                     came.borrow_mut().push(after);
@@ -179,11 +179,11 @@ mod tests {
     #[test]
     fn a_tick_that_is_put_off_comes_at_the_new_time_only() {
         actix::System::new().block_on(async {
-            let (baton, mut ticks) = ticks(Pace::Precise);
+            let (tick_handle, mut ticks) = ticks(Pace::Precise);
             let later = now() + Duration::from_millis(40);
-            baton.set(Some(now() + Duration::from_millis(10)));
+            tick_handle.set(Some(now() + Duration::from_millis(10)));
             assert!(futures_util::poll!(ticks.next()).is_pending());
-            baton.set(Some(later));
+            tick_handle.set(Some(later));
             ticks.next().await;
             assert!(now() >= later);
         });

@@ -337,5 +337,4 @@ const PADDED: u8 = 0x40;
 const VARIABLE: u8 = 0x80;
 
 #[cfg(test)]
-#[path = "opus_tests.rs"]
 mod tests;

@@ -1,14 +1,14 @@
-//! Rendezvous: brings VOICE_STATE_UPDATE and VOICE_SERVER_UPDATE of one guild together into the credentials of a voice session.
+//! GuildVoice: makes of one guild's VOICE_STATE_UPDATE and VOICE_SERVER_UPDATE the credentials of a voice session.
 //!
 //! ```text
-//!           join                  both events, an endpoint                 leave
-//!   Away ─────────▶ Joining ───────────────────────────────▶ Joined ───────────────▶ Leaving
-//!                    │  ▲    10 s without ▶ Failed, Away       │  null state ▶ Disconnected, Away
-//!                    ▼  │ own null state, or 1 s                │  null endpoint ▶ EndpointLost, wait
-//!                   Leaving ◀───────── rejoin ──────────────────┤  another channel ▶ Moved
-//!                       │ ... and nowhere to be                 │  join elsewhere ▶ Moved, or 10 s ▶ NotMoved
-//!                       ▼                                       ▼
-//!                      Away                                   Joined
+//!           join                     both events, an endpoint                leave
+//!   Idle ─────────▶ AwaitEvents ───────────────────────────────▶ Joined ───────────────▶ AwaitLeft
+//!                    │  ▲    10 s without ▶ Failed, Idle           │  null state ▶ Kicked, Idle
+//!                    ▼  │ own null state, or 1 s                   │  null endpoint ▶ EndpointLost, wait
+//!                 AwaitLeft ◀──────── rejoin ──────────────────────┤  another channel ▶ Moved
+//!                       │ ... and nowhere to be                    │  join elsewhere ▶ Moved, or 10 s ▶ NotMoved
+//!                       ▼                                          ▼
+//!                      Idle                                      Joined
 //! ```
 //!
 //! Discord never answers op 4 with an error: silence is the refusal, so every wait has a deadline. A refused move
@@ -17,6 +17,8 @@
 
 mod action;
 pub mod events;
+mod reason;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +27,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::action::{Action, JoinFailure, Suppression};
-use self::events::{VoiceServer, VoiceState};
+use self::events::{UpdateVoiceState, VoiceServer, VoiceState};
+pub use self::{
+    action::Action,
+    reason::{JoinFailure, Suppression},
+    report::{CallRequest, Report, Request},
+};
 use crate::{
     gateway::session::Credentials,
     id::{ChannelId, GuildId, SessionId, Token, UserId},
@@ -37,39 +43,54 @@ use crate::{
 pub struct GuildVoice {
     guild: GuildId,
     user: UserId,
-    /// Where the user wants to be.
-    target: Option<ChannelId>,
-    /// Until when Discord may take to bring the bot there; none once it has.
-    asked: Option<Instant>,
-    /// Where the bot is, or was when it was last in voice.
-    home: Option<ChannelId>,
-    silenced: Option<Suppression>,
+    suppression: Option<Suppression>,
     state: State,
-    orders: VecDeque<Action>,
+    actions: VecDeque<Action>,
 }
 
+/// Where the bot is, and what is awaited.
 #[derive(Debug)]
 enum State {
-    Away,
-    Leaving { until: Instant },
-    Joining { halves: Halves, until: Instant },
-    Joined { session_id: SessionId, channel: ChannelId, server: ServerHalf },
+    /// The bot is in no channel. After a failure, the goal is what the next try asks for.
+    Idle { goal: Option<Goal> },
+    /// Op 4 with null was sent; with a goal, the bot joins again once it has left.
+    AwaitLeft { goal: Option<Goal>, until: Instant },
+    /// Op 4 with the goal was sent. `arriving` is until when Discord may take to bring the bot to the goal; none once it
+    /// has.
+    AwaitEvents { goal: Goal, arriving: Option<Instant>, pending: PendingEvents, until: Instant },
+    /// The bot is in the channel.
+    Joined { session_id: SessionId, channel: ChannelId, server: ServerState, moving: Option<Move> },
+}
+
+/// Where the call wants to be.
+#[derive(Clone, Copy, Debug)]
+struct Goal {
+    channel: ChannelId,
+    /// Where the bot was when it was last in voice: it goes back there if the channel is refused.
+    fallback: Option<ChannelId>,
+}
+
+/// A move that the call has asked for, and that Discord has not answered.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    to: ChannelId,
+    until: Instant,
 }
 
 /// What has arrived of the two events.
 #[derive(Debug, Default)]
-struct Halves {
+struct PendingEvents {
     state: Option<(SessionId, ChannelId)>,
     server: Option<Server>,
     null_endpoint: Endpoint,
 }
 
-/// The second half, of a bot that is in voice.
+/// What is known of the voice server of a bot that is in voice.
 #[derive(Debug)]
-enum ServerHalf {
-    /// It was told; at this time, if it came unasked and was taken for one of the same channel.
-    Told { guessed: Option<Instant> },
-    /// It came unasked; if it belongs to a move, the other half is here in a moment.
+enum ServerState {
+    /// The call was told of it; at this time, if it came unasked and was taken for another server of the same channel.
+    Connected { assumed: Option<Instant> },
+    /// It came unasked. If it belongs to a move, the voice state comes in a moment.
     Held { server: Server, until: Instant },
     /// There must be another.
     Awaited { until: Instant, without: JoinFailure },
@@ -92,51 +113,49 @@ enum Endpoint {
 impl GuildVoice {
     /// A bot that is in no channel of this guild.
     pub fn new(guild: GuildId, user: UserId) -> Self {
-        Self {
-            guild,
-            user,
-            target: None,
-            asked: None,
-            home: None,
-            silenced: None,
-            state: State::Away,
-            orders: VecDeque::new(),
-        }
+        Self { guild, user, suppression: None, state: State::Idle { goal: None }, actions: VecDeque::new() }
     }
 
     /// The user wants to be in this channel; in another one already, it is a move.
     pub fn join(&mut self, channel: ChannelId, now: Instant) {
-        let before = self.target.replace(channel);
-        match self.state {
+        let wanted = self.goal().map(|goal| goal.channel);
+        match &mut self.state {
             // Discord would answer with half of what it takes to join, or not at all.
-            State::Joining { .. } | State::Joined { .. } if before == Some(channel) => {}
-            State::Joined { .. } => self.request(channel, now),
-            State::Joining { ref mut until, .. } => {
-                *until = now + ANSWER;
-                self.request(channel, now);
+            State::AwaitEvents { .. } | State::Joined { .. } if wanted == Some(channel) => {}
+            State::Joined { moving, .. } => {
+                *moving = Some(Move { to: channel, until: now + JOIN_TIMEOUT });
+                self.send_op_4(Some(channel));
             }
-            State::Leaving { .. } => {}
-            State::Away => self.enter(channel, now),
+            State::AwaitEvents { goal, arriving, until, .. } => {
+                goal.channel = channel;
+                *until = now + JOIN_TIMEOUT;
+                *arriving = Some(*until);
+                self.send_op_4(Some(channel));
+            }
+            State::AwaitLeft { goal, .. } => *goal = Some(Goal::after(*goal, channel)),
+            State::Idle { goal } => {
+                let goal = Goal::after(*goal, channel);
+                self.request_join(goal, now);
+            }
         }
     }
 
     /// Another call wants to be in this channel, and knows nothing of what the one before was told.
     pub fn take_over(&mut self, channel: ChannelId, now: Instant) {
-        self.target = Some(channel);
-        self.silenced = None;
-        match self.state {
-            State::Joining { .. } | State::Joined { .. } => self.part(now),
-            State::Leaving { .. } => {}
-            State::Away => self.enter(channel, now),
+        self.suppression = None;
+        let goal = Goal::after(self.goal(), channel);
+        match &mut self.state {
+            State::AwaitEvents { .. } | State::Joined { .. } => self.request_leave(Some(goal), now),
+            State::AwaitLeft { goal: next, .. } => *next = Some(goal),
+            State::Idle { .. } => self.request_join(goal, now),
         }
     }
 
     /// The bot is in voice already, with these credentials: the machine before this one was lost.
     pub fn adopt(&mut self, credentials: &Credentials) {
         let Credentials { channel, session_id, .. } = credentials.clone();
-        self.target = Some(channel);
-        self.home = Some(channel);
-        self.state = State::Joined { session_id, channel, server: ServerHalf::Told { guessed: None } };
+        let server = ServerState::Connected { assumed: None };
+        self.state = State::Joined { session_id, channel, server, moving: None };
     }
 
     /// The bot is no longer in the guild, or the guild is unavailable: there is nothing to leave, and nowhere to be.
@@ -146,51 +165,55 @@ impl GuildVoice {
 
     /// The voice session is of no use any more: leave, and join again, for fresh credentials.
     pub fn rejoin(&mut self, now: Instant) {
-        if self.target.is_some() && !matches!(self.state, State::Leaving { .. }) {
-            self.part(now);
+        if let (Some(goal), false) = (self.goal(), matches!(self.state, State::AwaitLeft { .. })) {
+            self.request_leave(Some(goal), now);
         }
     }
 
     /// The main gateway began a new session, which is in no voice channel: join again.
-    pub fn session_replaced(&mut self, now: Instant) {
-        match self.target {
-            Some(channel) => self.enter(channel, now),
-            None => self.state = State::Away,
+    pub fn main_session_replaced(&mut self, now: Instant) {
+        match self.goal() {
+            Some(goal) => self.request_join(goal, now),
+            None => self.state = State::Idle { goal: None },
         }
     }
 
     /// The main gateway is back and its session goes on. What was asked while it was away may not have arrived.
-    pub fn session_resumed(&mut self, now: Instant) {
-        let (target, answer) = (self.target, now + ANSWER);
-        match (&mut self.state, target) {
-            (State::Away, _) => {}
-            (State::Leaving { .. }, _) => self.part(now),
-            (State::Joining { until, .. }, Some(channel)) => {
-                *until = answer.max(*until);
-                self.request(channel, now);
+    pub fn main_gateway_restored(&mut self, now: Instant) {
+        let answer = now + JOIN_TIMEOUT;
+        match &mut self.state {
+            State::Idle { .. } => {}
+            State::AwaitLeft { goal, .. } => {
+                let goal = *goal;
+                self.request_leave(goal, now);
             }
-            (State::Joined { server, .. }, Some(channel)) => {
-                if let ServerHalf::Awaited { until, .. } = server {
+            State::AwaitEvents { goal, arriving, until, .. } => {
+                let channel = goal.channel;
+                *until = answer.max(*until);
+                *arriving = Some(answer);
+                self.send_op_4(Some(channel));
+            }
+            State::Joined { server, moving, .. } => {
+                if let ServerState::Awaited { until, .. } = server {
                     *until = answer.max(*until);
                 }
-                if self.asked.is_some() {
-                    self.request(channel, now);
+                if let Some(Move { to, until }) = moving {
+                    let to = *to;
+                    *until = answer;
+                    self.send_op_4(Some(to));
                 }
             }
-            (State::Joining { .. } | State::Joined { .. }, None) => {}
         }
     }
 
     /// The user wants to leave.
     pub fn leave(&mut self, now: Instant) {
-        self.target = None;
-        self.home = None;
-        self.part(now);
+        self.request_leave(None, now);
     }
 
     /// Whether nothing is asked for and nothing awaited.
-    pub fn is_away(&self) -> bool {
-        matches!(self.state, State::Away)
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle { .. })
     }
 
     /// VOICE_STATE_UPDATE of any user; others than the bot itself, and other guilds, are ignored.
@@ -201,20 +224,20 @@ impl GuildVoice {
         match event.channel {
             Some(channel) => {
                 self.in_channel(channel, event.session_id.clone(), now);
-                self.heard(event);
+                self.update_suppression(event);
             }
             None => self.out_of_voice(now),
         }
     }
 
-    fn heard(&mut self, event: &VoiceState) {
-        let silenced = match event {
+    fn update_suppression(&mut self, event: &VoiceState) {
+        let suppression = match event {
             VoiceState { suppress: true, .. } => Some(Suppression::Suppressed),
             VoiceState { mute: true, .. } => Some(Suppression::Muted),
             _ => None,
         };
-        if std::mem::replace(&mut self.silenced, silenced) != silenced {
-            self.orders.push_back(Action::Suppression(silenced));
+        if std::mem::replace(&mut self.suppression, suppression) != suppression {
+            self.actions.push_back(Action::Suppression(suppression));
         }
     }
 
@@ -226,153 +249,172 @@ impl GuildVoice {
         let endpoint = event.endpoint.clone().filter(|endpoint| !endpoint.is_empty());
         let offered = endpoint.map(|endpoint| Server { token: event.token.clone(), endpoint });
         match (&mut self.state, offered) {
-            (State::Joining { halves, until }, None) => {
-                halves.server = None;
-                halves.null_endpoint = Endpoint::Null;
-                if halves.state.is_some() {
-                    *until = now + ALLOCATION;
+            (State::AwaitEvents { pending, until, .. }, None) => {
+                pending.server = None;
+                pending.null_endpoint = Endpoint::Null;
+                if pending.state.is_some() {
+                    *until = now + ALLOCATION_TIMEOUT;
                 }
             }
-            (State::Joining { halves, .. }, server) => {
-                halves.server = server;
-                self.meet();
+            (State::AwaitEvents { pending, .. }, server) => {
+                pending.server = server;
+                self.try_complete();
             }
             (State::Joined { server, .. }, None) => {
-                *server = ServerHalf::Awaited { until: now + ALLOCATION, without: JoinFailure::NoEndpoint };
-                self.orders.push_back(Action::EndpointLost);
+                *server = ServerState::Awaited {
+                    until: now + ALLOCATION_TIMEOUT,
+                    without: JoinFailure::NoEndpoint,
+                };
+                self.actions.push_back(Action::EndpointLost);
             }
             (State::Joined { server: known, .. }, Some(server)) => match known {
-                ServerHalf::Awaited { .. } => self.tell(server, None),
-                ServerHalf::Held { until, .. } => *known = ServerHalf::Held { server, until: *until },
-                ServerHalf::Told { .. } => *known = ServerHalf::Held { server, until: now + RACE },
+                ServerState::Awaited { .. } => self.connect(server, None),
+                ServerState::Held { until, .. } => *known = ServerState::Held { server, until: *until },
+                ServerState::Connected { .. } => {
+                    *known = ServerState::Held { server, until: now + MOVE_STATE_TIMEOUT }
+                }
             },
-            (State::Away | State::Leaving { .. }, _) => {}
+            (State::Idle { .. } | State::AwaitLeft { .. }, _) => {}
         }
     }
 
     /// The next order, or nothing until the next fact or [`Self::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
-        while self.orders.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
+        while self.actions.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
             self.expire(now);
         }
-        self.orders.pop_front()
+        self.actions.pop_front()
     }
 
     /// When to poll again though nothing has happened.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Away => None,
-            State::Leaving { until } | State::Joining { until, .. } => Some(*until),
-            State::Joined { server, .. } => self.asked.into_iter().chain(server.until()).min(),
+            State::Idle { .. } => None,
+            State::AwaitLeft { until, .. } | State::AwaitEvents { until, .. } => Some(*until),
+            State::Joined { server, moving, .. } => {
+                moving.map(|moving| moving.until).into_iter().chain(server.until()).min()
+            }
         }
     }
 
-    /// Asks to be in a channel, from wherever the bot is.
-    fn request(&mut self, channel: ChannelId, now: Instant) {
-        self.asked = Some(now + ANSWER);
-        self.orders.push_back(Action::UpdateVoiceState(Some(channel)));
+    /// Where the call wants to be, if anywhere.
+    fn goal(&self) -> Option<Goal> {
+        match &self.state {
+            State::Idle { goal } | State::AwaitLeft { goal, .. } => *goal,
+            State::AwaitEvents { goal, .. } => Some(*goal),
+            State::Joined { channel, moving, .. } => {
+                Some(Goal { channel: moving.map_or(*channel, |moving| moving.to), fallback: Some(*channel) })
+            }
+        }
     }
 
-    fn enter(&mut self, channel: ChannelId, now: Instant) {
-        self.request(channel, now);
-        self.state = State::Joining { halves: Halves::default(), until: now + ANSWER };
+    fn send_op_4(&mut self, channel: Option<ChannelId>) {
+        self.actions.push_back(Action::UpdateVoiceState(UpdateVoiceState {
+            guild: self.guild,
+            channel,
+            self_mute: false,
+            self_deaf: false,
+        }));
     }
 
-    /// Leaves; what Discord still sends of the session before is of no interest until it has said goodbye.
-    fn part(&mut self, now: Instant) {
-        self.asked = None;
-        self.state = State::Leaving { until: now + GOODBYE };
-        self.orders.push_back(Action::UpdateVoiceState(None));
+    /// Joins, from no channel.
+    fn request_join(&mut self, goal: Goal, now: Instant) {
+        let until = now + JOIN_TIMEOUT;
+        self.send_op_4(Some(goal.channel));
+        self.state =
+            State::AwaitEvents { goal, arriving: Some(until), pending: PendingEvents::default(), until };
     }
 
-    fn in_channel(&mut self, channel: ChannelId, session_id: SessionId, now: Instant) {
+    /// Leaves; what Discord still sends of the session before is of no interest until it has confirmed that.
+    fn request_leave(&mut self, goal: Option<Goal>, now: Instant) {
+        self.state = State::AwaitLeft { goal, until: now + LEAVE_TIMEOUT };
+        self.send_op_4(None);
+    }
+
+    fn in_channel(&mut self, now_in: ChannelId, id: SessionId, now: Instant) {
         match &mut self.state {
-            State::Joining { halves, until } => {
-                let first = halves.state.replace((session_id, channel)).is_none();
-                if first && halves.null_endpoint == Endpoint::Null && halves.server.is_none() {
-                    *until = now + ALLOCATION;
+            State::AwaitEvents { goal, arriving, pending, until } => {
+                let first = pending.state.replace((id, now_in)).is_none();
+                if first && pending.null_endpoint == Endpoint::Null && pending.server.is_none() {
+                    *until = now + ALLOCATION_TIMEOUT;
                 }
-                self.arrive(channel);
-                self.meet();
+                // The bot is where the user wants it; or else somebody moved it, unless it has not been there yet.
+                if goal.channel == now_in {
+                    *arriving = None;
+                } else if arriving.is_none() {
+                    goal.channel = now_in;
+                }
+                self.try_complete();
             }
-            State::Joined { session_id: known, channel: was, .. } => {
-                *known = session_id;
-                let moved = std::mem::replace(was, channel) != channel;
-                self.arrive(channel);
-                if moved {
-                    self.home = Some(channel);
-                    self.orders.push_back(Action::Moved(channel));
-                    self.follow(now);
+            State::Joined { session_id, channel, moving, .. } => {
+                *session_id = id;
+                if moving.is_some_and(|moving| moving.to == now_in) {
+                    *moving = None;
+                }
+                if std::mem::replace(channel, now_in) != now_in {
+                    self.actions.push_back(Action::Moved(now_in));
+                    self.await_new_server(now);
                 }
             }
-            State::Away | State::Leaving { .. } => {}
-        }
-    }
-
-    /// The bot is where the user wants it; or else somebody moved it, unless it has not been there yet.
-    fn arrive(&mut self, channel: ChannelId) {
-        if self.target == Some(channel) {
-            self.asked = None;
-        } else if self.asked.is_none() {
-            self.target = Some(channel);
+            State::Idle { .. } | State::AwaitLeft { .. } => {}
         }
     }
 
     /// After a move there is another voice server, which may have been told just before.
-    fn follow(&mut self, now: Instant) {
+    fn await_new_server(&mut self, now: Instant) {
         let State::Joined { server, .. } = &mut self.state else { return };
         match server {
-            ServerHalf::Held { server, .. } => {
+            ServerState::Held { server, .. } => {
                 let server = server.clone();
-                self.tell(server, None);
+                self.connect(server, None);
             }
-            ServerHalf::Awaited { without: JoinFailure::NoEndpoint, .. } => {}
+            ServerState::Awaited { without: JoinFailure::NoEndpoint, .. } => {}
             // It was of the new channel, and is spent on the old one: only joining anew brings another.
-            ServerHalf::Told { guessed: Some(at) } if now.duration_since(*at) < LATE => {
-                *server = ServerHalf::Awaited { until: now, without: JoinFailure::NoServer };
+            ServerState::Connected { assumed: Some(at) } if now.duration_since(*at) < MOVE_STATE_LATEST => {
+                *server = ServerState::Awaited { until: now, without: JoinFailure::NoServer };
             }
-            ServerHalf::Told { .. } | ServerHalf::Awaited { .. } => {
-                *server = ServerHalf::Awaited { until: now + ANSWER, without: JoinFailure::NoServer };
+            ServerState::Connected { .. } | ServerState::Awaited { .. } => {
+                let until = now + JOIN_TIMEOUT;
+                *server = ServerState::Awaited { until, without: JoinFailure::NoServer };
             }
         }
     }
 
     fn out_of_voice(&mut self, now: Instant) {
         match &self.state {
-            State::Leaving { .. } => self.gone(now),
+            State::AwaitLeft { .. } => self.left(now),
             // Before its own voice state, a null state belongs to the session before.
-            State::Joining { halves: Halves { state: None, .. }, .. } | State::Away => {}
-            State::Joining { .. } | State::Joined { .. } => {
-                self.state = State::Away;
-                self.target = None;
-                self.home = None;
-                self.asked = None;
-                self.orders.push_back(Action::Disconnected);
+            State::AwaitEvents { pending: PendingEvents { state: None, .. }, .. } | State::Idle { .. } => {}
+            State::AwaitEvents { .. } | State::Joined { .. } => {
+                self.state = State::Idle { goal: None };
+                self.actions.push_back(Action::Kicked);
             }
         }
     }
 
-    /// The bot has left; it comes back if there is somewhere to be.
-    fn gone(&mut self, now: Instant) {
-        match self.target {
-            Some(channel) => self.enter(channel, now),
-            None => self.state = State::Away,
+    /// The bot has left; it joins again if there is somewhere to be.
+    fn left(&mut self, now: Instant) {
+        match self.goal() {
+            Some(goal) => self.request_join(goal, now),
+            None => self.state = State::Idle { goal: None },
         }
     }
 
-    fn meet(&mut self) {
-        let State::Joining { halves, .. } = &mut self.state else { return };
-        let Some(server) = halves.server.clone() else { return };
-        let Some((session_id, channel)) = halves.state.take() else { return };
-        self.home = Some(channel);
-        self.state = State::Joined { session_id, channel, server: ServerHalf::Told { guessed: None } };
-        self.tell(server, None);
+    /// Connects once both events are here.
+    fn try_complete(&mut self) {
+        let State::AwaitEvents { goal, arriving, pending, .. } = &mut self.state else { return };
+        let Some(server) = pending.server.clone() else { return };
+        let Some((session_id, channel)) = pending.state.take() else { return };
+        let moving = arriving.map(|until| Move { to: goal.channel, until });
+        let state = ServerState::Connected { assumed: None };
+        self.state = State::Joined { session_id, channel, server: state, moving };
+        self.connect(server, None);
     }
 
-    fn tell(&mut self, Server { token, endpoint }: Server, guessed: Option<Instant>) {
-        let State::Joined { session_id, channel, server } = &mut self.state else { return };
-        *server = ServerHalf::Told { guessed };
-        self.orders.push_back(Action::Credentials(Credentials {
+    fn connect(&mut self, Server { token, endpoint }: Server, assumed: Option<Instant>) {
+        let State::Joined { session_id, channel, server, .. } = &mut self.state else { return };
+        *server = ServerState::Connected { assumed };
+        self.actions.push_back(Action::Credentials(Credentials {
             guild: self.guild,
             channel: *channel,
             user: self.user,
@@ -383,51 +425,61 @@ impl GuildVoice {
     }
 
     fn expire(&mut self, now: Instant) {
-        match &self.state {
-            State::Leaving { .. } => self.gone(now),
-            State::Joining { halves, .. } => {
-                let failure = halves.missing();
+        match &mut self.state {
+            State::AwaitLeft { .. } => self.left(now),
+            State::AwaitEvents { pending, .. } => {
+                let failure = pending.missing();
                 self.fail(failure);
             }
-            State::Joined { server: ServerHalf::Held { server, until }, .. } if *until <= now => {
+            State::Joined { server: ServerState::Held { server, until }, .. } if *until <= now => {
                 let server = server.clone();
-                self.tell(server, Some(now));
+                self.connect(server, Some(now));
             }
-            State::Joined { server: ServerHalf::Awaited { until, without }, .. } if *until <= now => {
+            State::Joined { server: ServerState::Awaited { until, without }, .. } if *until <= now => {
                 let failure = *without;
                 self.fail(failure);
             }
-            State::Joined { .. } => self.stay(JoinFailure::NoAnswer),
-            State::Away => {}
+            // The move was refused: the bot stays where it is.
+            State::Joined { channel, moving, .. } => {
+                if moving.take().is_some_and(|moving| moving.to != *channel) {
+                    self.actions.push_back(Action::NotMoved(JoinFailure::NoAnswer));
+                }
+            }
+            State::Idle { .. } => {}
         }
     }
 
-    /// The channel asked for last is out of reach: the one before is home again.
-    fn stay(&mut self, failure: JoinFailure) {
-        self.asked = None;
-        if self.home.is_some() && self.target != self.home {
-            self.target = self.home;
-            self.orders.push_back(Action::NotMoved(failure));
-        }
-    }
-
+    /// The voice session cannot be made. A channel that is out of reach is no goal any more if there was one before.
     fn fail(&mut self, failure: JoinFailure) {
-        self.stay(failure);
-        self.state = State::Away;
-        self.orders.push_back(Action::Failed(failure));
+        let mut goal = self.goal();
+        if let Some(Goal { channel, fallback: Some(before) }) = &mut goal
+            && *channel != *before
+        {
+            *channel = *before;
+            self.actions.push_back(Action::NotMoved(failure));
+        }
+        self.state = State::Idle { goal };
+        self.actions.push_back(Action::Failed(failure));
     }
 }
 
-impl ServerHalf {
+impl Goal {
+    /// Another channel, with what is known of the one before.
+    fn after(before: Option<Self>, channel: ChannelId) -> Self {
+        Self { channel, fallback: before.and_then(|goal| goal.fallback) }
+    }
+}
+
+impl ServerState {
     fn until(&self) -> Option<Instant> {
         match self {
-            Self::Told { .. } => None,
+            Self::Connected { .. } => None,
             Self::Held { until, .. } | Self::Awaited { until, .. } => Some(*until),
         }
     }
 }
 
-impl Halves {
+impl PendingEvents {
     fn missing(&self) -> JoinFailure {
         match (&self.state, &self.server, self.null_endpoint) {
             (Some(_), None, Endpoint::Null) => JoinFailure::NoEndpoint,
@@ -439,13 +491,13 @@ impl Halves {
 }
 
 /// How long the two events may take; peers use 5 to 30 s.
-pub const ANSWER: Duration = Duration::from_secs(10);
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long Discord may take to allocate another voice server after a null endpoint.
-pub const ALLOCATION: Duration = Duration::from_secs(60);
+pub const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait for the null state before joining again.
-const GOODBYE: Duration = Duration::from_secs(1);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much later than the server half the state half of a move may come. They are two messages on one websocket.
 /// Little enough for another server without a move, and enough for bots that pass their events on by detours.
-const RACE: Duration = Duration::from_millis(500);
+const MOVE_STATE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How much later it is still taken for the other half of that move.
-const LATE: Duration = Duration::from_secs(2);
+const MOVE_STATE_LATEST: Duration = Duration::from_secs(2);

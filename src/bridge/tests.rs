@@ -49,18 +49,19 @@ fn credentials(channel: ChannelId, token: &str) -> Action {
 const ENDPOINT: &str = "c-ewr12.discord.media:2096";
 
 fn op4(channel: impl Into<Option<ChannelId>>) -> Action {
-    Action::UpdateVoiceState(channel.into())
+    let channel = channel.into();
+    Action::UpdateVoiceState(UpdateVoiceState { guild: GUILD, channel, self_mute: false, self_deaf: false })
 }
 
 /// A guild, and the moment it lives in.
 struct Story {
-    rendezvous: GuildVoice,
+    voice: GuildVoice,
     now: Instant,
 }
 
 impl Story {
     fn begin() -> Self {
-        Self { rendezvous: GuildVoice::new(GUILD, BOT), now: start() }
+        Self { voice: GuildVoice::new(GUILD, BOT), now: start() }
     }
 
     /// The bot was asked into the lounge, and is on its way.
@@ -75,40 +76,40 @@ impl Story {
         let mut story = Self::joining();
         assert_eq!(story.is_in(LOUNGE), []);
         assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
-        assert_eq!(story.rendezvous.deadline(), None);
+        assert_eq!(story.voice.deadline(), None);
         story
     }
 
-    fn orders(&mut self) -> Vec<Action> {
-        let orders = std::iter::from_fn(|| self.rendezvous.poll(self.now)).collect();
-        let deadline = self.rendezvous.deadline();
+    fn actions(&mut self) -> Vec<Action> {
+        let actions = std::iter::from_fn(|| self.voice.poll(self.now)).collect();
+        let deadline = self.voice.deadline();
         assert!(deadline.is_none_or(|deadline| deadline > self.now), "a deadline that is past is never met");
-        orders
+        actions
     }
 
     fn join(&mut self, channel: ChannelId) -> Vec<Action> {
-        self.rendezvous.join(channel, self.now);
-        self.orders()
+        self.voice.join(channel, self.now);
+        self.actions()
     }
 
     fn leave(&mut self) -> Vec<Action> {
-        self.rendezvous.leave(self.now);
-        self.orders()
+        self.voice.leave(self.now);
+        self.actions()
     }
 
     fn rejoin(&mut self) -> Vec<Action> {
-        self.rendezvous.rejoin(self.now);
-        self.orders()
+        self.voice.rejoin(self.now);
+        self.actions()
     }
 
-    fn session_replaced(&mut self) -> Vec<Action> {
-        self.rendezvous.session_replaced(self.now);
-        self.orders()
+    fn main_session_replaced(&mut self) -> Vec<Action> {
+        self.voice.main_session_replaced(self.now);
+        self.actions()
     }
 
     fn hear(&mut self, event: &VoiceState) -> Vec<Action> {
-        self.rendezvous.voice_state(event, self.now);
-        self.orders()
+        self.voice.voice_state(event, self.now);
+        self.actions()
     }
 
     fn is_in(&mut self, channel: ChannelId) -> Vec<Action> {
@@ -128,18 +129,18 @@ impl Story {
     }
 
     fn hear_server(&mut self, event: &VoiceServer) -> Vec<Action> {
-        self.rendezvous.voice_server(event, self.now);
-        self.orders()
+        self.voice.voice_server(event, self.now);
+        self.actions()
     }
 
     /// What happens at the next deadline, and after how long.
     fn wait(&mut self) -> (Duration, Vec<Action>) {
-        let deadline = self.rendezvous.deadline().expect("something to wait for");
+        let deadline = self.voice.deadline().expect("something to wait for");
         let waited = deadline - self.now;
         self.now = deadline - Duration::from_nanos(1);
-        assert_eq!(self.orders(), [], "too early");
+        assert_eq!(self.actions(), [], "too early");
         self.now = deadline;
-        (waited, self.orders())
+        (waited, self.actions())
     }
 }
 
@@ -154,7 +155,7 @@ fn the_two_events_of_a_join_may_come_in_either_order() {
     let mut story = Story::joining();
     assert_eq!(story.told("t1"), []);
     assert_eq!(story.is_in(LOUNGE), [credentials(LOUNGE, "t1")]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn the_voice_states_of_other_users_and_other_guilds_are_ignored() {
     }
     let elsewhere = VoiceServer { guild: GuildId(112), ..server("t2", Some(ENDPOINT)) };
     assert_eq!(story.hear_server(&elsewhere), []);
-    assert_eq!(story.rendezvous.deadline(), None, "none of it was taken for a move or a new server");
+    assert_eq!(story.voice.deadline(), None, "none of it was taken for a move or a new server");
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn silence_is_a_refusal_after_ten_seconds() {
     let mut story = Story::joining();
     let failed = vec![Action::Failed(JoinFailure::NoAnswer)];
     assert_eq!(story.wait(), (10 * SECOND, failed));
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
     let text = JoinFailure::NoAnswer.to_string();
     for cause in ["10s", "full", "VIEW_CHANNEL", "CONNECT"] {
         assert!(text.contains(cause), "{text} does not name {cause}");
@@ -217,7 +218,7 @@ fn a_null_endpoint_is_waited_out_in_either_order() {
         let mut story = Story::joining();
         both(&mut story);
         story.now += 50 * SECOND;
-        assert_eq!(story.orders(), []);
+        assert_eq!(story.actions(), []);
         assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
     }
 }
@@ -248,7 +249,7 @@ fn a_null_endpoint_in_mid_call_waits_for_the_next_server() {
     assert_eq!(story.told_null(), [Action::EndpointLost]);
     story.now += 20 * SECOND;
     assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 
     story.told_null();
     assert_eq!(story.wait(), (60 * SECOND, vec![Action::Failed(JoinFailure::NoEndpoint)]));
@@ -258,10 +259,10 @@ fn a_null_endpoint_in_mid_call_waits_for_the_next_server() {
 fn another_voice_server_in_mid_call_brings_fresh_credentials_at_once() {
     let mut story = Story::joined();
     assert_eq!(story.told("t2"), []);
-    let (waited, orders) = story.wait();
-    assert_eq!(orders, [credentials(LOUNGE, "t2")]);
+    let (waited, actions) = story.wait();
+    assert_eq!(actions, [credentials(LOUNGE, "t2")]);
     assert!(waited <= SECOND / 2, "{waited:?} of silence");
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
@@ -280,29 +281,29 @@ fn of_two_voice_servers_the_last_counts() {
 #[test]
 fn a_kick_is_final() {
     let mut story = Story::joined();
-    assert_eq!(story.is_out(), [Action::Disconnected]);
+    assert_eq!(story.is_out(), [Action::Kicked]);
     assert_eq!(story.is_out(), []);
     assert_eq!(story.told("t2"), []);
     assert_eq!(story.rejoin(), []);
-    assert_eq!(story.session_replaced(), []);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.main_session_replaced(), []);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
 fn a_kick_while_joining_is_final() {
     let mut story = Story::joining();
     story.is_in(LOUNGE);
-    assert_eq!(story.is_out(), [Action::Disconnected]);
+    assert_eq!(story.is_out(), [Action::Kicked]);
     assert_eq!(story.told("t1"), []);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
 fn a_kick_during_a_move_is_final() {
     let mut story = Story::joined();
     story.join(STAGE);
-    assert_eq!(story.is_out(), [Action::Disconnected]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.is_out(), [Action::Kicked]);
+    assert_eq!(story.voice.deadline(), None);
     assert_eq!(story.join(CELLAR), [op4(CELLAR)], "until the user joins again");
 }
 
@@ -358,11 +359,11 @@ fn a_failed_join_can_be_tried_again() {
 fn a_bot_is_told_when_nobody_hears_it() {
     let audience = |suppress, mute| VoiceState { suppress, mute, ..state(Some(LOUNGE)) };
     let mut story = Story::joined();
-    let silenced = |why| vec![Action::Suppression(why)];
-    assert_eq!(story.hear(&audience(true, false)), silenced(Some(Suppression::Suppressed)));
+    let suppression = |why| vec![Action::Suppression(why)];
+    assert_eq!(story.hear(&audience(true, false)), suppression(Some(Suppression::Suppressed)));
     assert_eq!(story.hear(&audience(true, false)), [], "that is known");
-    assert_eq!(story.hear(&audience(false, true)), silenced(Some(Suppression::Muted)));
-    assert_eq!(story.hear(&audience(false, false)), silenced(None));
+    assert_eq!(story.hear(&audience(false, true)), suppression(Some(Suppression::Muted)));
+    assert_eq!(story.hear(&audience(false, false)), suppression(None));
 }
 
 #[test]
@@ -370,8 +371,8 @@ fn a_new_session_id_goes_into_the_next_credentials() {
     let mut story = Story::joined();
     story.hear(&VoiceState { session_id: SessionId("s2".into()), ..state(Some(LOUNGE)) });
     story.told("t2");
-    let (_, orders) = story.wait();
-    let Action::Credentials(credentials) = &orders[0] else { panic!("{orders:?}") };
+    let (_, actions) = story.wait();
+    let Action::Credentials(credentials) = &actions[0] else { panic!("{actions:?}") };
     assert_eq!(credentials.session_id, SessionId("s2".into()));
 }
 
@@ -383,10 +384,10 @@ fn what_comes_after_leaving_is_ignored() {
     assert_eq!(story.told_null(), []);
     assert_eq!(story.is_in(STAGE), []);
     assert_eq!(story.is_out(), [], "as asked, so it is no kick");
-    assert!(story.rendezvous.is_away());
+    assert!(story.voice.is_idle());
     assert_eq!(story.rejoin(), []);
-    assert_eq!(story.session_replaced(), []);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.main_session_replaced(), []);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
@@ -396,7 +397,7 @@ fn leaving_while_joining_ends_it() {
     assert_eq!(story.leave(), [op4(None)]);
     assert_eq!(story.is_in(LOUNGE), []);
     assert_eq!(story.wait(), (SECOND, vec![]));
-    assert!(story.rendezvous.is_away());
+    assert!(story.voice.is_idle());
 }
 
 #[test]

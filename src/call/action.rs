@@ -16,11 +16,11 @@ pub enum Action {
     /// Continue the voice session on a new websocket; the transport is left alone.
     Resume(Credentials),
     /// Stop websocket and transport, and wait.
-    Disconnect,
+    Close,
     /// Start a speaker: the first, or one in the place of the dead.
     StartSpeaker,
-    /// Stop all tracks; answered by [`Recovery::silent`](super::Recovery::silent).
-    Hush,
+    /// Stop all tracks; answered by [`Recovery::speech_ended`](super::Recovery::speech_ended).
+    StopTracks,
     /// Say what is going on.
     Report(ConnectionStatus),
     /// The call is over.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Cause, EndReason};
+use super::{Cause, EndReason, Supervision};
 use crate::gateway::close::CloseCode;
 
 /// The failures of one call.
@@ -26,7 +26,7 @@ pub(super) struct Failures {
 impl Failures {
     pub(super) fn new(jitter: f32) -> Self {
         Self {
-            at: VecDeque::with_capacity(LIMIT),
+            at: VecDeque::new(),
             in_a_row: 0,
             lost_resumes: 0,
             last_chances: Vec::new(),
@@ -50,18 +50,23 @@ impl Failures {
     }
 
     /// The connection failed.
-    pub(super) fn connection_lost(&mut self, cause: &Cause, now: Instant) -> Option<EndReason> {
+    pub(super) fn connection_lost(
+        &mut self,
+        cause: &Cause,
+        policy: &Supervision,
+        now: Instant,
+    ) -> Option<EndReason> {
         self.in_a_row += 1;
-        self.failed(cause, now)
+        self.failed(cause, policy, now)
     }
 
-    /// Counts a failure; five within a minute, or in a row, are the end.
-    pub(super) fn failed(&mut self, cause: &Cause, now: Instant) -> Option<EndReason> {
+    /// Counts a failure; too many within the policy's window, or in a row, are the end.
+    pub(super) fn failed(&mut self, cause: &Cause, policy: &Supervision, now: Instant) -> Option<EndReason> {
         // In this order, so that the failures before are forgotten, and this one is not.
         self.at.push_back(now);
-        self.forget(now);
+        self.forget(policy, now);
         let failures = self.at.len();
-        (failures >= LIMIT).then(|| EndReason::GaveUp { failures, last: cause.clone() })
+        (failures >= policy.failure_limit).then(|| EndReason::GaveUp { failures, last: cause.clone() })
     }
 
     /// Whether the connection was not closed with this code of late; it is remembered.
@@ -73,9 +78,9 @@ impl Failures {
         first
     }
 
-    /// Failures of more than a minute ago no longer count, if the call was live since.
-    pub(super) fn forget(&mut self, now: Instant) {
-        let old = |at: Instant| now.duration_since(at) > MINUTE;
+    /// Failures before the policy's window no longer count, if the call was live since.
+    pub(super) fn forget(&mut self, policy: &Supervision, now: Instant) {
+        let old = |at: Instant| now.duration_since(at) > policy.failure_window;
         while self.at.len() > self.in_a_row && self.at.front().is_some_and(|&at| old(at)) {
             self.at.pop_front();
         }
@@ -84,17 +89,8 @@ impl Failures {
         }
     }
 
-    /// How long to wait before the next attempt: half a second, doubling to sixteen.
-    pub(super) fn pause(&self) -> Duration {
-        let doublings = (self.at.len() + self.lost_resumes).saturating_sub(1).min(DOUBLINGS);
-        let pause = FIRST_PAUSE * (1 << doublings);
-        pause.mul_f32(1.0 + 0.25 * self.jitter)
+    /// How long to wait before the next attempt.
+    pub(super) fn pause(&self, policy: &Supervision) -> Duration {
+        policy.pause(self.at.len() + self.lost_resumes, self.jitter)
     }
 }
-
-/// Failures within [`MINUTE`], or without being live in between, after which a call gives up.
-const LIMIT: usize = 5;
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// How often the pause doubles: to 16 s.
-const DOUBLINGS: usize = 5;

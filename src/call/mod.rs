@@ -1,22 +1,24 @@
 //! Recovery: what a call does after every failure, so that it either lives on or ends with a reason.
 //!
 //! ```text
-//!            credentials             established
-//!  Joining ───────────────▶ Connecting ──────────▶ Live ◀──── resumed ──── Resuming
-//!     ▲                        │                     │                        │ ▲
-//!     │ rejoin, after a pause  ▼                     ▼ Verdict                ▼ │ attempt, after a pause
-//!  Pausing ◀───────────────────┴──── Rejoin ─────────┴───── Resume ──────▶ Pausing
-//!                                                    └─ AwaitMove ▶ Awaiting ─▶ credentials, kick, or rejoin
-//! any ── Stop, kick, leave, five failures in a minute or in a row ─▶ Ended
+//!  AwaitFirstCredentials ── credentials ──┐
+//!                                         ▼            established
+//!  AwaitCredentials ── credentials ─▶ AwaitSession ──────────────▶ Live ◀──── resumed ──── Resuming
+//!     ▲                                   │                         │                        │ ▲
+//!     │ rejoin, after a pause             ▼                         ▼ Reaction               ▼ │ attempt, after a pause
+//!  Backoff ◀──────────────────────────────┴──── Rejoin ─────────────┴───── Resume ──────▶ Backoff
+//!                                                                   └─ AwaitMove ─▶ credentials, kick, or rejoin
+//! any ── GiveUp, kick, disconnect, five failures in a minute or in a row ─▶ Ended
 //! ```
 //!
-//! The reaction to each close code is in [`crate::gateway::close`]; this machine remembers what was tried. A call that
-//! says goodbye mends nothing any more: it ends when the bot has fallen silent, or half a second later.
+//! The reactions, pauses and limits are in [`Supervision`]; this machine remembers what was tried. A call that is to end
+//! mends nothing any more: it ends when the bot has ended its speech, or half a second later.
 
 mod action;
 mod failures;
 mod reason;
 mod state;
+pub mod supervision;
 #[cfg(test)]
 mod tests;
 
@@ -28,46 +30,42 @@ use std::{
 pub use self::{
     action::{Action, ConnectionStatus},
     reason::{Cause, EndReason},
+    supervision::Supervision,
 };
 use self::{
     failures::Failures,
-    state::{Awaited, First, State, Step},
+    state::{Connection, EndingSpeech, Missing, State, Step},
+    supervision::{Progress, Reaction},
 };
-use crate::{
-    bridge::JoinFailure,
-    gateway::{
-        close::{Verdict, verdict_of_loss},
-        session::{Credentials, choose_mode},
-    },
-    id::ChannelId,
-};
+use crate::{bridge::JoinFailure, gateway::session::Credentials, id::ChannelId};
 
 /// The machine of one call.
 #[derive(Debug)]
 pub struct Recovery {
+    policy: Supervision,
     state: State,
-    credentials: Option<Credentials>,
     failures: Failures,
+    /// The encryption modes that no server has refused, best first.
+    modes: Vec<String>,
+    /// The mode of the newest session.
     mode: Option<String>,
-    refused_modes: Vec<String>,
-    parting: Option<(Instant, EndReason)>,
     /// Whether the main gateway is away, so that the bridge cannot bring anything.
-    cut_off: bool,
-    orders: VecDeque<Action>,
+    main_gateway_lost: bool,
+    actions: VecDeque<Action>,
 }
 
 impl Recovery {
-    /// A call whose credentials have been asked for. `jitter` in 0..1 spreads the pauses of many calls.
-    pub fn new(jitter: f32, now: Instant) -> Self {
+    /// A call whose credentials have been asked for. `modes` are the encryption modes that may be used, best first;
+    /// `jitter` in 0..1 spreads the pauses of many calls.
+    pub fn new(policy: Supervision, modes: Vec<String>, jitter: f32, now: Instant) -> Self {
         Self {
-            state: State::Joining { first: First::Yes, until: now + LONG_STOP },
-            credentials: None,
+            state: State::AwaitFirstCredentials { until: now + policy.credentials_timeout },
             failures: Failures::new(jitter),
+            policy,
+            modes,
             mode: None,
-            refused_modes: Vec::new(),
-            parting: None,
-            cut_off: false,
-            orders: VecDeque::from([Action::StartSpeaker]),
+            main_gateway_lost: false,
+            actions: VecDeque::from([Action::StartSpeaker]),
         }
     }
 
@@ -79,9 +77,9 @@ impl Recovery {
         if self.is_live() {
             self.report(ConnectionStatus::Reconnecting(Cause::ServerChanged));
         }
-        self.credentials = Some(credentials.clone());
-        self.state = State::Connecting(Awaited::Both);
-        self.orders.push_back(Action::Identify(credentials));
+        self.actions.push_back(Action::Identify(credentials.clone()));
+        let connection = Connection::AwaitSession(Missing::Both);
+        self.state = State::InVoice { credentials, connection, ending: None };
     }
 
     /// The voice server is gone; Discord promises another.
@@ -93,105 +91,103 @@ impl Recovery {
 
     /// The channel of the call changed.
     pub fn moved(&mut self, channel: ChannelId) {
-        if let Some(credentials) = &mut self.credentials {
+        if let State::InVoice { credentials, .. } = &mut self.state {
             credentials.channel = channel;
         }
     }
 
     /// The main gateway says that the bot is in no voice channel of the guild.
-    pub fn disconnected(&mut self) {
+    pub fn kicked(&mut self) {
         self.end(EndReason::Kicked);
     }
 
     /// The main gateway began a new session: what was connected is void, and the bridge is asking for more.
-    pub fn session_replaced(&mut self, now: Instant) {
-        if !self.is_over() && !matches!(self.state, State::Joining { first: First::Yes, .. }) {
+    pub fn main_session_replaced(&mut self, now: Instant) {
+        if !self.is_over() && self.has_been_in_voice() {
             self.wait_for_credentials(Cause::MainSessionReplaced, now);
         }
     }
 
     /// No credentials came.
     pub fn join_failed(&mut self, failure: JoinFailure, now: Instant) {
-        match self.state {
+        match &self.state {
             _ if self.is_over() => {}
             // Half a join leaves the bot in the channel, and Discord's answer may only be late.
-            State::Joining { first: First::Yes, .. } => self.give_up(EndReason::NotJoined(failure)),
-            State::Pausing { then: Step::Rejoin, .. } => {}
+            State::AwaitFirstCredentials { .. } => self.give_up(EndReason::NotJoined(failure)),
+            State::InVoice { connection: Connection::Backoff { then: Step::Rejoin, .. }, .. } => {}
             _ => self.step(Step::Rejoin, Cause::Join(failure), now),
         }
     }
 
-    /// The voice server offers these encryption modes, best first as the session sees it.
-    pub fn offered(&mut self, modes: &[String]) {
-        self.mode = choose_mode(modes, &self.refused_modes).map(str::to_owned);
+    /// The session chose this encryption mode.
+    pub fn mode_chosen(&mut self, mode: String) {
+        self.mode = Some(mode);
     }
 
-    /// Encryption modes that the voice server offered and then refused.
-    pub fn refused_modes(&self) -> &[String] {
-        &self.refused_modes
+    /// The encryption modes that may be used, best first.
+    pub fn modes(&self) -> &[String] {
+        &self.modes
     }
 
     /// The transport has a key; frames can be sent once the end-to-end encryption is settled too.
     pub fn opened(&mut self, now: Instant) {
-        match self.state {
-            State::Connecting(Awaited::Both) => {
-                self.state = State::Connecting(Awaited::Encryption { until: now + PATIENCE });
+        match self.state.connection() {
+            Some(Connection::AwaitSession(Missing::Both)) => {
+                let until = now + self.policy.encryption_timeout;
+                self.set(Connection::AwaitSession(Missing::Encryption { until }));
             }
-            State::Connecting(Awaited::Transport) => self.go_live(ConnectionStatus::Connected),
+            Some(Connection::AwaitSession(Missing::Transport)) => self.go_live(ConnectionStatus::Connected),
             _ => {}
         }
     }
 
     /// The end-to-end encryption has a key, or needs none, or there is nobody to hear us.
     pub fn settled(&mut self) {
-        match self.state {
-            State::Connecting(Awaited::Both) => self.state = State::Connecting(Awaited::Transport),
-            State::Connecting(Awaited::Encryption { .. }) => self.go_live(ConnectionStatus::Connected),
+        match self.state.connection() {
+            Some(Connection::AwaitSession(Missing::Both)) => {
+                self.set(Connection::AwaitSession(Missing::Transport));
+            }
+            Some(Connection::AwaitSession(Missing::Encryption { .. })) => {
+                self.go_live(ConnectionStatus::Connected);
+            }
             _ => {}
         }
     }
 
     /// The old voice session goes on.
     pub fn resumed(&mut self) {
-        if matches!(self.state, State::Resuming { .. }) {
+        if let Some(Connection::Resuming { .. }) = self.state.connection() {
             self.go_live(ConnectionStatus::Resumed);
         }
     }
 
     /// The websocket is gone.
     pub fn gateway_lost(&mut self, cause: Cause, now: Instant) {
-        self.failures.forget(now);
-        let verdict = match &cause {
-            Cause::Closed(code) if matches!(self.state, State::Resuming { .. }) => {
-                code.verdict_while_resuming()
-            }
-            Cause::Closed(code) => code.verdict(),
-            Cause::Handshake(error) => error.verdict(),
-            _ => verdict_of_loss(),
+        self.failures.forget(&self.policy, now);
+        let attempt = match self.state.connection() {
+            _ if self.is_over() => return,
+            Some(Connection::AwaitSession(_)) | Some(Connection::Live) => 0,
+            Some(Connection::Resuming { attempt }) => *attempt,
+            _ => return,
         };
-        match (verdict, &self.state) {
-            _ if self.is_over() => {}
-            (_, State::Ended | State::Awaiting { .. } | State::Pausing { .. } | State::Joining { .. }) => {}
-            (Verdict::Stop, _) => self.stop(cause),
-            (Verdict::AwaitMove, _) => self.await_move(cause, now),
-            (Verdict::OtherMode, _) => {
-                self.refused_modes.extend(self.mode.take());
+        match self.policy.reaction(&cause, self.progress()) {
+            Reaction::GiveUp => self.stop(cause),
+            Reaction::AwaitMove => self.await_move(cause, now),
+            Reaction::OtherMode => {
+                let refused = self.mode.take();
+                self.modes.retain(|mode| Some(mode) != refused.as_ref());
                 self.rejoin_once(cause, now);
             }
-            (Verdict::RejoinOnce, _) => self.rejoin_once(cause, now),
-            // A session that was never established, or whose resume was refused, cannot be resumed.
-            (Verdict::Resume, State::Live) => self.step(Step::Resume { tried: 0 }, cause, now),
-            (Verdict::Resume, State::Resuming { tried }) if *tried < RESUMES => {
-                let tried = *tried + 1;
-                self.step(Step::Resume { tried }, cause, now);
-            }
-            (Verdict::Resume | Verdict::Rejoin, _) => self.step(Step::Rejoin, cause, now),
+            Reaction::RejoinOnce => self.rejoin_once(cause, now),
+            Reaction::Resume => self.step(Step::Resume { attempt: attempt + 1 }, cause, now),
+            Reaction::Rejoin | Reaction::Restart => self.step(Step::Rejoin, cause, now),
         }
     }
 
     /// The UDP side is gone, and with it the key, the counters and the nonces: a new session is due.
     pub fn transport_lost(&mut self, cause: Cause, now: Instant) {
-        if !self.is_over() && (self.is_live() || matches!(self.state, State::Connecting(_))) {
+        let connecting = matches!(self.state.connection(), Some(Connection::AwaitSession(_)));
+        if !self.is_over() && (self.is_live() || connecting) {
             self.step(Step::Rejoin, cause, now);
         }
     }
@@ -201,36 +197,39 @@ impl Recovery {
         if self.is_over() {
             return;
         }
-        match self.failures.failed(&Cause::Panicked("Speaker"), now) {
+        match self.failures.failed(&Cause::Panicked("Speaker"), &self.policy, now) {
             Some(end) => self.give_up(end),
-            None => self.orders.push_back(Action::StartSpeaker),
+            None => self.actions.push_back(Action::StartSpeaker),
         }
     }
 
-    /// The user leaves: the tracks are stopped, the silence that ends speech is sent, and then the call ends.
-    pub fn leave(&mut self, reason: EndReason, now: Instant) {
+    /// The user ends the call: the tracks are stopped, the silence that ends speech is sent, and then the call ends.
+    pub fn disconnect(&mut self, reason: EndReason, now: Instant) {
         if self.is_over() {
             return;
         }
-        if !self.is_live() {
-            return self.give_up(reason);
+        let until = now + self.policy.end_speech_timeout;
+        match &mut self.state {
+            State::InVoice { connection, ending, .. } if connection.is_live() => {
+                *ending = Some(EndingSpeech { until, reason });
+                self.actions.push_back(Action::StopTracks);
+            }
+            _ => self.give_up(reason),
         }
-        self.orders.push_back(Action::Hush);
-        self.parting = Some((now + FAREWELL, reason));
     }
 
     /// The voice gateway has just been told that the bot no longer speaks. The main gateway is told by another
     /// connection that it leaves, which must not overtake that.
-    pub fn hushed(&mut self, now: Instant) {
-        if let Some((until, _)) = &mut self.parting {
-            *until = (*until).min(now + LAST_WORD);
+    pub fn speaking_ended(&mut self, now: Instant) {
+        if let State::InVoice { ending: Some(ending), .. } = &mut self.state {
+            ending.until = ending.until.min(now + SPEAKING_LEAD);
         }
     }
 
     /// The bot does not speak.
-    pub fn silent(&mut self) {
-        if let Some((_, reason)) = self.parting.take() {
-            self.give_up(reason);
+    pub fn speech_ended(&mut self) {
+        if let Some(ending) = self.state.ending() {
+            self.give_up(ending.reason.clone());
         }
     }
 
@@ -240,26 +239,33 @@ impl Recovery {
     }
 
     /// The main gateway is away. What it is asked for is waited for until it is back; only a first join is not.
-    pub fn cut_off(&mut self) {
-        self.cut_off = true;
+    pub fn main_gateway_lost(&mut self) {
+        self.main_gateway_lost = true;
     }
 
     /// The main gateway is back.
-    pub fn back(&mut self, now: Instant) {
-        self.cut_off = false;
-        if let State::Joining { until, .. } = &mut self.state {
-            *until = now + LONG_STOP;
+    pub fn main_gateway_restored(&mut self, now: Instant) {
+        self.main_gateway_lost = false;
+        let fresh = now + self.policy.credentials_timeout;
+        match &mut self.state {
+            State::AwaitFirstCredentials { until }
+            | State::InVoice { connection: Connection::AwaitCredentials { until }, .. } => *until = fresh,
+            State::InVoice { .. } | State::Ended { .. } => {}
         }
     }
 
     /// The last credentials that came.
     pub fn last_credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
+        self.state.credentials()
     }
 
     /// Whether credentials are awaited.
     pub fn is_joining(&self) -> bool {
-        matches!(self.state, State::Joining { .. })
+        match &self.state {
+            State::AwaitFirstCredentials { .. } => true,
+            State::InVoice { connection, .. } => matches!(connection, Connection::AwaitCredentials { .. }),
+            State::Ended { .. } => false,
+        }
     }
 
     /// The guild is gone.
@@ -267,97 +273,119 @@ impl Recovery {
         self.end(EndReason::GuildDeleted);
     }
 
-    /// The next order, or nothing until the next fact or [`Self::deadline`].
+    /// The next action, or nothing until the next fact or [`Self::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
-        while self.orders.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
+        while self.actions.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
             self.expire(now);
         }
-        self.orders.pop_front()
+        self.actions.pop_front()
     }
 
     /// When to poll again though nothing has happened.
     pub fn deadline(&self) -> Option<Instant> {
-        let parting = self.parting.as_ref().map(|(until, _)| *until);
-        let waiting = match &self.state {
-            State::Joining { first: First::No, .. } if self.cut_off => None,
-            State::Joining { until, .. }
-            | State::Pausing { until, .. }
-            | State::Awaiting { until, .. }
-            | State::Connecting(Awaited::Encryption { until }) => Some(*until),
-            _ => None,
-        };
-        parting.into_iter().chain(waiting).min()
+        match &self.state {
+            State::AwaitFirstCredentials { until } => Some(*until),
+            State::InVoice { connection, ending, .. } => {
+                let unanswerable =
+                    self.main_gateway_lost && matches!(connection, Connection::AwaitCredentials { .. });
+                let connection = connection.deadline().filter(|_| !unanswerable);
+                ending.as_ref().map(|ending| ending.until).into_iter().chain(connection).min()
+            }
+            State::Ended { .. } => None,
+        }
     }
 
     /// Whether frames can be sent: also while only the websocket is being resumed.
     pub fn is_live(&self) -> bool {
-        match &self.state {
-            State::Live | State::Resuming { .. } => true,
-            State::Pausing { then, .. } => matches!(then, Step::Resume { .. }),
-            _ => false,
-        }
+        self.state.connection().is_some_and(Connection::is_live)
     }
 
     /// The channel of the voice session.
     pub fn channel(&self) -> Option<ChannelId> {
-        self.credentials.as_ref().map(|credentials| credentials.channel)
+        self.state.credentials().map(|credentials| credentials.channel)
     }
 
     fn is_ended(&self) -> bool {
-        self.state == State::Ended
+        matches!(self.state, State::Ended { .. })
     }
 
-    /// Whether the call is over, or saying goodbye: nothing is worth mending any more.
+    /// Whether the call is over, or ending its speech: nothing is worth mending any more.
     pub fn is_over(&self) -> bool {
-        self.is_ended() || self.parting.is_some()
+        self.is_ended() || self.state.ending().is_some()
+    }
+
+    fn has_been_in_voice(&self) -> bool {
+        self.state.credentials().is_some()
+    }
+
+    fn progress(&self) -> Progress {
+        match self.state.connection() {
+            Some(Connection::Live) => Progress::Established,
+            Some(Connection::Resuming { attempt }) if *attempt < self.policy.resume_attempts => {
+                Progress::Resuming
+            }
+            Some(Connection::Resuming { .. }) => Progress::LastResume,
+            _ => Progress::New,
+        }
     }
 
     fn expire(&mut self, now: Instant) {
-        if self.parting.as_ref().is_some_and(|(until, _)| *until <= now) {
-            return self.silent();
+        if self.state.ending().is_some_and(|ending| ending.until <= now) {
+            return self.speech_ended();
         }
-        match self.state.clone() {
-            State::Pausing { then: Step::Resume { tried }, .. } => match self.credentials.clone() {
-                Some(credentials) => {
-                    self.state = State::Resuming { tried };
-                    self.orders.push_back(Action::Resume(credentials));
-                }
-                None => self.rejoin(now),
-            },
-            State::Pausing { then: Step::Rejoin, .. } => self.rejoin(now),
+        match self.state.connection().cloned() {
             // The bridge has deadlines of its own, and answers before this unless it is gone.
-            State::Joining { .. } if self.cut_off => self.join_failed(JoinFailure::NoGateway, now),
-            State::Joining { .. } => self.join_failed(JoinFailure::NoAnswer, now),
+            None if self.main_gateway_lost => self.join_failed(JoinFailure::NoGateway, now),
+            None | Some(Connection::AwaitCredentials { .. }) => self.join_failed(JoinFailure::NoAnswer, now),
+            Some(Connection::Backoff { then: Step::Resume { attempt }, .. }) => self.resume(attempt),
+            Some(Connection::Backoff { then: Step::Rejoin, .. }) => self.rejoin(now),
             // Frames are withheld until a key comes; the rest of the call need not wait for it.
-            State::Connecting(Awaited::Encryption { .. }) => self.go_live(ConnectionStatus::Connected),
+            Some(Connection::AwaitSession(_)) => self.go_live(ConnectionStatus::Connected),
             // Neither a move nor a kick: the main gateway lost its session, or the user's bot dropped the event.
-            State::Awaiting { cause, .. } => self.step(Step::Rejoin, cause, now),
-            _ => {}
+            Some(Connection::AwaitMove { cause, .. }) => self.step(Step::Rejoin, cause, now),
+            Some(Connection::Live | Connection::Resuming { .. }) => {}
         }
     }
 
-    fn go_live(&mut self, progress: ConnectionStatus) {
-        self.state = State::Live;
+    fn set(&mut self, next: Connection) {
+        if let State::InVoice { connection, .. } = &mut self.state {
+            *connection = next;
+        }
+    }
+
+    fn go_live(&mut self, status: ConnectionStatus) {
+        self.set(Connection::Live);
         self.failures.live();
-        self.report(progress);
+        self.report(status);
+    }
+
+    fn resume(&mut self, attempt: u32) {
+        if let State::InVoice { credentials, connection, .. } = &mut self.state {
+            *connection = Connection::Resuming { attempt };
+            self.actions.push_back(Action::Resume(credentials.clone()));
+        }
+    }
+
+    fn rejoin(&mut self, now: Instant) {
+        self.set(Connection::AwaitCredentials { until: now + self.policy.credentials_timeout });
+        self.actions.push_back(Action::Rejoin);
     }
 
     /// What was connected is void, and the bridge brings more, or says that there is none.
     fn wait_for_credentials(&mut self, cause: Cause, now: Instant) {
-        self.state = State::Joining { first: First::No, until: now + LONG_STOP };
-        self.orders.push_back(Action::Disconnect);
+        let until = now + self.policy.credentials_timeout;
+        match &mut self.state {
+            State::AwaitFirstCredentials { until: first } => *first = until,
+            _ => self.set(Connection::AwaitCredentials { until }),
+        }
+        self.actions.push_back(Action::Close);
         self.report(ConnectionStatus::Reconnecting(cause));
     }
 
-    fn rejoin(&mut self, now: Instant) {
-        self.state = State::Joining { first: First::No, until: now + LONG_STOP };
-        self.orders.push_back(Action::Rejoin);
-    }
-
     fn await_move(&mut self, cause: Cause, now: Instant) {
-        self.orders.push_back(Action::Disconnect);
+        self.actions.push_back(Action::Close);
         self.report(ConnectionStatus::Reconnecting(cause.clone()));
-        self.state = State::Awaiting { until: now + GRACE, cause };
+        self.set(Connection::AwaitMove { until: now + self.policy.move_timeout, cause });
     }
 
     fn rejoin_once(&mut self, cause: Cause, now: Instant) {
@@ -378,57 +406,46 @@ impl Recovery {
 
     /// Takes the next step after a pause that grows with what failed of late.
     fn step(&mut self, then: Step, cause: Cause, now: Instant) {
-        if let Step::Resume { tried: 1.. } = then {
+        if let Step::Resume { attempt: 2.. } = then {
             // Still the failure that the first attempt was for.
             self.failures.resume_lost();
-        } else if let Some(end) = self.failures.connection_lost(&cause, now) {
+        } else if let Some(end) = self.failures.connection_lost(&cause, &self.policy, now) {
             return self.give_up(end);
         }
         let pause = match then {
-            Step::Resume { tried: 0 } => Duration::ZERO,
-            _ => self.failures.pause(),
+            Step::Resume { attempt: 1 } => Duration::ZERO,
+            _ => self.failures.pause(&self.policy),
         };
         match then {
             Step::Resume { .. } => self.report(ConnectionStatus::Resuming(cause)),
             Step::Rejoin => {
-                self.orders.push_back(Action::Disconnect);
+                self.actions.push_back(Action::Close);
                 self.report(ConnectionStatus::Reconnecting(cause));
             }
         }
-        self.state = State::Pausing { until: now + pause, then };
+        self.set(Connection::Backoff { until: now + pause, then });
     }
 
-    fn report(&mut self, progress: ConnectionStatus) {
-        self.orders.push_back(Action::Report(progress));
+    fn report(&mut self, status: ConnectionStatus) {
+        self.actions.push_back(Action::Report(status));
     }
 
     /// Ends, and takes the bot out of the channel.
     fn give_up(&mut self, reason: EndReason) {
         if !self.is_ended() {
-            self.orders.push_back(Action::Leave);
+            self.actions.push_back(Action::Leave);
             self.end(reason);
         }
     }
 
     fn end(&mut self, reason: EndReason) {
-        if self.state != State::Ended {
-            self.state = State::Ended;
-            self.parting = None;
-            self.orders.push_back(Action::Disconnect);
-            self.orders.push_back(Action::End(reason));
+        if !self.is_ended() {
+            self.state = State::Ended { credentials: self.state.credentials().cloned() };
+            self.actions.push_back(Action::Close);
+            self.actions.push_back(Action::End(reason));
         }
     }
 }
 
-/// How long the bridge may take for credentials: longer than any of its own deadlines.
-const LONG_STOP: Duration = Duration::from_secs(90);
-/// Further attempts to resume, when one is lost on the way, before the session is given up.
-const RESUMES: u32 = 2;
-/// How long after 4014 or 4022 the main gateway may take to say whether it was a move or a kick.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long the first keys of a call may take before it is used without.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How far what is said on one connection may lag behind what is said on another.
-const LAST_WORD: Duration = Duration::from_millis(20);
-/// How long five silence frames and Speaking 0 may take before the call leaves without them.
-const FAREWELL: Duration = Duration::from_millis(500);
+const SPEAKING_LEAD: Duration = Duration::from_millis(20);

@@ -22,6 +22,14 @@ fn start() -> Instant {
     Instant::now()
 }
 
+fn modes() -> Vec<String> {
+    vec![GCM.to_owned(), XCHACHA.to_owned()]
+}
+
+fn credentials_timeout() -> Duration {
+    Supervision::default().credentials_timeout
+}
+
 fn credentials(token: u32) -> Credentials {
     Credentials {
         guild: GuildId(111),
@@ -51,11 +59,11 @@ fn resuming(cause: Cause) -> Action {
 
 /// What a call does that takes its leave of Discord as well.
 fn gives_up(reason: EndReason) -> Vec<Action> {
-    vec![Action::Leave, Action::Disconnect, Action::End(reason)]
+    vec![Action::Leave, Action::Close, Action::End(reason)]
 }
 
 fn ends(reason: EndReason) -> Vec<Action> {
-    vec![Action::Disconnect, Action::End(reason)]
+    vec![Action::Close, Action::End(reason)]
 }
 
 /// A call, and the moment it lives in.
@@ -72,7 +80,7 @@ impl Story {
 
     fn with_jitter(jitter: f32) -> Self {
         let now = start();
-        let mut call = Recovery::new(jitter, now);
+        let mut call = Recovery::new(Supervision::default(), modes(), jitter, now);
         assert_eq!(call.poll(now), Some(Action::StartSpeaker));
         Self { call, now, token: 0 }
     }
@@ -112,17 +120,17 @@ impl Story {
         ]
     }
 
-    fn orders(&mut self) -> Vec<Action> {
-        let orders = std::iter::from_fn(|| self.call.poll(self.now)).collect();
+    fn actions(&mut self) -> Vec<Action> {
+        let actions = std::iter::from_fn(|| self.call.poll(self.now)).collect();
         let deadline = self.call.deadline();
         assert!(deadline.is_none_or(|deadline| deadline > self.now), "a deadline that is past is never met");
-        orders
+        actions
     }
 
     fn credentials(&mut self) -> Vec<Action> {
         self.token += 1;
         self.call.credentials(credentials(self.token));
-        self.orders()
+        self.actions()
     }
 
     /// The new session has its key, and the group is formed.
@@ -133,52 +141,52 @@ impl Story {
 
     fn opened(&mut self) -> Vec<Action> {
         self.call.opened(self.now);
-        self.orders()
+        self.actions()
     }
 
     fn settled(&mut self) -> Vec<Action> {
         self.call.settled();
-        self.orders()
+        self.actions()
     }
 
     fn resumed(&mut self) -> Vec<Action> {
         self.call.resumed();
-        self.orders()
+        self.actions()
     }
 
     fn gateway_lost(&mut self, cause: Cause) -> Vec<Action> {
         self.call.gateway_lost(cause, self.now);
-        self.orders()
+        self.actions()
     }
 
     fn transport_lost(&mut self) -> Vec<Action> {
         self.call.transport_lost(Cause::Transport("no answer".into()), self.now);
-        self.orders()
+        self.actions()
     }
 
     fn speaker_lost(&mut self) -> Vec<Action> {
         self.call.speaker_lost(self.now);
-        self.orders()
+        self.actions()
     }
 
     fn endpoint_lost(&mut self) -> Vec<Action> {
         self.call.endpoint_lost(self.now);
-        self.orders()
+        self.actions()
     }
 
     fn kicked(&mut self) -> Vec<Action> {
-        self.call.disconnected();
-        self.orders()
+        self.call.kicked();
+        self.actions()
     }
 
     fn join_failed(&mut self, failure: JoinFailure) -> Vec<Action> {
         self.call.join_failed(failure, self.now);
-        self.orders()
+        self.actions()
     }
 
     fn leave(&mut self) -> Vec<Action> {
-        self.call.leave(EndReason::Left, self.now);
-        self.orders()
+        self.call.disconnect(EndReason::Left, self.now);
+        self.actions()
     }
 
     /// What happens at the next deadline, and after how long.
@@ -186,25 +194,29 @@ impl Story {
         let deadline = self.call.deadline().expect("something to wait for");
         let waited = deadline - self.now;
         self.now = deadline - Duration::from_nanos(1);
-        assert_eq!(self.orders(), [], "too early");
+        assert_eq!(self.actions(), [], "too early");
         self.now = deadline;
-        (waited, self.orders())
+        (waited, self.actions())
     }
 
     /// Loses the gateway; the call joins anew after a pause, which is returned.
     fn rejoins(&mut self, cause: Cause) -> Duration {
-        assert_eq!(self.gateway_lost(cause.clone()), [Action::Disconnect, reconnecting(cause)]);
+        assert_eq!(self.gateway_lost(cause.clone()), [Action::Close, reconnecting(cause)]);
         assert!(!self.call.is_live());
-        let (pause, orders) = self.wait();
-        assert_eq!(orders, [Action::Rejoin]);
-        assert_eq!(self.call.deadline(), Some(self.now + LONG_STOP), "the bridge answers before that");
+        let (pause, actions) = self.wait();
+        assert_eq!(actions, [Action::Rejoin]);
+        assert_eq!(
+            self.call.deadline(),
+            Some(self.now + credentials_timeout()),
+            "the bridge answers before that"
+        );
         pause
     }
 
     /// Fresh credentials lead to another session.
     fn lives_on(&mut self) {
-        let orders = self.credentials();
-        assert_eq!(orders, [Action::Identify(credentials(self.token))]);
+        let actions = self.credentials();
+        assert_eq!(actions, [Action::Identify(credentials(self.token))]);
         assert_eq!(self.established(), [Action::Report(ConnectionStatus::Connected)]);
     }
 }
@@ -251,29 +263,29 @@ fn a_first_join_that_fails_ends_the_call_and_tidies_up() {
 #[test]
 fn a_bridge_that_says_nothing_at_all_is_not_waited_for_for_ever() {
     let reason = EndReason::NotJoined(JoinFailure::NoAnswer);
-    assert_eq!(Story::begin().wait(), (LONG_STOP, gives_up(reason)));
+    assert_eq!(Story::begin().wait(), (credentials_timeout(), gives_up(reason)));
 
     let mut story = Story::live();
     story.rejoins(closed(4006));
     let failed = Cause::Join(JoinFailure::NoAnswer);
-    assert_eq!(story.wait(), (LONG_STOP, vec![Action::Disconnect, reconnecting(failed)]));
+    assert_eq!(story.wait(), (credentials_timeout(), vec![Action::Close, reconnecting(failed)]));
     assert_eq!(story.wait(), (SECOND, vec![Action::Rejoin]));
 }
 
 #[test]
 fn while_the_main_gateway_is_away_only_a_first_join_is_not_waited_for() {
     let mut story = Story::begin();
-    story.call.cut_off();
-    assert_eq!(story.wait(), (LONG_STOP, gives_up(EndReason::NotJoined(JoinFailure::NoGateway))));
+    story.call.main_gateway_lost();
+    assert_eq!(story.wait(), (credentials_timeout(), gives_up(EndReason::NotJoined(JoinFailure::NoGateway))));
 
     let mut story = Story::live();
     story.rejoins(closed(4006));
-    story.call.cut_off();
+    story.call.main_gateway_lost();
     assert_eq!(story.call.deadline(), None);
     story.now += 3_600 * SECOND;
-    story.call.back(story.now);
-    assert_eq!(story.orders(), []);
-    assert_eq!(story.call.deadline(), Some(story.now + LONG_STOP));
+    story.call.main_gateway_restored(story.now);
+    assert_eq!(story.actions(), []);
+    assert_eq!(story.call.deadline(), Some(story.now + credentials_timeout()));
     story.lives_on();
 }
 
@@ -282,7 +294,7 @@ fn a_later_join_that_fails_is_tried_again() {
     let mut story = Story::live();
     story.rejoins(closed(4006));
     let failed = Cause::Join(JoinFailure::NoAnswer);
-    assert_eq!(story.join_failed(JoinFailure::NoAnswer), [Action::Disconnect, reconnecting(failed)]);
+    assert_eq!(story.join_failed(JoinFailure::NoAnswer), [Action::Close, reconnecting(failed)]);
     assert_eq!(story.wait(), (SECOND, vec![Action::Rejoin]));
     story.lives_on();
 }
@@ -308,7 +320,7 @@ fn a_lost_transport_rejoins_whatever_the_websocket_does() {
     for (name, mut story) in Story::everywhere() {
         let expected = match name {
             "connecting" | "awaiting the group" | "live" | "resuming" | "pausing to resume" => {
-                vec![Action::Disconnect, cause()]
+                vec![Action::Close, cause()]
             }
             _ => vec![],
         };
@@ -357,8 +369,8 @@ fn the_pause_doubles_from_half_a_second_to_sixteen() {
         assert_eq!(story.rejoins(closed(4006)), Duration::from_millis(pause));
         story.credentials();
     }
-    let orders = story.gateway_lost(closed(4006));
-    assert_eq!(orders, gives_up(EndReason::GaveUp { failures: 5, last: closed(4006) }));
+    let actions = story.gateway_lost(closed(4006));
+    assert_eq!(actions, gives_up(EndReason::GaveUp { failures: 5, last: closed(4006) }));
 }
 
 #[test]

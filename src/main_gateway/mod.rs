@@ -17,10 +17,10 @@ mod action;
 mod close;
 mod message;
 mod pace;
+mod pending_updates;
 mod retry;
 #[cfg(test)]
 mod tests;
-mod unanswered;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ pub use self::message::Dispatch;
 use self::close::{Reaction, reaction};
 use self::message::{Message, Resumable, decode};
 use self::pace::Pace;
+use self::pending_updates::PendingVoiceUpdates;
 use self::retry::{Reached, Retry};
-use self::unanswered::Unanswered;
 use crate::bridge::events::UpdateVoiceState;
 use crate::gateway::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME};
 use crate::gateway::heartbeat::{self, Heartbeat};
@@ -54,7 +54,7 @@ pub struct Shard {
     user: Option<UserId>,
     retry: Retry,
     pace: Pace,
-    unanswered: Unanswered,
+    pending_updates: PendingVoiceUpdates,
     latency: Option<Duration>,
     malformed: u64,
     actions: VecDeque<Action>,
@@ -63,8 +63,8 @@ pub struct Shard {
 /// What the shard waits for; drawn above.
 #[derive(Debug)]
 enum State {
-    Waiting { until: Instant },
-    Connecting { until: Instant },
+    Backoff { until: Instant },
+    AwaitOpen { until: Instant },
     AwaitHello { until: Instant },
     AwaitReady { until: Instant, heart: Heartbeat },
     AwaitResumed { until: Instant, heart: Heartbeat },
@@ -88,13 +88,13 @@ impl Shard {
         Self {
             token,
             url: url.into(),
-            state: State::Waiting { until: now },
+            state: State::Backoff { until: now },
             session: None,
             last_seq: None,
             user: None,
             retry: Retry::new(seed),
             pace: Pace::default(),
-            unanswered: Unanswered::default(),
+            pending_updates: PendingVoiceUpdates::default(),
             latency: None,
             malformed: 0,
             actions: VecDeque::new(),
@@ -103,7 +103,7 @@ impl Shard {
 
     /// Takes the opening of the websocket.
     pub fn opened(&mut self, now: Instant) {
-        if matches!(self.state, State::Connecting { .. }) {
+        if matches!(self.state, State::AwaitOpen { .. }) {
             self.pace.connected();
             self.state = State::AwaitHello { until: now + HELLO_TIMEOUT };
         }
@@ -111,7 +111,7 @@ impl Shard {
 
     /// Takes a text frame.
     pub fn text(&mut self, text: &[u8], now: Instant) {
-        if matches!(self.state, State::Waiting { .. } | State::Connecting { .. } | State::Stopped) {
+        if matches!(self.state, State::Backoff { .. } | State::AwaitOpen { .. } | State::Stopped) {
             return;
         }
         match decode(text) {
@@ -125,7 +125,7 @@ impl Shard {
 
     /// Takes the end of the websocket, with the code of its close frame if there was one.
     pub fn closed(&mut self, code: Option<u16>, now: Instant) {
-        if matches!(self.state, State::Waiting { .. } | State::Stopped) {
+        if matches!(self.state, State::Backoff { .. } | State::Stopped) {
             return;
         }
         match code.map_or(Reaction::Resume, reaction) {
@@ -149,7 +149,7 @@ impl Shard {
 
     /// Ends the session: Discord takes the bot out of every voice channel.
     pub fn stop(&mut self) {
-        if !matches!(self.state, State::Waiting { .. } | State::Stopped) {
+        if !matches!(self.state, State::Backoff { .. } | State::Stopped) {
             self.actions.push_back(Action::Close(CLOSE_FOR_GOOD));
         }
         self.state = State::Stopped;
@@ -169,7 +169,7 @@ impl Shard {
         if self.actions.is_empty() && self.is_ready() {
             // Counted by the pace itself.
             if let Some(update) = self.pace.next(now) {
-                self.unanswered.sent(update, now);
+                self.pending_updates.sent(update, now);
                 self.actions.push_back(Action::Send(message::update_voice_state(&update)));
             }
         }
@@ -180,7 +180,7 @@ impl Shard {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Waiting { until } | State::Connecting { until } | State::AwaitHello { until } => {
+            State::Backoff { until } | State::AwaitOpen { until } | State::AwaitHello { until } => {
                 Some(*until)
             }
             State::AwaitReady { until, heart } | State::AwaitResumed { until, heart } => {
@@ -288,7 +288,7 @@ impl Shard {
         } else if self.begin() {
             self.actions.push_back(Action::Dispatch(Dispatch::Resumed));
             // The replay is over: what it did not answer went down with the connection.
-            for update in self.unanswered.take(now) {
+            for update in self.pending_updates.take(now) {
                 self.pace.push_again(update);
             }
         }
@@ -298,7 +298,7 @@ impl Shard {
         if let Dispatch::VoiceStateUpdate(state) = &dispatch
             && Some(state.user) == self.user
         {
-            self.unanswered.answered(state);
+            self.pending_updates.answered(state);
         }
         self.actions.push_back(Action::Dispatch(dispatch));
     }
@@ -321,14 +321,14 @@ impl Shard {
     /// Acts on the state's deadline.
     fn expire(&mut self, now: Instant) {
         let (until, awaited) = match &self.state {
-            State::Waiting { until } if now >= *until => {
-                self.state = State::Connecting { until: now + CONNECT_TIMEOUT };
+            State::Backoff { until } if now >= *until => {
+                self.state = State::AwaitOpen { until: now + CONNECT_TIMEOUT };
                 let own = self.session.as_ref().filter(|_| !self.retry.address_is_hopeless());
                 let base = own.map_or(&self.url, |session| &session.url);
                 return self.actions.push_back(Action::Connect { url: address(base) });
             }
-            State::Waiting { .. } | State::Ready { .. } | State::Stopped => return,
-            State::Connecting { until } => (*until, "the websocket to open"),
+            State::Backoff { .. } | State::Ready { .. } | State::Stopped => return,
+            State::AwaitOpen { until } => (*until, "the websocket to open"),
             State::AwaitHello { until } => (*until, "Hello"),
             State::AwaitReady { until, .. } => (*until, "READY"),
             State::AwaitResumed { until, .. } => (*until, "RESUMED"),
@@ -351,7 +351,7 @@ impl Shard {
             State::AwaitHello { .. } | State::AwaitReady { .. } | State::AwaitResumed { .. } => {
                 Reached::Discord
             }
-            State::Waiting { .. } | State::Connecting { .. } | State::Stopped => Reached::Nothing,
+            State::Backoff { .. } | State::AwaitOpen { .. } | State::Stopped => Reached::Nothing,
         });
         if self.retry.session_is_hopeless() {
             self.session = None;
@@ -361,7 +361,7 @@ impl Shard {
             None => self.retry.before_identify(now),
         };
         let after = after.max(pause);
-        self.state = State::Waiting { until: now + after };
+        self.state = State::Backoff { until: now + after };
         self.actions.push_back(Action::Reconnecting { after, why });
     }
 

@@ -4,8 +4,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{TrackEnd, TrackId};
+use super::reason::TrackEnd;
 use crate::gateway::payload::SpeakingFlags;
+
+/// The name of one track, unique in its manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrackId(pub u64);
 
 /// What the speaker does next.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,6 +12,7 @@
 //! the voice server nothing is taken, so a track goes on where it was when the call comes back.
 
 mod action;
+mod reason;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -25,8 +26,8 @@ use bytes::{Bytes, BytesMut};
 
 use self::track::{Taken, Track};
 pub use self::{
-    action::{Action, Counts, FrameFormat, VoiceFrame},
-    track::{TrackEnd, TrackId},
+    action::{Action, Counts, FrameFormat, TrackId, VoiceFrame},
+    reason::TrackEnd,
 };
 use crate::{
     audio::{
@@ -52,7 +53,7 @@ pub struct Pacer {
     limiter: Limiter,
     packet: BytesMut,
     counts: Counts,
-    orders: VecDeque<Action>,
+    actions: VecDeque<Action>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +65,9 @@ enum Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Quiet,
-    Asking,
-    Talking { due: Instant },
-    Trailing { due: Instant, left: u8 },
+    AwaitSpeaking,
+    Speaking { due: Instant },
+    EndingSpeech { due: Instant, left: u8 },
 }
 
 /// When within every 20 ms this speaker sends; many calls are spread, so that their load is flat.
@@ -107,21 +108,21 @@ impl Pacer {
             limiter: Limiter::new(),
             packet: BytesMut::with_capacity(ARENA),
             counts: Counts::default(),
-            orders: VecDeque::with_capacity(16),
+            actions: VecDeque::with_capacity(16),
         })
     }
 
     /// A new track; its source is asked for the first frames at once.
     pub fn attach(&mut self, id: TrackId, flags: SpeakingFlags, volume: f32) {
         self.tracks.push(Track::new(id, flags, volume));
-        self.orders.push_back(Action::Demand(id, CREDIT));
+        self.actions.push_back(Action::Demand(id, CREDIT));
     }
 
     /// A frame from a source. More than it was asked for is dropped and counted.
     pub fn supply(&mut self, id: TrackId, frame: Frame, now: Instant) {
         let Some(track) = self.track(id) else { return };
         if track.push(frame) {
-            self.wake(now);
+            self.start_if_ready(now);
         } else {
             self.counts.over_credit += 1;
         }
@@ -132,8 +133,8 @@ impl Pacer {
         let Some(track) = self.track(id) else { return };
         track.finish(end);
         if track.is_drained() {
-            self.bury();
-            self.fall_silent();
+            self.remove_finished_tracks();
+            self.end_speech_if_done();
         }
     }
 
@@ -145,10 +146,10 @@ impl Pacer {
     /// Ends one track, or all, without playing what is queued.
     pub fn stop(&mut self, which: Option<TrackId>) {
         for track in self.tracks.iter_mut().filter(|track| which.is_none_or(|id| track.id() == id)) {
-            track.cut(TrackEnd::Stopped);
+            track.stop(TrackEnd::Stopped);
         }
-        self.bury();
-        self.fall_silent();
+        self.remove_finished_tracks();
+        self.end_speech_if_done();
     }
 
     /// The transport has a key: frames may flow. The voice session may be a new one, which must be told who speaks.
@@ -157,7 +158,7 @@ impl Pacer {
         self.flags = SpeakingFlags::NONE;
         self.state = State::Quiet;
         self.probe = now;
-        self.wake(now);
+        self.start_if_ready(now);
     }
 
     /// The transport is gone: tracks wait where they are.
@@ -168,10 +169,10 @@ impl Pacer {
 
     /// The voice gateway was told that the bot speaks.
     pub fn speaking_sent(&mut self, now: Instant) {
-        if self.state == State::Asking {
+        if self.state == State::AwaitSpeaking {
             let slot = self.phase.next(now);
             let due = self.last_due.map_or(slot, |last| slot.max(last + FRAME));
-            self.state = State::Talking { due };
+            self.state = State::Speaking { due };
         }
     }
 
@@ -186,18 +187,18 @@ impl Pacer {
 
     /// The next order, or nothing until the next fact or [`Self::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
-        if self.orders.is_empty() {
+        if self.actions.is_empty() {
             self.tick(now);
         }
-        self.orders.pop_front()
+        self.actions.pop_front()
     }
 
     /// When the next frame, or the next look at a silent source, is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Quiet if self.link == Link::Up && !self.tracks.is_empty() => Some(self.probe),
-            State::Quiet | State::Asking => None,
-            State::Talking { due } | State::Trailing { due, .. } => Some(due),
+            State::Quiet | State::AwaitSpeaking => None,
+            State::Speaking { due } | State::EndingSpeech { due, .. } => Some(due),
         }
     }
 
@@ -219,12 +220,12 @@ impl Pacer {
     }
 
     /// Starts to speak when there is something to say and a way to say it.
-    fn wake(&mut self, now: Instant) {
+    fn start_if_ready(&mut self, now: Instant) {
         let ready = self.link == Link::Up && self.has_frames();
         match self.state {
-            State::Quiet if ready => self.ask(now),
-            State::Trailing { due, .. } if ready => {
-                self.state = State::Talking { due };
+            State::Quiet if ready => self.start_speech(now),
+            State::EndingSpeech { due, .. } if ready => {
+                self.state = State::Speaking { due };
                 self.announce();
             }
             _ => {}
@@ -235,8 +236,8 @@ impl Pacer {
         self.tracks.iter().any(Track::is_ready)
     }
 
-    fn ask(&mut self, now: Instant) {
-        self.state = State::Asking;
+    fn start_speech(&mut self, now: Instant) {
+        self.state = State::AwaitSpeaking;
         if !self.announce() {
             self.speaking_sent(now);
         }
@@ -248,36 +249,36 @@ impl Pacer {
         let changed = flags != self.flags && !flags.is_empty();
         if changed {
             self.flags = flags;
-            self.orders.push_back(Action::Speaking(flags));
+            self.actions.push_back(Action::Speaking(flags));
         }
         changed
     }
 
     /// Ends speech when there is nothing more to say.
-    fn fall_silent(&mut self) {
+    fn end_speech_if_done(&mut self) {
         match self.state {
-            State::Talking { due } if self.tracks.is_empty() => {
-                self.state = State::Trailing { due, left: FAREWELL };
+            State::Speaking { due } if self.tracks.is_empty() => {
+                self.state = State::EndingSpeech { due, left: SILENCE_FRAMES };
             }
             // Nothing was sent yet, so there is nothing to end.
-            State::Asking if !self.has_frames() => self.hush(),
+            State::AwaitSpeaking if !self.has_frames() => self.end_speech(),
             _ => {}
         }
     }
 
     fn tick(&mut self, now: Instant) {
         match self.state {
-            State::Talking { due } if due <= now => {
+            State::Speaking { due } if due <= now => {
                 let due = self.skip(due, now);
-                self.state = State::Talking { due: due + FRAME };
-                self.talk(due);
+                self.state = State::Speaking { due: due + FRAME };
+                self.send_due(due);
             }
             // The last silence frame has had its 20 ms: a call that leaves once this is said does not overtake it.
-            State::Trailing { due, left: 0 } if due <= now => self.hush(),
-            State::Trailing { due, left } if due <= now => {
+            State::EndingSpeech { due, left: 0 } if due <= now => self.end_speech(),
+            State::EndingSpeech { due, left } if due <= now => {
                 let due = self.skip(due, now);
-                self.miss(due);
-                self.trail(due, left);
+                self.count_missing(due);
+                self.send_silence(due, left);
             }
             State::Quiet if self.link == Link::Up => self.probe(now),
             _ => {}
@@ -296,25 +297,25 @@ impl Pacer {
     }
 
     /// Take frames, mix, encode, send, grant credit.
-    fn talk(&mut self, due: Instant) {
+    fn send_due(&mut self, due: Instant) {
         if !self.has_frames() {
-            self.miss(due);
-            return self.trail(due, FAREWELL);
+            self.count_missing(due);
+            return self.send_silence(due, SILENCE_FRAMES);
         }
         self.announce();
-        self.miss(due);
+        self.count_missing(due);
         let opus = self.passthrough().unwrap_or_else(|| self.encode());
         self.send(opus, due);
-        self.bury();
-        self.fall_silent();
+        self.remove_finished_tracks();
+        self.end_speech_if_done();
     }
 
     /// Counts the frames that are due and not here.
-    fn miss(&mut self, due: Instant) {
+    fn count_missing(&mut self, due: Instant) {
         for track in self.tracks.iter_mut().filter(|track| track.is_dry()) {
             self.counts.underruns += 1;
-            if track.miss() == PATIENCE {
-                self.orders.push_back(Action::Stalled(track.id()));
+            if track.miss() == STALLED_FRAMES {
+                self.actions.push_back(Action::Stalled(track.id()));
             }
         }
         self.probe(due);
@@ -327,19 +328,19 @@ impl Pacer {
         }
         self.probe = at + PROBE;
         let silent = self.tracks.iter().filter(|track| !track.is_ready());
-        self.orders.extend(silent.map(|track| Action::Probe(track.id())));
+        self.actions.extend(silent.map(|track| Action::Probe(track.id())));
     }
 
     /// One of the five silence frames that keep decoders from interpolating into the next speech.
-    fn trail(&mut self, due: Instant, left: u8) {
+    fn send_silence(&mut self, due: Instant, left: u8) {
         self.send(Bytes::from_static(&SILENCE), due);
-        self.state = State::Trailing { due: due + FRAME, left: left - 1 };
+        self.state = State::EndingSpeech { due: due + FRAME, left: left - 1 };
     }
 
-    fn hush(&mut self) {
+    fn end_speech(&mut self) {
         self.state = State::Quiet;
         self.flags = SpeakingFlags::NONE;
-        self.orders.push_back(Action::Speaking(SpeakingFlags::NONE));
+        self.actions.push_back(Action::Speaking(SpeakingFlags::NONE));
     }
 
     /// The packet of the only track, untouched, where nothing needs mixing.
@@ -347,7 +348,7 @@ impl Pacer {
         let [track] = self.tracks.as_mut_slice() else { return None };
         let opus = track.pass()?;
         self.counts.passed_through += 1;
-        self.orders.extend(track.took(Taken::Opus));
+        self.actions.extend(track.took(Taken::Opus));
         Some(opus)
     }
 
@@ -357,7 +358,7 @@ impl Pacer {
             if track.mix_into(&mut self.mix).is_err() {
                 self.counts.codec_errors += 1;
             }
-            self.orders.extend(track.took(Taken::Pcm));
+            self.actions.extend(track.took(Taken::Pcm));
         }
         self.limiter.limit(&mut self.mix);
         self.packet.reserve(MAX_PACKET);
@@ -384,15 +385,15 @@ impl Pacer {
         let elapsed = (frames.max(1) as u32).wrapping_mul(FRAME_SAMPLES as u32);
         // Ahead of the credit and reports of the same tick, as the packet is what is late; but never ahead of what
         // allows it.
-        let place = usize::from(matches!(self.orders.front(), Some(Action::Speaking(_))));
-        self.orders.insert(place, Action::Voice(VoiceFrame { opus, elapsed, due }));
+        let place = usize::from(matches!(self.actions.front(), Some(Action::Speaking(_))));
+        self.actions.insert(place, Action::Voice(VoiceFrame { opus, elapsed, due }));
     }
 
-    fn bury(&mut self) {
-        let orders = &mut self.orders;
-        self.tracks.retain_mut(|track| match track.obituary() {
+    fn remove_finished_tracks(&mut self) {
+        let actions = &mut self.actions;
+        self.tracks.retain_mut(|track| match track.take_end() {
             Some(end) => {
-                orders.push_back(Action::Ended(track.id(), end));
+                actions.push_back(Action::Ended(track.id(), end));
                 false
             }
             None => true,
@@ -403,11 +404,11 @@ impl Pacer {
 /// Frames that a source may be ahead: 100 ms.
 pub const CREDIT: usize = 5;
 /// Silence frames after speech, as Discord's documentation asks.
-const FAREWELL: u8 = 5;
+const SILENCE_FRAMES: u8 = 5;
 /// How late frames may be and still be sent, all at once.
 const CATCH_UP: Duration = Duration::from_millis(100);
 /// Frames that may be missing before a track counts as stalled: 100 ms.
-const PATIENCE: u32 = 5;
+const STALLED_FRAMES: u32 = 5;
 /// How often a silent source is looked at.
 const PROBE: Duration = Duration::from_secs(1);
 /// Packets share one allocation of this size until it is used up.

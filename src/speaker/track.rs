@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Action, CREDIT};
+use super::{
+    CREDIT,
+    action::{Action, TrackId},
+    reason::TrackEnd,
+};
 use crate::{
     audio::{
         frame::{FRAME_SAMPLES, Frame, Pcm},
@@ -14,34 +18,6 @@ use crate::{
     gateway::payload::SpeakingFlags,
 };
 
-/// The name of one track, unique in its manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TrackId(pub u64);
-
-/// Why a track is over.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrackEnd {
-    /// It was played to its end.
-    #[error("played to its end")]
-    Finished,
-    /// The user stopped it, or the call ended.
-    #[error("stopped")]
-    Stopped,
-    /// The source reported an error; what it supplied before was played.
-    #[error("{0}")]
-    Failed(String),
-    /// The source panicked; what it supplied before was played.
-    #[error("the source panicked: {0}")]
-    Panicked(String),
-    /// The source's actor stopped without saying that it was done.
-    #[error("the source's actor stopped without a word; a source that is done supplies its end")]
-    SourceLost,
-    /// The speaker, or its call, panicked and took its tracks with it.
-    #[error("the speaker or its call panicked; this is a bug of ours, please report it")]
-    SpeakerLost,
-}
-
 #[derive(Debug)]
 pub(super) struct Track {
     id: TrackId,
@@ -49,7 +25,7 @@ pub(super) struct Track {
     volume: f32,
     queue: VecDeque<Frame>,
     credit: usize,
-    progress: Progress,
+    playback: Playback,
     missing: u32,
     end: Option<TrackEnd>,
     decoder: Option<Decoder>,
@@ -57,7 +33,7 @@ pub(super) struct Track {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+enum Playback {
     New,
     Playing,
 }
@@ -81,7 +57,7 @@ impl Track {
             volume,
             queue: VecDeque::with_capacity(CREDIT),
             credit: CREDIT,
-            progress: Progress::New,
+            playback: Playback::New,
             missing: 0,
             end: None,
             decoder: None,
@@ -121,7 +97,7 @@ impl Track {
         self.end.get_or_insert(end);
     }
 
-    pub(super) fn cut(&mut self, end: TrackEnd) {
+    pub(super) fn stop(&mut self, end: TrackEnd) {
         self.queue.clear();
         self.end = Some(end);
     }
@@ -131,13 +107,13 @@ impl Track {
     }
 
     /// The end of a track that has played all it had.
-    pub(super) fn obituary(&mut self) -> Option<TrackEnd> {
+    pub(super) fn take_end(&mut self) -> Option<TrackEnd> {
         if self.queue.is_empty() { self.end.take() } else { None }
     }
 
     /// Whether it has begun, and has no frame.
     pub(super) fn is_dry(&self) -> bool {
-        self.progress == Progress::Playing && !self.is_ready()
+        self.playback == Playback::Playing && !self.is_ready()
     }
 
     /// A frame was due and not here: how many that makes in a row.
@@ -186,8 +162,8 @@ impl Track {
             // What a decoder remembers is of a moment ago, and would be heard as a click.
             self.decoder = None;
         }
-        let started = self.progress == Progress::New;
-        self.progress = Progress::Playing;
+        let started = self.playback == Playback::New;
+        self.playback = Playback::Playing;
         self.missing = 0;
         let more = self.end.is_none();
         if more {

@@ -23,7 +23,7 @@ pub const LENGTH: usize = 74;
 pub const TRIES: u32 = 6;
 
 /// How long each request waits for its answer.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The search for our own address.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Discovery {
             return Some(Action::Failed);
         }
         *sent += 1;
-        *next = now + PATIENCE;
+        *next = now + ANSWER_TIMEOUT;
         Some(Action::Send(request(self.ssrc)))
     }
 
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(sent, [0, 1, 2, 3, 4, 5].map(Duration::from_secs));
         assert_eq!(now - start(), Duration::from_secs(6));
         assert_eq!(discovery.deadline(), None);
-        assert_eq!(discovery.poll(now + PATIENCE), None);
+        assert_eq!(discovery.poll(now + ANSWER_TIMEOUT), None);
         assert_eq!(discovery.datagram(&answer(b"203.0.113.7", 5000)), Err(DiscoveryError::Late));
     }
 
@@ -198,7 +198,7 @@ mod tests {
             discovery.datagram(&answer(b"203.0.113.7", 50_004)),
             Ok("203.0.113.7:50004".parse().unwrap())
         );
-        assert_eq!((discovery.poll(start() + PATIENCE), discovery.deadline()), (None, None));
+        assert_eq!((discovery.poll(start() + ANSWER_TIMEOUT), discovery.deadline()), (None, None));
     }
 
     #[test]

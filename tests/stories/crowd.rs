@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use actix_voice::{
     actors::{
         CallStats, Disconnect, Join, MainGateway, Speak, Subscribe, VoiceManager,

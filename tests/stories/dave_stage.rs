@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use actix::Actor;
 use actix_voice::{
     actors::{CallEventKind, CallStats, Config, Disconnect, MainGateway, Speak, Subscribe, VoiceManager},
     audio::frame::{Frame, SILENCE},

@@ -2,10 +2,9 @@
 
 use std::{net::Ipv6Addr, time::Duration};
 
-use actix::Actor;
 use actix_voice::{
     actors::{
-        CallEventKind, Config, Join, JoinError, MainGateway, VoiceManager,
+        CallEventKind, Config, ControlArbiter, Join, JoinError, MainGateway, VoiceManager,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
     bridge::JoinFailure,
@@ -207,6 +206,7 @@ fn a_server_with_its_own_certificate_authority_can_be_trusted() {
 /// Trusts the platform's certificate authorities only.
 fn distrustful() -> Config {
     let mut config = Config::default();
+    config.control_arbiter = ControlArbiter::Callers;
     config.media_arbiters = 0;
     config
 }

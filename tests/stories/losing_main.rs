@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actix::Actor;
 use actix_voice::{
     actors::{
         CallEventKind, JoinError, Login, Logout, MainGateway, MainGatewayLost, MainGatewayRestored,

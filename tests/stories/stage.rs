@@ -9,8 +9,8 @@ use std::{cell::RefCell, future::Future, path::PathBuf, rc::Rc, time::Duration};
 use actix::{Actor, Addr, Context, Handler};
 use actix_voice::{
     actors::{
-        CallEvent, CallEventKind, CallHandle, CallStats, Config, Disconnect, Join, JoinError, MainGateway,
-        Speak, Subscribe, VoiceManager, main_gateway::MainGatewayEvent,
+        CallEvent, CallEventKind, CallHandle, CallStats, Config, ControlArbiter, Disconnect, Join, JoinError,
+        MainGateway, Speak, Subscribe, VoiceManager, main_gateway::MainGatewayEvent,
     },
     id::{ChannelId, GuildId, Token, UserId},
     main_gateway::Dispatch,
@@ -67,6 +67,7 @@ impl Stage {
         let mut config = match discord.ca_pem() {
             Some(pem) => {
                 let mut config = Config::default().trust(&pem).unwrap();
+                config.control_arbiter = ControlArbiter::Callers;
                 config.media_arbiters = 0;
                 config
             }

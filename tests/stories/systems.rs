@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Arbiter, SystemRegistry, SystemService};
+use actix::{Arbiter, SystemRegistry, SystemService};
 use actix_voice::{
     actors::{
         CallEventKind, CallStats, Config, Disconnect, Join, JoinError, MainGateway, PlugChannel, Shutdown,

@@ -36,7 +36,7 @@ impl Story {
         match fact {
             Fact::Join(number) => self.join(channel(number).unwrap_or(LOUNGE)),
             Fact::Rejoin => self.rejoin(),
-            Fact::MainSessionReplaced => self.session_replaced(),
+            Fact::MainSessionReplaced => self.main_session_replaced(),
             Fact::Leave => self.leave(),
             Fact::State(number) => self.hear(&state(channel(number))),
             Fact::Server(0) => self.told_null(),
@@ -46,13 +46,13 @@ impl Story {
             }
             Fact::Later(millis) => {
                 let until = self.now + Duration::from_millis(millis.into());
-                let mut orders = Vec::new();
-                while let Some(deadline) = self.rendezvous.deadline().filter(|&deadline| deadline <= until) {
+                let mut actions = Vec::new();
+                while let Some(deadline) = self.voice.deadline().filter(|&deadline| deadline <= until) {
                     self.now = deadline;
-                    orders.extend(self.orders());
+                    actions.extend(self.actions());
                 }
                 self.now = until;
-                orders
+                actions
             }
         }
     }
@@ -71,22 +71,24 @@ proptest! {
                 Fact::Leave => false,
                 _ => wanted,
             };
-            for order in story.happen(fact, &mut tokens) {
-                match order {
+            for action in story.happen(fact, &mut tokens) {
+                match action {
                     Action::Credentials(credentials) => {
                         let token: u32 = credentials.token.0.parse().unwrap();
                         prop_assert!(token > used, "token {token} after {used}");
                         prop_assert!(wanted, "credentials for a channel nobody wants");
                         used = token;
                     }
-                    Action::Disconnected => wanted = false,
-                    Action::UpdateVoiceState(Some(_)) => prop_assert!(wanted, "joined though nobody wants it"),
+                    Action::Kicked => wanted = false,
+                    Action::UpdateVoiceState(UpdateVoiceState { channel: Some(_), .. }) => {
+                        prop_assert!(wanted, "joined though nobody wants it");
+                    }
                     _ => {}
                 }
             }
         }
         // With nothing more from Discord, every wait comes to its end.
         story.happen(Fact::Later(200_000), &mut tokens);
-        prop_assert_eq!(story.rendezvous.deadline(), None);
+        prop_assert_eq!(story.voice.deadline(), None);
     }
 }

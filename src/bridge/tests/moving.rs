@@ -7,11 +7,11 @@ fn a_moderator_moves_the_bot_in_either_order_and_each_token_is_used_once() {
     let mut story = Story::joined();
     assert_eq!(story.is_in(STAGE), [Action::Moved(STAGE)]);
     assert_eq!(story.told("t2"), [credentials(STAGE, "t2")]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 
     assert_eq!(story.told("t3"), []);
     assert_eq!(story.is_in(CELLAR), [Action::Moved(CELLAR), credentials(CELLAR, "t3")]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 
     story.rejoin();
     assert_eq!(story.is_out(), [op4(CELLAR)], "where the moderator put the bot, there it stays");
@@ -23,8 +23,8 @@ fn a_move_whose_state_comes_too_late_for_its_server_is_joined_anew_at_once() {
     story.told("t2");
     assert_eq!(story.wait().1, [credentials(LOUNGE, "t2")]);
     story.now += SECOND;
-    let orders = story.is_in(STAGE);
-    assert_eq!(orders, [Action::Moved(STAGE), Action::Failed(JoinFailure::NoServer)]);
+    let actions = story.is_in(STAGE);
+    assert_eq!(actions, [Action::Moved(STAGE), Action::Failed(JoinFailure::NoServer)]);
     assert_eq!(story.rejoin(), [op4(None)]);
     assert_eq!(story.is_out(), [op4(STAGE)]);
 }
@@ -61,9 +61,9 @@ fn a_move_while_the_endpoint_is_lost_waits_for_it() {
 #[test]
 fn muting_or_suppressing_the_bot_is_no_move() {
     let mut story = Story::joined();
-    let orders = story.hear(&VoiceState { mute: true, suppress: true, ..state(Some(LOUNGE)) });
-    assert_eq!(orders, [Action::Suppression(Some(Suppression::Suppressed))]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    let actions = story.hear(&VoiceState { mute: true, suppress: true, ..state(Some(LOUNGE)) });
+    assert_eq!(actions, [Action::Suppression(Some(Suppression::Suppressed))]);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
@@ -72,12 +72,12 @@ fn the_user_moves_the_bot_in_either_order() {
     assert_eq!(story.join(STAGE), [op4(STAGE)]);
     assert_eq!(story.is_in(STAGE), [Action::Moved(STAGE)]);
     assert_eq!(story.told("t2"), [credentials(STAGE, "t2")]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 
     assert_eq!(story.join(CELLAR), [op4(CELLAR)]);
     assert_eq!(story.told("t3"), []);
     assert_eq!(story.is_in(CELLAR), [Action::Moved(CELLAR), credentials(CELLAR, "t3")]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_move_that_is_refused_in_silence_leaves_the_call_where_it_is() {
     let mut story = Story::joined();
     story.join(STAGE);
     assert_eq!(story.wait(), (10 * SECOND, vec![Action::NotMoved(JoinFailure::NoAnswer)]));
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 
     story.told("t2");
     assert_eq!(story.wait().1, [credentials(LOUNGE, "t2")], "the old call lives on");
@@ -100,12 +100,12 @@ fn a_failover_during_a_refused_move_keeps_the_old_channel() {
     story.told("t2");
     assert_eq!(story.wait().1, [credentials(LOUNGE, "t2")]);
     assert_eq!(story.wait().1, [Action::NotMoved(JoinFailure::NoAnswer)]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
 fn a_call_that_breaks_during_a_refused_move_goes_back_to_the_old_channel() {
-    for replaced in [Story::session_replaced as fn(&mut Story) -> _, |story| {
+    for replaced in [Story::main_session_replaced as fn(&mut Story) -> _, |story| {
         assert_eq!(story.rejoin(), [op4(None)]);
         story.is_out()
     }] {
@@ -136,7 +136,7 @@ fn going_back_before_the_move_was_answered_is_no_failure() {
     story.join(STAGE);
     assert_eq!(story.join(LOUNGE), [op4(LOUNGE)]);
     assert_eq!(story.wait().1, [], "Discord says nothing to a bot that is there already");
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn joining_the_same_channel_again_asks_nothing() {
 
     let mut story = Story::joined();
     assert_eq!(story.join(LOUNGE), [], "Discord would answer without a voice server");
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn another_channel_asked_for_before_the_first_answered_wins() {
     assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
     assert_eq!(story.is_in(STAGE), [Action::Moved(STAGE)]);
     assert_eq!(story.told("t2"), [credentials(STAGE, "t2")]);
-    assert_eq!(story.rendezvous.deadline(), None);
+    assert_eq!(story.voice.deadline(), None);
 }
 
 #[test]
@@ -180,5 +180,5 @@ fn a_moderator_moves_the_bot_while_it_joins() {
     story.is_in(LOUNGE);
     story.is_in(CELLAR);
     assert_eq!(story.told("t1"), [credentials(CELLAR, "t1")]);
-    assert_eq!(story.rendezvous.deadline(), None, "the lounge is not waited for");
+    assert_eq!(story.voice.deadline(), None, "the lounge is not waited for");
 }

@@ -1,27 +1,28 @@
 //! Stories of voice gateways that close, and of what each close code leads to.
 
 use super::*;
+use crate::gateway::close::Verdict;
 
 #[test]
 fn every_close_code_of_a_live_session_leads_to_its_reaction() {
     for code in 0..=u16::MAX {
         let mut story = Story::live();
-        let orders = story.gateway_lost(closed(code));
+        let actions = story.gateway_lost(closed(code));
         match CloseCode(code).verdict() {
             Verdict::Resume => {
-                assert_eq!(orders, [resuming(closed(code)), Action::Resume(credentials(1))], "{code}");
+                assert_eq!(actions, [resuming(closed(code)), Action::Resume(credentials(1))], "{code}");
                 assert!(story.call.is_live(), "{code}: audio goes on");
             }
             Verdict::Stop => {
-                assert_eq!(orders, gives_up(EndReason::Refused(CloseCode(code))), "{code}");
+                assert_eq!(actions, gives_up(EndReason::Refused(CloseCode(code))), "{code}");
             }
             verdict => {
-                assert_eq!(orders, [Action::Disconnect, reconnecting(closed(code))], "{code}");
+                assert_eq!(actions, [Action::Close, reconnecting(closed(code))], "{code}");
                 let pause = if verdict == Verdict::AwaitMove { 5 * SECOND } else { 500 * MILLI };
                 let (waited, then) = story.wait();
                 assert_eq!(waited, pause, "{code}");
                 if verdict == Verdict::AwaitMove {
-                    assert_eq!(then, [Action::Disconnect, reconnecting(closed(code))]);
+                    assert_eq!(then, [Action::Close, reconnecting(closed(code))]);
                     assert_eq!(story.wait().1, [Action::Rejoin]);
                 } else {
                     assert_eq!(then, [Action::Rejoin], "{code}");
@@ -36,13 +37,13 @@ fn every_close_code_of_an_attempt_to_resume_leads_to_its_reaction() {
     for code in 0..=u16::MAX {
         let mut story = Story::live();
         story.gateway_lost(lost());
-        let orders = story.gateway_lost(closed(code));
+        let actions = story.gateway_lost(closed(code));
         match CloseCode(code).verdict_while_resuming() {
-            Verdict::Resume => assert_eq!(orders, [resuming(closed(code))], "{code}"),
+            Verdict::Resume => assert_eq!(actions, [resuming(closed(code))], "{code}"),
             Verdict::Stop => {
-                assert_eq!(orders, gives_up(EndReason::Refused(CloseCode(code))), "{code}");
+                assert_eq!(actions, gives_up(EndReason::Refused(CloseCode(code))), "{code}");
             }
-            _ => assert_eq!(orders, [Action::Disconnect, reconnecting(closed(code))], "{code}"),
+            _ => assert_eq!(actions, [Action::Close, reconnecting(closed(code))], "{code}"),
         }
     }
 }
@@ -61,8 +62,8 @@ fn no_session_that_was_never_established_is_resumed() {
 fn a_lost_websocket_is_resumed_at_once() {
     for cause in [closed(4015), closed(1006), lost(), Cause::Zombie, Cause::Panicked("Gateway")] {
         let mut story = Story::live();
-        let orders = story.gateway_lost(cause.clone());
-        assert_eq!(orders, [resuming(cause), Action::Resume(credentials(1))]);
+        let actions = story.gateway_lost(cause.clone());
+        assert_eq!(actions, [resuming(cause), Action::Resume(credentials(1))]);
         assert!(story.call.is_live());
         assert_eq!(story.resumed(), [Action::Report(ConnectionStatus::Resumed)]);
         assert_eq!(story.call.deadline(), None);
@@ -118,7 +119,7 @@ fn a_kick_ends_the_call_before_or_after_4014() {
 #[test]
 fn a_move_goes_on_in_the_other_channel_before_or_after_4014() {
     let mut story = Story::live();
-    assert_eq!(story.gateway_lost(closed(4014)), [Action::Disconnect, reconnecting(closed(4014))]);
+    assert_eq!(story.gateway_lost(closed(4014)), [Action::Close, reconnecting(closed(4014))]);
     story.now += SECOND;
     story.call.moved(STAGE);
     story.lives_on();
@@ -126,8 +127,8 @@ fn a_move_goes_on_in_the_other_channel_before_or_after_4014() {
     let mut story = Story::live();
     story.call.moved(STAGE);
     assert_eq!(story.call.channel(), Some(STAGE));
-    let orders = story.credentials();
-    assert_eq!(orders, [reconnecting(Cause::ServerChanged), Action::Identify(credentials(2))]);
+    let actions = story.credentials();
+    assert_eq!(actions, [reconnecting(Cause::ServerChanged), Action::Identify(credentials(2))]);
     // The owner no longer listens to the old websocket; were it to, the call would live all the same.
     story.gateway_lost(closed(4014));
     assert_eq!(story.wait().0, 5 * SECOND);
@@ -139,7 +140,7 @@ fn a_move_goes_on_in_the_other_channel_before_or_after_4014() {
 fn neither_move_nor_kick_rejoins_after_the_grace() {
     let mut story = Story::live();
     story.gateway_lost(closed(4014));
-    assert_eq!(story.wait(), (5 * SECOND, vec![Action::Disconnect, reconnecting(closed(4014))]));
+    assert_eq!(story.wait(), (5 * SECOND, vec![Action::Close, reconnecting(closed(4014))]));
     assert_eq!(story.wait(), (500 * MILLI, vec![Action::Rejoin]));
     story.lives_on();
 }
@@ -147,13 +148,13 @@ fn neither_move_nor_kick_rejoins_after_the_grace() {
 #[test]
 fn a_refused_mode_is_not_chosen_again_and_a_second_refusal_is_final() {
     let mut story = Story::connecting();
-    story.call.offered(&[XCHACHA.to_owned(), GCM.to_owned()]);
+    story.call.mode_chosen(GCM.to_owned());
     story.rejoins(closed(4016));
-    assert_eq!(story.call.refused_modes(), [GCM]);
+    assert_eq!(story.call.modes(), [XCHACHA]);
     assert_eq!(story.credentials(), [Action::Identify(credentials(2))]);
-    story.call.offered(&[XCHACHA.to_owned(), GCM.to_owned()]);
+    story.call.mode_chosen(XCHACHA.to_owned());
     assert_eq!(story.gateway_lost(closed(4016)), gives_up(EndReason::Refused(CloseCode(4016))));
-    assert_eq!(story.call.refused_modes(), [GCM, XCHACHA]);
+    assert!(story.call.modes().is_empty());
 }
 
 #[test]

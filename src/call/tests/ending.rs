@@ -5,11 +5,11 @@ use super::*;
 #[test]
 fn leaving_falls_silent_first() {
     let mut story = Story::live();
-    assert_eq!(story.leave(), [Action::Hush]);
+    assert_eq!(story.leave(), [Action::StopTracks]);
     assert_eq!(story.leave(), [], "once is enough");
     story.now += 100 * MILLI;
-    story.call.silent();
-    assert_eq!(story.orders(), gives_up(EndReason::Left));
+    story.call.speech_ended();
+    assert_eq!(story.actions(), gives_up(EndReason::Left));
 }
 
 #[test]
@@ -17,15 +17,15 @@ fn leaving_does_not_wait_for_silence_for_ever() {
     let mut story = Story::live();
     story.leave();
     assert_eq!(story.wait(), (500 * MILLI, gives_up(EndReason::Left)));
-    story.call.silent();
-    assert_eq!(story.orders(), []);
+    story.call.speech_ended();
+    assert_eq!(story.actions(), []);
 }
 
 #[test]
 fn silence_that_nobody_asked_for_is_no_goodbye() {
     let mut story = Story::live();
-    story.call.silent();
-    assert_eq!(story.orders(), []);
+    story.call.speech_ended();
+    assert_eq!(story.actions(), []);
     assert!(story.call.is_live());
 }
 
@@ -33,14 +33,14 @@ fn silence_that_nobody_asked_for_is_no_goodbye() {
 fn leaving_works_everywhere() {
     for (name, mut story) in Story::everywhere() {
         if story.call.is_live() {
-            assert_eq!(story.leave(), [Action::Hush], "{name}");
+            assert_eq!(story.leave(), [Action::StopTracks], "{name}");
             // The way to resume goes on; the end comes half a second later at the latest.
             let until = story.now + 500 * MILLI;
-            let mut orders = Vec::new();
+            let mut actions = Vec::new();
             while !story.call.is_ended() {
-                orders = story.wait().1;
+                actions = story.wait().1;
             }
-            assert_eq!(orders, gives_up(EndReason::Left), "{name}");
+            assert_eq!(actions, gives_up(EndReason::Left), "{name}");
             assert!(story.now <= until, "{name}");
         } else {
             assert_eq!(story.leave(), gives_up(EndReason::Left), "{name}: there is nothing to hush");
@@ -59,8 +59,8 @@ fn a_call_that_says_goodbye_mends_nothing() {
         |story| story.endpoint_lost(),
         |story| story.credentials(),
         |story| {
-            story.call.session_replaced(story.now);
-            story.orders()
+            story.call.main_session_replaced(story.now);
+            story.actions()
         },
     ];
     for fact in breaks {
@@ -76,17 +76,17 @@ fn a_kick_during_the_goodbye_ends_it() {
     let mut story = Story::live();
     story.leave();
     assert_eq!(story.kicked(), ends(EndReason::Kicked));
-    story.call.silent();
-    assert_eq!(story.orders(), []);
+    story.call.speech_ended();
+    assert_eq!(story.actions(), []);
     assert_eq!(story.call.deadline(), None);
 }
 
 #[test]
 fn a_lost_endpoint_disconnects_and_waits_without_retrying() {
     for (name, mut story) in Story::everywhere() {
-        let orders = story.endpoint_lost();
-        assert_eq!(orders, [Action::Disconnect, reconnecting(Cause::EndpointLost)], "{name}");
-        assert_eq!(story.call.deadline(), Some(story.now + LONG_STOP), "{name}");
+        let actions = story.endpoint_lost();
+        assert_eq!(actions, [Action::Close, reconnecting(Cause::EndpointLost)], "{name}");
+        assert_eq!(story.call.deadline(), Some(story.now + credentials_timeout()), "{name}");
         story.lives_on();
     }
 }
@@ -94,14 +94,14 @@ fn a_lost_endpoint_disconnects_and_waits_without_retrying() {
 #[test]
 fn a_new_main_gateway_session_waits_for_what_the_bridge_brings() {
     for (name, mut story) in Story::everywhere() {
-        story.call.session_replaced(story.now);
-        let orders = story.orders();
+        story.call.main_session_replaced(story.now);
+        let actions = story.actions();
         if name == "joining" {
-            assert_eq!(orders, [], "the bridge asks again, and the first join is still the first");
+            assert_eq!(actions, [], "the bridge asks again, and the first join is still the first");
             let reason = EndReason::NotJoined(JoinFailure::NoAnswer);
             assert_eq!(story.join_failed(JoinFailure::NoAnswer), gives_up(reason));
         } else {
-            assert_eq!(orders, [Action::Disconnect, reconnecting(Cause::MainSessionReplaced)], "{name}");
+            assert_eq!(actions, [Action::Close, reconnecting(Cause::MainSessionReplaced)], "{name}");
             story.lives_on();
         }
     }
@@ -111,9 +111,9 @@ fn a_new_main_gateway_session_waits_for_what_the_bridge_brings() {
 fn fresh_credentials_replace_whatever_was_there() {
     for (name, mut story) in Story::everywhere() {
         let was_live = story.call.is_live();
-        let orders = story.credentials();
-        assert_eq!(orders.first() == Some(&reconnecting(Cause::ServerChanged)), was_live, "{name}");
-        assert_eq!(orders.last(), Some(&Action::Identify(credentials(story.token))), "{name}");
+        let actions = story.credentials();
+        assert_eq!(actions.first() == Some(&reconnecting(Cause::ServerChanged)), was_live, "{name}");
+        assert_eq!(actions.last(), Some(&Action::Identify(credentials(story.token))), "{name}");
         assert!(!story.call.is_live());
         assert_eq!(story.call.deadline(), None, "{name}: no earlier plan is carried out");
         assert_eq!(story.established(), [Action::Report(ConnectionStatus::Connected)]);
@@ -124,7 +124,7 @@ fn fresh_credentials_replace_whatever_was_there() {
 fn the_guild_going_away_ends_the_call_everywhere() {
     for (name, mut story) in Story::everywhere() {
         story.call.guild_deleted();
-        assert_eq!(story.orders(), ends(EndReason::GuildDeleted), "{name}");
+        assert_eq!(story.actions(), ends(EndReason::GuildDeleted), "{name}");
     }
 }
 
@@ -132,9 +132,9 @@ fn the_guild_going_away_ends_the_call_everywhere() {
 fn an_encoder_that_cannot_be_made_ends_the_call_once() {
     let mut story = Story::begin();
     story.call.cannot_speak("complexity 11".into());
-    assert_eq!(story.orders(), gives_up(EndReason::NoEncoder("complexity 11".into())));
+    assert_eq!(story.actions(), gives_up(EndReason::NoEncoder("complexity 11".into())));
     story.call.cannot_speak("complexity 11".into());
-    assert_eq!(story.orders(), []);
+    assert_eq!(story.actions(), []);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::call::failures::MINUTE;
 
 #[derive(Clone, Debug)]
 enum Fact {
@@ -80,7 +79,7 @@ impl Watch {
         match order {
             Action::Rejoin => {
                 self.rejoins.push(now);
-                let recent = self.rejoins.iter().filter(|&&at| now - at < MINUTE).count();
+                let recent = self.rejoins.iter().filter(|&&at| now - at < Duration::from_secs(60)).count();
                 assert!(recent <= 5, "{recent} rejoins within a minute");
             }
             Action::Identify(credentials) => {
@@ -92,7 +91,7 @@ impl Watch {
                 let session = self.session.as_ref().expect("a session that may be resumed");
                 assert_eq!(session.token, credentials.token);
             }
-            Action::Disconnect => self.session = None,
+            Action::Close => self.session = None,
             Action::End(reason) => self.ended = Some(reason.clone()),
             _ => {}
         }
@@ -109,7 +108,7 @@ impl Story {
             Fact::Opened => self.call.opened(self.now),
             Fact::Settled => self.call.settled(),
             Fact::Resumed => self.call.resumed(),
-            Fact::Offered => self.call.offered(&[GCM.to_owned(), XCHACHA.to_owned()]),
+            Fact::Offered => self.call.mode_chosen(GCM.to_owned()),
             Fact::Lost(cause) => {
                 if let Cause::Closed(CloseCode(4004..=4012 | 4014 | 4016..=4022)) = cause {
                     watch.session = None;
@@ -120,12 +119,12 @@ impl Story {
             Fact::SpeakerLost => self.call.speaker_lost(self.now),
             Fact::EndpointLost => self.call.endpoint_lost(self.now),
             Fact::Moved => self.call.moved(STAGE),
-            Fact::MainSessionReplaced => self.call.session_replaced(self.now),
+            Fact::MainSessionReplaced => self.call.main_session_replaced(self.now),
             Fact::JoinFailed(failure) => self.call.join_failed(failure, self.now),
-            Fact::Kicked => self.call.disconnected(),
+            Fact::Kicked => self.call.kicked(),
             Fact::GuildDeleted => self.call.guild_deleted(),
-            Fact::Leave => self.call.leave(EndReason::Left, self.now),
-            Fact::Silent => self.call.silent(),
+            Fact::Leave => self.call.disconnect(EndReason::Left, self.now),
+            Fact::Silent => self.call.speech_ended(),
             Fact::Later(millis) => return self.pass(Duration::from_millis(millis), watch),
         }
         self.watch(watch);
@@ -142,7 +141,7 @@ impl Story {
 
     fn watch(&mut self, watch: &mut Watch) {
         let now = self.now;
-        for order in self.orders() {
+        for order in self.actions() {
             watch.see(&order, now);
         }
     }
@@ -154,12 +153,12 @@ proptest! {
         let (mut story, mut watch) = (Story::begin(), Watch::default());
         for fact in &facts {
             // Between two attempts there is no websocket to lose.
-            let waits = matches!(story.call.state, State::Pausing { .. });
+            let waits = matches!(story.call.state.connection(), Some(Connection::Backoff { .. }));
             if !(waits && matches!(fact, Fact::Lost(_))) {
                 story.happen(fact, &mut watch);
             }
         }
-        story.pass(MINUTE * 15, &mut watch);
+        story.pass(Duration::from_secs(900), &mut watch);
         prop_assert_eq!(story.call.deadline(), None);
         prop_assert_eq!(watch.ended.is_some(), story.call.is_ended());
     }

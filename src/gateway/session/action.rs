@@ -31,8 +31,8 @@ pub enum Action {
         ssrc: Ssrc,
         /// Where they go.
         server: SocketAddr,
-        /// The encryption modes offered; the session chooses by itself.
-        modes_offered: Vec<String>,
+        /// The encryption mode that the session chose of those offered.
+        mode: String,
     },
     /// Audio may flow with this key. Comes again if the server changes the key.
     Established(SessionDescription),
@@ -48,7 +48,7 @@ pub enum Action {
         flags: SpeakingFlags,
     },
     /// Somebody's SSRC, learnt without its speaking.
-    Mapped {
+    SsrcAssigned {
         /// Who.
         user: UserId,
         /// The SSRC of its packets.

@@ -21,8 +21,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub use self::action::{Action, SessionError};
-pub use self::start::{Credentials, Start, choose_mode};
+pub use self::start::{Credentials, Start};
 
+use self::start::choose_mode;
 use super::heartbeat::VOICE_INTERVAL_MAX;
 use super::payload::{
     Command, Event, PayloadError, Ready, SelectProtocol, SessionDescription, SpeakingFlags, decode_binary,
@@ -33,7 +34,7 @@ use crate::id::Ssrc;
 /// One websocket to the voice gateway. Its owner brings facts, and after each polls until there is no action left.
 #[derive(Debug)]
 pub struct Session {
-    refused_modes: Vec<String>,
+    modes: Vec<String>,
     state: State,
     /// Survives the states: a later websocket resumes with it.
     ssrc: Option<Ssrc>,
@@ -71,10 +72,10 @@ impl Session {
     #[must_use]
     pub fn new(credentials: Credentials, start: Start, now: Instant) -> Self {
         let until = now + STATE_TIMEOUT;
-        let (state, opening, ssrc, last_seq, refused_modes) = match start {
-            Start::Identify { max_dave_protocol_version, refused_modes } => {
+        let (state, opening, ssrc, last_seq, modes) = match start {
+            Start::Identify { max_dave_protocol_version, modes } => {
                 let identify = credentials.identify(max_dave_protocol_version);
-                (State::AwaitHello { until }, identify, None, None, refused_modes)
+                (State::AwaitHello { until }, identify, None, None, modes)
             }
             Start::Resume { seq_ack, ssrc } => {
                 let resume = credentials.resume(seq_ack);
@@ -82,7 +83,7 @@ impl Session {
             }
         };
         Self {
-            refused_modes,
+            modes,
             state,
             ssrc,
             last_seq,
@@ -228,7 +229,7 @@ impl Session {
             Event::HeartbeatRequest => Action::BeatNow,
             Event::ClientsConnect(users) => Action::ClientsConnect(users),
             Event::ClientDisconnect(user) => Action::ClientDisconnect(user),
-            Event::Video { user, audio_ssrc: Some(ssrc) } => Action::Mapped { user, ssrc },
+            Event::Video { user, audio_ssrc: Some(ssrc) } => Action::SsrcAssigned { user, ssrc },
             Event::Dave(event) => Action::Dave(event),
             Event::Video { .. } | Event::Ignored(_) => return,
         };
@@ -247,16 +248,13 @@ impl Session {
         if !matches!(self.state, State::AwaitHello { .. } | State::AwaitReady { .. }) {
             return self.out_of_order("Ready");
         }
-        let Some(mode) = choose_mode(&ready.modes, &self.refused_modes) else {
+        let Some(mode) = choose_mode(&ready.modes, &self.modes) else {
             return self.fail(SessionError::NoMode { offered: ready.modes });
         };
-        self.state = State::AwaitDiscovery { until: now + STATE_TIMEOUT, mode: mode.to_owned() };
+        let mode = mode.to_owned();
+        self.state = State::AwaitDiscovery { until: now + STATE_TIMEOUT, mode: mode.clone() };
         self.ssrc = Some(ready.ssrc);
-        self.actions.push_back(Action::Ready {
-            ssrc: ready.ssrc,
-            server: ready.address,
-            modes_offered: ready.modes,
-        });
+        self.actions.push_back(Action::Ready { ssrc: ready.ssrc, server: ready.address, mode });
     }
 
     fn described(&mut self, description: SessionDescription) {

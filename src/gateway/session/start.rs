@@ -28,8 +28,8 @@ pub enum Start {
     Identify {
         /// The newest DAVE version we speak, 0 for none.
         max_dave_protocol_version: u16,
-        /// Modes that the server did not accept before (close code 4016).
-        refused_modes: Vec<String>,
+        /// The encryption modes that may be used, best first.
+        modes: Vec<String>,
     },
     /// The session of an earlier websocket goes on: SSRC, key, UDP socket and DAVE group stay.
     Resume {
@@ -60,38 +60,7 @@ impl Credentials {
     }
 }
 
-/// Chooses the encryption mode: the best of ours that is offered and was not refused.
-#[must_use]
-pub fn choose_mode<'a>(offered: &'a [String], refused: &[String]) -> Option<&'a str> {
-    let usable = |mode: &&str| !refused.iter().any(|refused| refused == mode);
-    let choice =
-        MODES.iter().copied().filter(usable).find_map(|mode| offered.iter().find(|offer| *offer == mode));
-    choice.map(String::as_str)
-}
-
-/// The modes we speak, best first.
-const MODES: &[&str] = &[
-    "aead_aes256_gcm_rtpsize",
-    "aead_xchacha20_poly1305_rtpsize",
-    #[cfg(feature = "retired-modes")]
-    "xsalsa20_poly1305_lite_rtpsize",
-    #[cfg(feature = "retired-modes")]
-    "aead_aes256_gcm",
-    #[cfg(feature = "retired-modes")]
-    "xsalsa20_poly1305_lite",
-    #[cfg(feature = "retired-modes")]
-    "xsalsa20_poly1305_suffix",
-    #[cfg(feature = "retired-modes")]
-    "xsalsa20_poly1305",
-];
-
-#[cfg(test)]
-mod tests {
-    use super::MODES;
-    use crate::transport::cipher::Mode;
-
-    #[test]
-    fn every_mode_we_choose_can_be_sealed_with_and_the_other_way_round() {
-        assert_eq!(MODES, Mode::ALL.iter().map(|mode| mode.name()).collect::<Vec<_>>());
-    }
+/// Chooses the encryption mode: the first of ours that is offered.
+pub(super) fn choose_mode<'a>(offered: &[String], ours: &'a [String]) -> Option<&'a str> {
+    ours.iter().find(|mode| offered.contains(mode)).map(String::as_str)
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::*;
 use crate::gateway::payload::{DaveEvent, Outgoing};
 use crate::id::{ChannelId, GuildId, SessionId, Token, UserId};
+use crate::transport::cipher::Mode;
 
 const HELLO: &str = r#"{"op":8,"d":{"v":8,"heartbeat_interval":13750.0}}"#;
 const READY: &str = r#"{"op":2,"d":{"ssrc":3213,"ip":"104.29.158.39","port":19312,"modes":["aead_aes256_gcm_rtpsize","aead_xchacha20_poly1305_rtpsize"]}}"#;
@@ -35,6 +36,11 @@ fn credentials() -> Credentials {
     }
 }
 
+/// The encryption modes of this build, best first.
+fn our_modes() -> Vec<String> {
+    Mode::ALL.iter().map(|mode| mode.name().to_owned()).collect()
+}
+
 /// A session and the moment it lives in.
 struct Story {
     session: Session,
@@ -43,7 +49,7 @@ struct Story {
 
 impl Story {
     fn identify() -> Self {
-        Self::begin(Start::Identify { max_dave_protocol_version: 1, refused_modes: Vec::new() })
+        Self::begin(Start::Identify { max_dave_protocol_version: 1, modes: our_modes() })
     }
 
     fn resume(seq_ack: Option<u16>) -> Self {
@@ -99,10 +105,6 @@ fn server() -> SocketAddr {
     "104.29.158.39:19312".parse().unwrap()
 }
 
-fn modes() -> Vec<String> {
-    vec!["aead_aes256_gcm_rtpsize".into(), "aead_xchacha20_poly1305_rtpsize".into()]
-}
-
 fn timeout(awaited: &'static str) -> Vec<Action> {
     vec![Action::Fail(SessionError::Timeout { awaited })]
 }
@@ -125,7 +127,7 @@ fn what_others_do_is_told_at_any_time() {
         );
         assert_eq!(
             story.hear(r#"{"op":12,"d":{"user_id":"902","audio_ssrc":3208,"video_ssrc":0}}"#),
-            [Action::Mapped { user: UserId(902), ssrc: Ssrc(3208) }]
+            [Action::SsrcAssigned { user: UserId(902), ssrc: Ssrc(3208) }]
         );
         assert_eq!(
             story.hear(r#"{"op":13,"d":{"user_id":"901"},"seq":4}"#),

@@ -1,11 +1,11 @@
 //! One user's keys of one epoch, drawn generation by generation, and the nonces seen under them.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::error::OpenError;
 use super::frame::Parts;
 use super::keys::{BaseSecret, FrameCipher, GENERATION_SHIFT, Mark, Ratchet};
-use super::open::{OpenError, RETENTION};
 
 /// One user's keys of one epoch, and the nonces seen under them.
 pub(super) struct MemberKeys {
@@ -183,3 +183,6 @@ const FRAMES_PER_SECOND: u64 = 170;
 
 /// The nonce without its generation.
 const COUNTER_BITS: u32 = (1 << GENERATION_SHIFT) - 1;
+
+/// How long superseded keys, and unencrypted frames after an upgrade, are still taken.
+pub(super) const RETENTION: Duration = Duration::from_secs(10);

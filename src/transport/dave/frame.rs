@@ -10,8 +10,8 @@
 
 use std::collections::VecDeque;
 
+use super::action::SenderKey;
 use super::keys::{BaseSecret, FrameCipher, GENERATION_SHIFT, Mark, Ratchet, TAG};
-use super::order::SenderKey;
 
 /// Encrypts the frames we send, with a key that only [`SenderKey`] changes bring.
 ///
@@ -239,7 +239,7 @@ const RETIRED_KEYS: usize = 64;
 mod tests {
     use super::*;
     use crate::audio::frame::SILENCE;
-    use crate::transport::dave::testing::hex;
+    use crate::transport::dave::tests::support::hex;
 
     fn epoch(secret: [u8; 16]) -> SenderKey {
         SenderKey::Epoch { epoch: 1, secret: BaseSecret::new(secret) }

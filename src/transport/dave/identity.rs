@@ -100,7 +100,7 @@ const GROUP_DIGITS: u32 = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::dave::testing::hex;
+    use crate::transport::dave::tests::support::hex;
 
     #[test]
     fn the_privacy_code_is_the_vectors() {

@@ -137,7 +137,7 @@ const LABEL_PREFIX: &[u8] = b"MLS 1.0 ";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::dave::testing::hex;
+    use crate::transport::dave::tests::support::hex;
 
     #[test]
     fn the_ratchet_draws_the_keys_of_the_vector() {

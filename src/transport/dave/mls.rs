@@ -11,9 +11,10 @@ use davey::errors::{ProcessCommitError, ProcessWelcomeError};
 use openmls_rust_crypto::RustCrypto;
 
 use self::proposals::Held;
+use super::action::{E2eeState, Notice};
+use super::error::DaveError;
 use super::identity::{Fingerprints, IdentityKey, privacy_code};
 use super::keys::BaseSecret;
-use super::order::{DaveError, E2eeState, Notice};
 use super::wire::{self, Content, ProposalRef};
 use crate::id::{ChannelId, UserId};
 

@@ -17,14 +17,15 @@
 //!
 //! See <https://daveprotocol.com> and <https://discord.com/developers/docs/topics/voice-connections#endtoend-encryption-dave-protocol>.
 
+mod action;
 mod epoch;
+mod error;
 mod frame;
 mod identity;
 mod keys;
 mod mls;
 mod open;
 mod ops;
-mod order;
 mod transition;
 mod wire;
 
@@ -33,11 +34,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use action::{Action, E2eeState, GroupCounts, KeyChange, Notice, Passthrough, SenderKey};
+pub use error::{DaveError, OpenError};
 pub use frame::{FrameSealer, Sealed};
 pub use identity::{Fingerprints, IdentityKey, IdentityKeyError};
 pub use keys::BaseSecret;
-pub use open::{FrameOpeners, Frames, OpenError, Opened};
-pub use order::{Action, DaveError, E2eeState, GroupCounts, KeyChange, Notice, Passthrough, SenderKey};
+pub use open::{FrameOpeners, Frames, Opened};
 
 use self::mls::Mls;
 use self::ops::withheld;
@@ -64,7 +66,7 @@ pub struct Group {
     epochs: u64,
     recovered: Option<Instant>,
     /// The transition of the last op 31, until we are a member again.
-    pleading: Option<u16>,
+    rejoining_after: Option<u16>,
     /// Invalid commits and welcomes since the last epoch.
     invalid: u32,
     /// When to look whether the server answered what was sent before a resume.
@@ -105,7 +107,7 @@ impl Group {
             state: E2eeState::default(),
             epochs: 0,
             recovered: None,
-            pleading: None,
+            rejoining_after: None,
             invalid: 0,
             unanswered_at: None,
             actions: VecDeque::new(),
@@ -171,16 +173,16 @@ impl Group {
         let Phase::Mls(mls) = &self.phase else { return };
         let recent = self.recovered.is_some_and(|at| now.saturating_duration_since(at) < RECOVERY_PAUSE);
         if recent || self.transitions.is_waiting(now) || !mls.is_established() {
-            return self.ignore(Notice::DeafForNow);
+            return self.ignore(Notice::DecryptionFailingForNow);
         }
-        self.recover(self.transitions.last_executed(), Notice::Deaf, now);
+        self.recover(self.transitions.last_executed(), Notice::DecryptionFailing, now);
     }
 
     /// The voice gateway was resumed (op 9). The group lives on; what it replays is handled like anything else. What we
     /// sent just before the loss may have been lost with it, so it goes out again unless an answer comes.
     pub fn resumed(&mut self, now: Instant) {
         if self.unanswered().is_some() {
-            self.unanswered_at = Some(now + ANSWER_WITHIN);
+            self.unanswered_at = Some(now + ANSWER_TIMEOUT);
         }
     }
 
@@ -240,14 +242,7 @@ impl Group {
 const RECOVERY_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long after a resume an answer to what went before may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-#[cfg(test)]
-mod chaos;
-#[cfg(test)]
-#[path = "service.rs"]
-mod service;
-#[cfg(test)]
-mod testing;
 #[cfg(test)]
 mod tests;

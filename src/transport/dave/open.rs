@@ -10,12 +10,13 @@
 //! changed over (op 22), so that a late op 22 costs no frame.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::epoch::{MemberKeys, Scratch};
+use super::action::{KeyChange, Passthrough, SenderKey};
+use super::epoch::{MemberKeys, RETENTION, Scratch};
+use super::error::OpenError;
 use super::frame::{FrameSealer, Parts};
 use super::keys::BaseSecret;
-use super::order::{KeyChange, Passthrough, SenderKey};
 use crate::audio::frame::SILENCE;
 use crate::id::UserId;
 
@@ -56,27 +57,6 @@ pub enum Opened {
     Decrypted,
     /// It was not encrypted, and that is allowed now, or it was the 3-byte silence frame.
     Plain,
-}
-
-/// Why a received frame is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// It is not encrypted although the call is.
-    #[error("the frame is not encrypted although the call is")]
-    NotEncrypted,
-    /// There is no key of this user's.
-    #[error("there is no key for the frame")]
-    NoKey,
-    /// Its nonce was used before, or is too old to tell.
-    #[error("the frame was seen before")]
-    Replayed,
-    /// Its key generation is gone, or too far ahead to be honest.
-    #[error("the frame's key generation is out of reach")]
-    OutOfReach,
-    /// Its tag is wrong under every key we have.
-    #[error("the frame does not decrypt")]
-    Forged,
 }
 
 /// Everyone's openers, and whether unencrypted frames are taken.
@@ -240,9 +220,6 @@ impl FrameOpener {
     }
 }
 
-/// How long superseded keys, and unencrypted frames after an upgrade, are still taken.
-pub(super) const RETENTION: Duration = Duration::from_secs(10);
-
 /// Frames in a row that may fail before it is taken for a broken group.
 const TOLERATED_FAILURES: u32 = 36;
 
@@ -250,5 +227,4 @@ const TOLERATED_FAILURES: u32 = 36;
 const KEPT_EPOCHS: usize = 8;
 
 #[cfg(test)]
-#[path = "open_tests.rs"]
 mod tests;

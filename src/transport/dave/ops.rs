@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::action::{Action, E2eeState, KeyChange, Notice, Passthrough, SenderKey};
+use super::error::DaveError;
 use super::keys::BaseSecret;
 use super::mls::{Mls, Refusal};
-use super::order::{Action, DaveError, E2eeState, KeyChange, Notice, Passthrough, SenderKey};
 use super::transition::Switch;
 use super::{Group, Phase, Sending, wire};
 use crate::gateway::payload::Command;
@@ -76,7 +77,7 @@ impl Group {
     /// Op 27.
     pub(super) fn proposals(&mut self, payload: &[u8]) {
         // Who has lost our op 31 still takes us for a member, and sends proposals to it.
-        if self.pleading.is_none() {
+        if self.rejoining_after.is_none() {
             self.unanswered_at = None;
         }
         let Phase::Mls(mls) = &mut self.phase else { return self.ignore(Notice::Unexpected(27)) };
@@ -107,7 +108,7 @@ impl Group {
             Err(Refusal::Invalid(cause)) => return self.invalid(id, cause, now),
         };
         self.unanswered_at = None;
-        self.pleading = None;
+        self.rejoining_after = None;
         self.invalid = 0;
         self.counts.epochs += 1;
         self.epochs += 1;
@@ -186,7 +187,7 @@ impl Group {
 
     /// Starts a new MLS session and sends its key package; media keys stay until the next executed transition.
     pub(super) fn start(&mut self, version: u16) {
-        self.pleading = None;
+        self.rejoining_after = None;
         match Mls::start(version, self.user, self.channel, &self.identity, self.external_sender.as_deref()) {
             Ok(mls) => {
                 self.actions.push_back(Action::Send(Command::KeyPackage(mls.key_package.clone())));
@@ -214,14 +215,14 @@ impl Group {
         self.actions.push_back(Action::Notice(notice));
         self.actions.push_back(Action::Send(Command::InvalidCommitWelcome { transition_id }));
         self.start(version);
-        self.pleading = Some(transition_id);
+        self.rejoining_after = Some(transition_id);
     }
 
     /// Sends what may have been lost with the websocket. An op 31 goes with a key package of its own: if it was not lost,
     /// the server has dropped the one before.
     pub(super) fn send_again(&mut self, now: Instant) {
         let Some(command) = self.unanswered() else { return };
-        match self.pleading {
+        match self.rejoining_after {
             Some(transition_id) => self.recover(transition_id, Notice::SentAgain, now),
             None => {
                 self.actions.push_back(Action::Send(command));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::order::{E2eeState, SenderKey};
+use super::action::{E2eeState, SenderKey};
 
 /// What a transition changes over to. An epoch's key is taken when its commit or welcome is processed and kept here, so
 /// that a late op 22 cannot jump to the key of a newer epoch, which not everyone has yet.

@@ -328,5 +328,4 @@ const LAST_REGISTERED_EXTENSION: u16 = 0xff;
 const PROPOSAL_LABEL: &[u8] = b"MLS 1.0 Proposal Reference";
 
 #[cfg(test)]
-#[path = "wire_tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@ use davey::ProposalsOperationType;
 
 use super::Mls;
 use crate::id::UserId;
-use crate::transport::dave::order::Notice;
+use crate::transport::dave::action::Notice;
 use crate::transport::dave::wire::{self, Content, Message, ProposalRef, Proposals, Sender};
 
 /// A proposal to add somebody whom op 11 has not announced yet, or who has to be removed first.

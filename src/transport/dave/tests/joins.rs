@@ -2,8 +2,8 @@
 
 use crate::gateway::payload::{Command, DaveEvent};
 use crate::id::{ChannelId, UserId};
-use crate::transport::dave::service::Service;
-use crate::transport::dave::testing::{
+use crate::transport::dave::tests::service::Service;
+use crate::transport::dave::tests::support::{
     Bot, CHANNEL, NEW_GROUP, announce, append, assert_everyone_hears_everyone, call_of, execute, hears, join,
     prepare, ready, start,
 };

@@ -6,8 +6,8 @@ use davey::{DaveSession, MediaType, ProposalsOperationType};
 
 use crate::gateway::payload::DaveEvent;
 use crate::id::UserId;
-use crate::transport::dave::service::{Service, split};
-use crate::transport::dave::testing::{Bot, CHANNEL, announce, append, call_of, hears, join, start};
+use crate::transport::dave::tests::service::{Service, split};
+use crate::transport::dave::tests::support::{Bot, CHANNEL, announce, append, call_of, hears, join, start};
 use crate::transport::dave::{Fingerprints, Frames, Group, IdentityKey, KeyChange, Sealed, wire};
 
 #[test]

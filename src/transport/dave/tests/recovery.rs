@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::gateway::payload::{Command, DaveEvent};
 use crate::id::UserId;
-use crate::transport::dave::service::Service;
-use crate::transport::dave::testing::{
+use crate::transport::dave::tests::service::Service;
+use crate::transport::dave::tests::support::{
     Bot, announce, append, assert_everyone_hears_everyone, assert_rejoins, call_of, execute, hears, join,
     ready, revoke, start,
 };
@@ -165,14 +165,14 @@ fn too_many_failed_frames_lead_to_a_new_application_unless_a_transition_explains
     bot.group.failed_frames(bot.now);
     bot.drain();
     assert_rejoins(bot, 1);
-    assert_eq!(bot.notices, [Notice::Deaf]);
+    assert_eq!(bot.notices, [Notice::DecryptionFailing]);
 
     // Now we are no member: that explains them as well.
     let mut deaf = call.remove(2);
     deaf.now += Duration::from_secs(30);
     deaf.group.failed_frames(deaf.now);
     deaf.drain();
-    assert_eq!(deaf.notices, [Notice::Deaf, Notice::DeafForNow]);
+    assert_eq!(deaf.notices, [Notice::DecryptionFailing, Notice::DecryptionFailingForNow]);
     let proposals = [service.remove(2), service.add(&deaf.key_package())];
     for bot in &mut call {
         bot.tell(append(&proposals));

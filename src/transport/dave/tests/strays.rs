@@ -3,8 +3,8 @@
 use crate::gateway::payload::{Command, DaveEvent};
 use crate::id::UserId;
 use crate::transport::dave::Notice;
-use crate::transport::dave::service::Service;
-use crate::transport::dave::testing::{
+use crate::transport::dave::tests::service::Service;
+use crate::transport::dave::tests::support::{
     Bot, CHANNEL, announce, append, assert_everyone_hears_everyone, call_of, hears, prepare, start,
 };
 

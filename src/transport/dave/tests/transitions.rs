@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::gateway::payload::{Command, DaveEvent};
 use crate::id::UserId;
-use crate::transport::dave::service::Service;
-use crate::transport::dave::testing::{
+use crate::transport::dave::tests::service::Service;
+use crate::transport::dave::tests::support::{
     Bot, CHANNEL, NEW_GROUP, announce, append, assert_everyone_hears_everyone, call_of, execute, hears, join,
     prepare, ready, start,
 };

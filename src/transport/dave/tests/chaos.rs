@@ -11,10 +11,10 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
 use super::service::Service;
-use super::testing::{Bot, CHANNEL, append, call_of, revoke, start};
-use super::{BaseSecret, KeyChange, wire};
+use super::support::{Bot, CHANNEL, append, call_of, revoke, start};
 use crate::gateway::payload::{Command, DaveEvent};
 use crate::id::UserId;
+use crate::transport::dave::{BaseSecret, KeyChange, wire};
 
 /// What may happen to the bot under test.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{FrameOpeners, FrameSealer, Frames, KEPT_EPOCHS, OpenError, Opened, SILENCE};
 use crate::id::UserId;
+use crate::transport::dave::action::{KeyChange, Passthrough, SenderKey};
 use crate::transport::dave::frame::Sealed;
 use crate::transport::dave::keys::{BaseSecret, Ratchet};
-use crate::transport::dave::order::{KeyChange, Passthrough, SenderKey};
-use crate::transport::dave::testing::{hex, start};
+use crate::transport::dave::tests::support::{hex, start};
 
 const SPEAKER: UserId = UserId(7);
 

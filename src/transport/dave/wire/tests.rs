@@ -1,7 +1,7 @@
 //! Shapes by hand, and every way to break them.
 
 use super::*;
-use crate::transport::dave::testing::hex;
+use crate::transport::dave::tests::support::hex;
 
 /// A Remove of leaf 2, group 0102030405060708, epoch 3, from external sender 0, with a 3-byte signature.
 const REMOVE: &str =

@@ -1,7 +1,10 @@
-//! Place: where the media actors of a call run, and when within each 20 ms.
+//! MediaSlot: where the media actors of a call run, and when within each 20 ms.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -10,15 +13,32 @@ use actix::{Actor, Addr, ArbiterHandle, Context};
 use crate::{actors::metronome::Pace, audio::frame::FRAME, speaker::Phase};
 
 /// Where the media actors of a call run, and when within each 20 ms.
-#[derive(Clone, Debug)]
-pub(in crate::actors) struct Place {
+#[derive(Debug)]
+pub(in crate::actors) struct MediaSlot {
     pub(in crate::actors) arbiter: Option<ArbiterHandle>,
-    pub(in crate::actors) calls: Arc<AtomicUsize>,
     pub(in crate::actors) epoch: Instant,
     pub(in crate::actors) slot: u32,
+    pub(in crate::actors) _counted: CallCount,
 }
 
-impl Place {
+/// Counts one call of an arbiter for as long as it lives.
+#[derive(Debug)]
+pub(in crate::actors) struct CallCount(Arc<AtomicUsize>);
+
+impl CallCount {
+    pub(in crate::actors) fn new(calls: &Arc<AtomicUsize>) -> Self {
+        calls.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(calls))
+    }
+}
+
+impl Drop for CallCount {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl MediaSlot {
     pub(super) fn start<A: Actor<Context = Context<A>>>(
         &self,
         make: impl FnOnce() -> A + Send + 'static,

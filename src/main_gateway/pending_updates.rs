@@ -7,9 +7,9 @@ use crate::bridge::events::{UpdateVoiceState, VoiceState};
 
 /// The latest op 4 of each guild, oldest first, until its VOICE_STATE_UPDATE comes or nobody waits for that any more.
 #[derive(Debug, Default)]
-pub(super) struct Unanswered(VecDeque<(Instant, UpdateVoiceState)>);
+pub(super) struct PendingVoiceUpdates(VecDeque<(Instant, UpdateVoiceState)>);
 
-impl Unanswered {
+impl PendingVoiceUpdates {
     /// Takes that an op 4 was sent. Discord's limit of messages bounds how many are remembered.
     pub(super) fn sent(&mut self, update: UpdateVoiceState, now: Instant) {
         self.forget(now);
@@ -29,9 +29,9 @@ impl Unanswered {
     }
 
     fn forget(&mut self, now: Instant) {
-        self.0.retain(|(at, _)| now.saturating_duration_since(*at) < KEPT);
+        self.0.retain(|(at, _)| now.saturating_duration_since(*at) < PENDING_TIMEOUT);
     }
 }
 
 /// As long as an answer is waited for; what is older may be against what a moderator did since.
-const KEPT: Duration = crate::bridge::ANSWER;
+const PENDING_TIMEOUT: Duration = crate::bridge::JOIN_TIMEOUT;

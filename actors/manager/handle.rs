@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, Recipient};
 use tokio::sync::oneshot;
 
-use super::{AwaitEnd, Call, Part, TellStats, VerificationCode};
+use super::speak::Speak;
 use crate::{
-    actors::{CallStats, Speak, SpeakError, VoiceManager, speaker::Hush},
+    actors::{
+        call::{AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, SpeakError},
+        speaker::StopTracks,
+        stats::CallStats,
+    },
     call::EndReason,
     id::{GuildId, UserId},
     speaker::{TrackEnd, TrackId},
@@ -16,20 +20,25 @@ use crate::{
 /// One call, as the user holds it. Cheap to clone; the call goes on when it is dropped.
 #[derive(Clone, Debug)]
 pub struct CallHandle {
-    pub(in crate::actors) guild: GuildId,
-    pub(in crate::actors) generation: u64,
-    pub(in crate::actors) call: Addr<Call>,
-    pub(in crate::actors) manager: Addr<VoiceManager>,
+    guild: GuildId,
+    generation: u64,
+    call: Addr<Call>,
+    speak: Recipient<Speak>,
 }
 
 impl CallHandle {
+    /// The call with this number; what is to be played in it goes to `speak`.
+    pub(super) fn new(guild: GuildId, generation: u64, call: Addr<Call>, speak: Recipient<Speak>) -> Self {
+        Self { guild, generation, call, speak }
+    }
+
     /// The guild of the call.
     #[must_use]
     pub fn guild(&self) -> GuildId {
         self.guild
     }
 
-    /// Plays something in this call, whatever guild it names; see [`Speak`](Speak).
+    /// Plays something in this call, whatever guild it names; see [`Speak`].
     ///
     /// # Errors
     ///
@@ -37,7 +46,7 @@ impl CallHandle {
     pub async fn speak(&self, mut speak: Speak) -> Result<TrackId, SpeakError> {
         speak.guild = self.guild;
         speak.generation = Some(self.generation);
-        self.manager.send(speak).await.unwrap_or(Err(SpeakError::NotJoined(self.guild)))
+        self.speak.send(speak).await.unwrap_or(Err(SpeakError::NotJoined(self.guild)))
     }
 
     /// Plays a file: anything that [`source::open`](crate::source::open) reads.
@@ -54,23 +63,23 @@ impl CallHandle {
     /// call is over.
     pub async fn ended(&self, track: TrackId) -> Option<TrackEnd> {
         let (ended, end) = oneshot::channel();
-        self.call.do_send(AwaitEnd { track, ended });
+        self.call.do_send(AwaitTrackEnd { track, ended });
         end.await.ok()
     }
 
     /// Stops one track, or all.
     pub fn stop(&self, track: Option<TrackId>) {
-        self.call.do_send(Hush(track));
+        self.call.do_send(StopTracks(track));
     }
 
     /// What the call has done so far; none once it is over, or if a media arbiter is stuck.
     pub async fn stats(&self) -> Option<CallStats> {
-        for _ in 0..ATTEMPTS {
-            if let Some(stats) = self.call.send(TellStats).await.ok()? {
+        for _ in 0..STATS_ATTEMPTS {
+            if let Some(stats) = self.call.send(GetStats).await.ok()? {
                 return Some(stats);
             }
             // A transport or speaker is going, and reports last of all what it has done.
-            actix::clock::sleep(PAUSE).await;
+            actix::clock::sleep(STATS_PAUSE).await;
         }
         None
     }
@@ -78,17 +87,17 @@ impl CallHandle {
     /// The code that this member sees too if nobody sits in between: nine groups of five digits, without spaces. None
     /// while the member is not in the call's encrypted group.
     pub async fn verification_code(&self, user: UserId) -> Option<String> {
-        self.call.send(VerificationCode(user)).await.ok().flatten()
+        self.call.send(GetVerificationCode(user)).await.ok().flatten()
     }
 
     /// Ends speech with silence, leaves the channel, and returns what the call has done; none if it was over.
     pub async fn disconnect(&self) -> Option<CallStats> {
-        let (parted, done) = oneshot::channel();
-        self.call.do_send(Part { reason: EndReason::Left, parted: Some(parted) });
-        done.await.ok()
+        let (ended, end) = oneshot::channel();
+        self.call.do_send(DisconnectCall { reason: EndReason::Left, ended: Some(ended) });
+        end.await.ok()
     }
 }
 
 /// Half a second in all: far more than a transport needs to stop.
-const ATTEMPTS: usize = 100;
-const PAUSE: Duration = Duration::from_millis(5);
+const STATS_ATTEMPTS: usize = 100;
+const STATS_PAUSE: Duration = Duration::from_millis(5);

@@ -1,7 +1,8 @@
-//! What [`Group`](super::Group) orders and reports, and the key changes that travel to the packet path.
+//! What is to be done about a [`Group`](super::Group), and what it reports, and the key changes that travel to the packet path.
 
 use std::fmt;
 
+use super::error::DaveError;
 use super::keys::BaseSecret;
 use crate::gateway::payload::Command;
 use crate::id::UserId;
@@ -136,9 +137,9 @@ pub enum Notice {
         cause: String,
     },
     /// Too many frames in a row could not be opened: op 31 and a new key package went out.
-    Deaf,
+    DecryptionFailing,
     /// Too many frames in a row could not be opened, but a transition is open or a recovery was just made; ignored.
-    DeafForNow,
+    DecryptionFailingForNow,
     /// Nothing came back since the resume: what was unanswered went out again.
     SentAgain,
 }
@@ -167,8 +168,10 @@ impl fmt::Display for Notice {
             Self::Invalid { transition_id, cause } => {
                 write!(f, "transition {transition_id} is invalid, joining the group anew: {cause}")
             }
-            Self::Deaf => f.write_str("too many frames could not be decrypted, joining the group anew"),
-            Self::DeafForNow => f.write_str("many frames cannot be decrypted at the moment"),
+            Self::DecryptionFailing => {
+                f.write_str("too many frames could not be decrypted, joining the group anew")
+            }
+            Self::DecryptionFailingForNow => f.write_str("many frames cannot be decrypted at the moment"),
             Self::SentAgain => f.write_str("no answer since the resume, the last message was sent again"),
         }
     }
@@ -186,24 +189,4 @@ pub struct GroupCounts {
     pub epochs: u64,
     /// Transitions executed.
     pub transitions: u64,
-}
-
-/// Why encryption cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DaveError {
-    /// The server wants a protocol version newer than ours.
-    #[error("the call uses DAVE version {0}, and only version 1 is known: update actix-voice")]
-    UnsupportedVersion(u16),
-    /// The MLS library cannot start a session.
-    #[error("the MLS session cannot be started: {0}")]
-    Session(String),
-    /// Commit after commit, or welcome after welcome, was invalid.
-    #[error("{times} commits or welcomes in a row were invalid; the last: {cause}")]
-    Invalid {
-        /// How many.
-        times: u32,
-        /// What the MLS library said of the last.
-        cause: String,
-    },
 }

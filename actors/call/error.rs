@@ -1,0 +1,30 @@
+//! Why a channel is not joined, and why nothing is played.
+
+use crate::{bridge::JoinFailure, call::EndReason, id::GuildId, source::SourceError};
+
+/// Why a channel was not joined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// No main gateway is plugged in.
+    #[error("no main gateway is plugged in: send Plug, or start a MainGateway")]
+    NotPlugged,
+    /// The call ended before it could speak.
+    #[error(transparent)]
+    Ended(#[from] EndReason),
+    /// The channel was refused, or another was asked for since; a call that was there before goes on where it is.
+    #[error(transparent)]
+    NotMoved(JoinFailure),
+}
+
+/// Why nothing is played.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpeakError {
+    /// There is no call in this guild.
+    #[error("there is no call in guild {0}: join first")]
+    NotJoined(GuildId),
+    /// The file cannot be played.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}

@@ -1,0 +1,56 @@
+//! Why a source cannot be played, or not to its end.
+
+use std::time::Duration;
+
+/// Why a source cannot be played, or not to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// There is no such file.
+    #[error("{name}: no such file")]
+    NotFound {
+        /// The path.
+        name: String,
+    },
+    /// The file or stream could not be read at all.
+    #[error("{name}: cannot be read: {cause}")]
+    Unreadable {
+        /// The path, or the name that the stream was given.
+        name: String,
+        /// What the system says.
+        cause: String,
+    },
+    /// It was read and is nothing that can be played.
+    #[error("{name}: cannot be played: {cause}")]
+    Unsupported {
+        /// The path, or the name that the stream was given.
+        name: String,
+        /// What is missing or unknown.
+        cause: String,
+    },
+    /// It is corrupt or ends too early; what was good before has been played.
+    #[error("{name}: damaged after {at:.2?}: {cause}")]
+    Damaged {
+        /// The path, or the name that the stream was given.
+        name: String,
+        /// How much of it was good.
+        at: Duration,
+        /// What is wrong there.
+        cause: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_file_the_place_and_the_cause() {
+        let error = SourceError::Damaged {
+            name: "song.flac".into(),
+            at: Duration::from_millis(3140),
+            cause: "the file ends early".into(),
+        };
+        assert_eq!(error.to_string(), "song.flac: damaged after 3.14s: the file ends early");
+    }
+}
