@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::time::{sleep_until, timeout};
 
 use crate::{
-    bot::{Bot, Door, parse_token},
+    bot::{Bot, GatewayUrl, parse_token},
     exit::Failure,
     interrupt::Interrupt,
     lodger::Lodger,
@@ -40,8 +40,8 @@ pub struct Bench {
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// The main gateway, wss://host:port or ws://host:port; a loopback in a second process unless given
-    #[arg(long, value_name = "URL", value_parser = Door::parse, requires = "token")]
-    gateway: Option<Door>,
+    #[arg(long, value_name = "URL", value_parser = GatewayUrl::parse, requires = "token")]
+    gateway: Option<GatewayUrl>,
     /// The bot's token, for --gateway
     #[arg(long, value_name = "T", env = "DISCORD_TOKEN", hide_env_values = true, value_parser = parse_token)]
     token: Option<Token>,
@@ -102,18 +102,18 @@ impl Bench {
         // A file that cannot be played is known before anything is started.
         source::open(&self.file)?;
         let given = self.gateway.clone().zip(self.token.clone());
-        let (door, token, lodger) = match given {
-            Some((door, token)) => (door, token, None),
+        let (gateway, token, lodger) = match given {
+            Some((gateway, token)) => (gateway, token, None),
             None => {
                 let (invitation, lodger) = tokio::select! {
                     invited = Lodger::invite(self.calls) => invited?,
                     () = interrupt.asked() => return Ok(End::Interrupted),
                 };
-                let door = Door::parse(&invitation.gateway).map_err(Failure::Other)?;
-                (door, Token(invitation.token.unwrap_or_default()), Some(lodger))
+                let gateway = GatewayUrl::parse(&invitation.gateway).map_err(Failure::Other)?;
+                (gateway, Token(invitation.token.unwrap_or_default()), Some(lodger))
             }
         };
-        let result = self.visit(&door, token, &interrupt, measured, tally).await;
+        let result = self.visit(&gateway, token, &interrupt, measured, tally).await;
         match (result, lodger) {
             (Err(failure), Some(mut lodger)) => Err(lodger.explain(failure).await),
             (result, _) => result,
@@ -123,7 +123,7 @@ impl Bench {
     /// From logging in to logging out.
     async fn visit(
         &self,
-        door: &Door,
+        gateway: &GatewayUrl,
         token: Token,
         interrupt: &Interrupt,
         measured: &mut Measured,
@@ -131,7 +131,7 @@ impl Bench {
     ) -> Result<End, Failure> {
         let screen = Screen::silent();
         let bot = tokio::select! {
-            bot = Bot::log_in(door, token, &screen) => bot?,
+            bot = Bot::log_in(gateway, token, &screen) => bot?,
             () = interrupt.asked() => return Ok(End::Interrupted),
         };
         let result = tokio::select! {
@@ -173,7 +173,10 @@ impl Bench {
         let enough = bot
             .until(|standing| standing.guilds.len() >= wanted, |standing| standing.guilds[..wanted].to_vec());
         let told = timeout(TOLD, enough).await;
-        told.map_err(|_| Failure::TooFewGuilds { found: bot.know(|standing| standing.guilds.len()), wanted })
+        told.map_err(|_| Failure::TooFewGuilds {
+            found: bot.read_status(|standing| standing.guilds.len()),
+            wanted,
+        })
     }
 
     /// Joins these guilds all at once, and starts to play in each.

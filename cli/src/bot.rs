@@ -8,7 +8,7 @@ use actix_voice::{
         CallHandle, Config, Encryption, Join, MainGateway, Subscribe, VoiceManager, main_gateway::Logout,
     },
     id::{ChannelId, GuildId, Token},
-    main_gateway::DISCORD,
+    main_gateway::{DISCORD, MainGatewayError},
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -20,7 +20,7 @@ use crate::{
 
 /// Where a bot logs in: Discord, or another main gateway by its URL.
 #[derive(Clone, Debug)]
-pub struct Door(String);
+pub struct GatewayUrl(String);
 
 /// A bot that has logged in.
 pub struct Bot {
@@ -29,7 +29,7 @@ pub struct Bot {
     standing: watch::Receiver<Standing>,
 }
 
-impl Door {
+impl GatewayUrl {
     /// Reads `ws://host:port` or `wss://host:port`.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Door {
         }
     }
 
-    /// A gateway spoken to without TLS tells of voice servers without TLS.
+    /// A gateway without TLS names voice servers without TLS.
     fn config(&self) -> Config {
         let mut config = Config::default();
         if self.0.starts_with("ws://") {
@@ -53,7 +53,7 @@ impl Door {
     }
 }
 
-impl Default for Door {
+impl Default for GatewayUrl {
     fn default() -> Self {
         Self(DISCORD.to_owned())
     }
@@ -77,25 +77,26 @@ impl Bot {
     /// # Errors
     ///
     /// When the gateway cannot be reached, or refuses the bot.
-    pub async fn log_in(door: &Door, token: Token, screen: &Screen) -> Result<Self, Failure> {
-        let config = door.config();
+    pub async fn log_in(url: &GatewayUrl, token: Token, screen: &Screen) -> Result<Self, Failure> {
+        let config = url.config();
         let (news, standing) = News::new(screen.clone());
         let news = news.start();
         let manager = VoiceManager::new(config.clone()).start();
         manager.do_send(Subscribe::new(news.clone().recipient()));
         let gateway =
-            MainGateway::at(&door.0, token, &config, manager.clone()).listener(news.recipient()).start();
+            MainGateway::at(&url.0, token, &config, manager.clone()).listener(news.recipient()).start();
         let bot = Self { manager, gateway, standing };
-        let known = |standing: &Standing| {
+        let decided = |standing: &Standing| {
             standing.user.is_some() || standing.refused.is_some() || standing.unreachable.is_some()
         };
-        let unreachable = |cause: String| Failure::Unreachable { url: door.0.clone(), cause };
-        let cause = match timeout(PATIENCE, bot.until(known, |standing| standing.entrance())).await {
-            Ok(Entrance::Open) => return Ok(bot),
-            Ok(Entrance::Refused(error)) => return Err(error.into()),
-            Ok(Entrance::Unreachable(cause)) => cause,
-            Err(_) => format!("it did not let the bot in within {} s", PATIENCE.as_secs()),
-        };
+        let unreachable = |cause: String| Failure::Unreachable { url: url.0.clone(), cause };
+        let cause =
+            match timeout(LOGIN_TIMEOUT, bot.until(decided, |standing| standing.login_outcome())).await {
+                Ok(LoginOutcome::LoggedIn) => return Ok(bot),
+                Ok(LoginOutcome::Refused(error)) => return Err(error.into()),
+                Ok(LoginOutcome::Unreachable(cause)) => cause,
+                Err(_) => format!("it did not let the bot in within {} s", LOGIN_TIMEOUT.as_secs()),
+            };
         Err(unreachable(cause))
     }
 
@@ -135,36 +136,36 @@ impl Bot {
         }
     }
 
-    /// Takes something from what is known.
-    pub fn know<T>(&self, take: impl Fn(&Standing) -> T) -> T {
+    /// Takes something from what is known now.
+    pub fn read_status<T>(&self, take: impl Fn(&Standing) -> T) -> T {
         take(&self.standing.borrow())
     }
 
     /// Logs out, which takes the bot out of all voice channels.
     pub async fn log_out(self) {
-        // A gateway that takes no goodbye notices that we are gone.
-        let _ = timeout(GOODBYE, self.gateway.send(Logout)).await;
+        // A gateway that does not take the logout notices the closed socket.
+        let _ = timeout(LOGOUT_TIMEOUT, self.gateway.send(Logout)).await;
     }
 }
 
-/// Whether the bot was let in.
-enum Entrance {
-    Open,
-    Refused(actix_voice::actors::main_gateway::MainGatewayError),
+/// What came of a login.
+enum LoginOutcome {
+    LoggedIn,
+    Refused(MainGatewayError),
     Unreachable(String),
 }
 
 impl Standing {
-    fn entrance(&self) -> Entrance {
+    fn login_outcome(&self) -> LoginOutcome {
         match (self.user, self.refused, &self.unreachable) {
-            (_, Some(error), _) => Entrance::Refused(error),
-            (Some(_), ..) => Entrance::Open,
-            (None, None, cause) => Entrance::Unreachable(cause.clone().unwrap_or_default()),
+            (_, Some(error), _) => LoginOutcome::Refused(error),
+            (Some(_), ..) => LoginOutcome::LoggedIn,
+            (None, None, cause) => LoginOutcome::Unreachable(cause.clone().unwrap_or_default()),
         }
     }
 }
 
 /// How long a main gateway may take to let the bot in.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(2);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long logging out may take.
+const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);

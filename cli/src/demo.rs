@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     account::{Account, Wound},
-    bot::{Bot, Door},
+    bot::{Bot, GatewayUrl},
     exit::Failure,
     interrupt::Interrupt,
     performance::Performance,
@@ -64,11 +64,11 @@ impl Demo {
         let frames = sent.len() as u64;
         let length = FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
         let screen = Screen::new(Some(length));
-        let door = Door::parse(&stage.gateway()).map_err(Failure::Other)?;
+        let gateway = GatewayUrl::parse(&stage.gateway()).map_err(Failure::Other)?;
 
         let source = Repeated::new(|| source::from_reader("demo.opus", RECORDING))?.frames(frames);
         let bot = tokio::select! {
-            bot = Bot::log_in(&door, stage.token(), &screen) => bot?,
+            bot = Bot::log_in(&gateway, stage.token(), &screen) => bot?,
             () = interrupt.asked() => return Err(interrupted()),
         };
         let mut performance = Performance::new(stage.guild(), stage.channel(), screen.clone());

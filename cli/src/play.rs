@@ -9,7 +9,7 @@ use actix_voice::{
 use clap::Args;
 
 use crate::{
-    bot::{Bot, Door, parse_token},
+    bot::{Bot, GatewayUrl, parse_token},
     exit::Failure,
     interrupt::Interrupt,
     performance::Performance,
@@ -33,8 +33,8 @@ pub struct Play {
     #[arg(long, value_name = "ID")]
     channel: ChannelId,
     /// Another main gateway than Discord's: wss://host:port, or ws://host:port for one without TLS
-    #[arg(long, value_name = "URL", value_parser = Door::parse)]
-    gateway: Option<Door>,
+    #[arg(long, value_name = "URL", value_parser = GatewayUrl::parse)]
+    gateway: Option<GatewayUrl>,
     /// The bot's token; better given in the environment, where other users of the machine do not see it
     #[arg(long, env = "DISCORD_TOKEN", hide_env_values = true, value_parser = parse_token)]
     token: Token,
@@ -78,9 +78,9 @@ impl Play {
         screen: &Screen,
     ) -> Result<End, Failure> {
         let interrupt = Interrupt::listen()?;
-        let door = self.gateway.clone().unwrap_or_default();
+        let gateway = self.gateway.clone().unwrap_or_default();
         let bot = tokio::select! {
-            bot = Bot::log_in(&door, self.token.clone(), screen) => bot?,
+            bot = Bot::log_in(&gateway, self.token.clone(), screen) => bot?,
             () = interrupt.asked() => return Ok(End::Interrupted),
         };
         let result = performance.run(&bot, playlist.on(screen.clone()), &interrupt, |_| {}).await;
