@@ -16,10 +16,10 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::{
     bot::{Bot, GatewayUrl, parse_token},
+    event_collector::BotStatus,
     exit::Failure,
     interrupt::Interrupt,
     lodger::Lodger,
-    news::Standing,
     report::{self, End, Report, Tally, count},
     screen::Screen,
     sources::Repeated,
@@ -152,15 +152,17 @@ impl Bench {
             self.enter(bot, guilds, measured).await?;
         }
         let all_or_over =
-            |standing: &Standing| standing.speaking.len() >= guilds.len() || !standing.calls.is_empty();
+            |status: &BotStatus| status.speaking.len() >= guilds.len() || !status.ended_calls.is_empty();
         bot.until(all_or_over, |_| ()).await;
         let until_all_speak = now() - began;
         let calls = count(measured.calls.len() as u64, "call");
         eprintln!("{calls} spoke after {:.1} s", until_all_speak.as_secs_f64());
         measured.until_all_speak = Some(until_all_speak);
         measured.since = Some((now(), Usage::now()));
-        let over = bot
-            .until(|standing| !standing.calls.is_empty(), |standing| standing.calls.values().next().cloned());
+        let over = bot.until(
+            |status| !status.ended_calls.is_empty(),
+            |status| status.ended_calls.values().next().cloned(),
+        );
         match timeout(Duration::from_secs(self.seconds.into()), over).await {
             Ok(Some(reason)) => Err(Failure::Ended(reason)),
             _ => Ok(End::Finished),
@@ -170,11 +172,11 @@ impl Bench {
     /// The guilds to join, once the bot has been told of enough.
     async fn guilds(&self, bot: &Bot) -> Result<Vec<(GuildId, ChannelId)>, Failure> {
         let wanted = self.calls as usize;
-        let enough = bot
-            .until(|standing| standing.guilds.len() >= wanted, |standing| standing.guilds[..wanted].to_vec());
+        let enough =
+            bot.until(|status| status.guilds.len() >= wanted, |status| status.guilds[..wanted].to_vec());
         let told = timeout(TOLD, enough).await;
         told.map_err(|_| Failure::TooFewGuilds {
-            found: bot.read_status(|standing| standing.guilds.len()),
+            found: bot.read_status(|status| status.guilds.len()),
             wanted,
         })
     }

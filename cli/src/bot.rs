@@ -13,8 +13,8 @@ use actix_voice::{
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    event_collector::{BotStatus, EventCollector},
     exit::Failure,
-    news::{News, Standing},
     screen::Screen,
 };
 
@@ -26,7 +26,7 @@ pub struct GatewayUrl(String);
 pub struct Bot {
     manager: Addr<VoiceManager>,
     gateway: Addr<MainGateway>,
-    standing: watch::Receiver<Standing>,
+    status: watch::Receiver<BotStatus>,
 }
 
 impl GatewayUrl {
@@ -79,24 +79,23 @@ impl Bot {
     /// When the gateway cannot be reached, or refuses the bot.
     pub async fn log_in(url: &GatewayUrl, token: Token, screen: &Screen) -> Result<Self, Failure> {
         let config = url.config();
-        let (news, standing) = News::new(screen.clone());
-        let news = news.start();
+        let (collector, status) = EventCollector::new(screen.clone());
+        let events = collector.start();
         let manager = VoiceManager::new(config.clone()).start();
-        manager.do_send(Subscribe::new(news.clone().recipient()));
+        manager.do_send(Subscribe::new(events.clone().recipient()));
         let gateway =
-            MainGateway::at(&url.0, token, &config, manager.clone()).listener(news.recipient()).start();
-        let bot = Self { manager, gateway, standing };
-        let decided = |standing: &Standing| {
-            standing.user.is_some() || standing.refused.is_some() || standing.unreachable.is_some()
+            MainGateway::at(&url.0, token, &config, manager.clone()).listener(events.recipient()).start();
+        let bot = Self { manager, gateway, status };
+        let decided = |status: &BotStatus| {
+            status.user.is_some() || status.refused.is_some() || status.unreachable.is_some()
         };
         let unreachable = |cause: String| Failure::Unreachable { url: url.0.clone(), cause };
-        let cause =
-            match timeout(LOGIN_TIMEOUT, bot.until(decided, |standing| standing.login_outcome())).await {
-                Ok(LoginOutcome::LoggedIn) => return Ok(bot),
-                Ok(LoginOutcome::Refused(error)) => return Err(error.into()),
-                Ok(LoginOutcome::Unreachable(cause)) => cause,
-                Err(_) => format!("it did not let the bot in within {} s", LOGIN_TIMEOUT.as_secs()),
-            };
+        let cause = match timeout(LOGIN_TIMEOUT, bot.until(decided, |status| status.login_outcome())).await {
+            Ok(LoginOutcome::LoggedIn) => return Ok(bot),
+            Ok(LoginOutcome::Refused(error)) => return Err(error.into()),
+            Ok(LoginOutcome::Unreachable(cause)) => cause,
+            Err(_) => format!("it did not let the bot in within {} s", LOGIN_TIMEOUT.as_secs()),
+        };
         Err(unreachable(cause))
     }
 
@@ -119,26 +118,30 @@ impl Bot {
         async { Ok(joining.await.map_err(|error| Failure::Other(error.to_string()))??) }
     }
 
-    /// Waits until a condition holds of what is known, and takes something from it.
-    pub async fn until<T>(&self, condition: impl Fn(&Standing) -> bool, take: impl Fn(&Standing) -> T) -> T {
-        let mut standing = self.standing.clone();
+    /// Waits until a condition holds of the bot's status, and takes something from it.
+    pub async fn until<T>(
+        &self,
+        condition: impl Fn(&BotStatus) -> bool,
+        take: impl Fn(&BotStatus) -> T,
+    ) -> T {
+        let mut status = self.status.clone();
         loop {
             {
-                let known = standing.borrow_and_update();
-                if condition(&known) {
-                    return take(&known);
+                let current = status.borrow_and_update();
+                if condition(&current) {
+                    return take(&current);
                 }
             }
-            if standing.changed().await.is_err() {
-                // The news never end before the bot: its manager holds them.
+            if status.changed().await.is_err() {
+                // The collector never ends before the bot: its manager holds the collector's address.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Takes something from what is known now.
-    pub fn read_status<T>(&self, take: impl Fn(&Standing) -> T) -> T {
-        take(&self.standing.borrow())
+    /// Takes something from the bot's status.
+    pub fn read_status<T>(&self, take: impl Fn(&BotStatus) -> T) -> T {
+        take(&self.status.borrow())
     }
 
     /// Logs out, which takes the bot out of all voice channels.
@@ -155,7 +158,7 @@ enum LoginOutcome {
     Unreachable(String),
 }
 
-impl Standing {
+impl BotStatus {
     fn login_outcome(&self) -> LoginOutcome {
         match (self.user, self.refused, &self.unreachable) {
             (_, Some(error), _) => LoginOutcome::Refused(error),

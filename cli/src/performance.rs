@@ -12,7 +12,9 @@ use actix_voice::{
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::{bot::Bot, exit::Failure, interrupt::Interrupt, news::Standing, report::End, screen::Screen};
+use crate::{
+    bot::Bot, event_collector::BotStatus, exit::Failure, interrupt::Interrupt, report::End, screen::Screen,
+};
 
 /// Where it is played, and what has been played so far; it is kept up to date, so that it is known also of a call
 /// that fails.
@@ -112,15 +114,15 @@ impl Performance {
     }
 
     async fn over(&self, bot: &Bot, track: TrackId) -> Over {
-        let over = |standing: &Standing| {
-            let ended = standing.tracks.get(&track).filter(|end| **end != TrackEnd::Stopped);
+        let over = |status: &BotStatus| {
+            let ended = status.ended_tracks.get(&track).filter(|end| **end != TrackEnd::Stopped);
             // A track that was stopped was stopped by the end of its call, which follows.
-            let call = standing.calls.get(&self.guild).cloned().map(Over::Call);
-            let refused = standing.refused.map(Over::Refused);
+            let call = status.ended_calls.get(&self.guild).cloned().map(Over::Call);
+            let refused = status.refused.map(Over::Refused);
             call.or(refused).or(ended.cloned().map(Over::Track))
         };
         loop {
-            if let Some(over) = bot.until(|standing| over(standing).is_some(), over).await {
+            if let Some(over) = bot.until(|status| over(status).is_some(), over).await {
                 return over;
             }
         }

@@ -1,4 +1,4 @@
-//! News: what the main gateway and the calls have told so far, for whoever waits for something in it.
+//! The actor that collects the events of the main gateway and the calls, for whoever waits for one of them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,45 +16,45 @@ use tokio::sync::watch;
 
 use crate::screen::Screen;
 
-/// What is known.
+/// What the events so far say about the bot and its calls.
 #[derive(Debug, Default)]
-pub struct Standing {
-    /// The bot, once the main gateway has let it in.
+pub struct BotStatus {
+    /// The bot's user, once the main gateway has let it in.
     pub user: Option<UserId>,
-    /// Why it does not.
+    /// Why the main gateway does not let it in.
     pub refused: Option<MainGatewayError>,
-    /// Why it could not be reached.
+    /// Why the main gateway could not be reached.
     pub unreachable: Option<String>,
-    /// The guilds with at least one voice channel, in the order told, and the first of their voice channels.
+    /// The guilds with at least one voice channel, in the order in which they came, and the first of their voice channels.
     pub guilds: Vec<(GuildId, ChannelId)>,
-    /// Where a track has begun.
+    /// The guilds in which a track has begun.
     pub speaking: HashSet<GuildId>,
-    /// The tracks that are over.
-    pub tracks: HashMap<TrackId, TrackEnd>,
-    /// The calls that are over.
-    pub calls: HashMap<GuildId, EndReason>,
+    /// The tracks that have ended, and how.
+    pub ended_tracks: HashMap<TrackId, TrackEnd>,
+    /// The calls that have ended, and why.
+    pub ended_calls: HashMap<GuildId, EndReason>,
 }
 
-/// The actor that is told.
-pub struct News {
-    standing: watch::Sender<Standing>,
+/// Receives the events and keeps the [`BotStatus`] up to date.
+pub struct EventCollector {
+    status: watch::Sender<BotStatus>,
     screen: Screen,
 }
 
-impl News {
-    /// An actor that knows nothing yet, and what it will know.
-    pub fn new(screen: Screen) -> (Self, watch::Receiver<Standing>) {
-        let (sender, standing) = watch::channel(Standing::default());
-        (Self { standing: sender, screen }, standing)
+impl EventCollector {
+    /// An actor that has no events yet, and the status that it will keep.
+    pub fn new(screen: Screen) -> (Self, watch::Receiver<BotStatus>) {
+        let (sender, status) = watch::channel(BotStatus::default());
+        (Self { status: sender, screen }, status)
     }
 
-    fn dispatched(standing: &mut Standing, dispatch: Dispatch) {
+    fn apply_dispatch(status: &mut BotStatus, dispatch: Dispatch) {
         match dispatch {
-            Dispatch::Ready { user, .. } => standing.user = Some(user),
+            Dispatch::Ready { user, .. } => status.user = Some(user),
             Dispatch::GuildAvailable { guild, voice_channels, .. } => {
-                let known = standing.guilds.iter().any(|(known, _)| *known == guild);
+                let known = status.guilds.iter().any(|(known, _)| *known == guild);
                 if let Some((channel, _)) = voice_channels.first().filter(|_| !known) {
-                    standing.guilds.push((guild, *channel));
+                    status.guilds.push((guild, *channel));
                 }
             }
             _ => {}
@@ -62,34 +62,34 @@ impl News {
     }
 }
 
-impl Actor for News {
+impl Actor for EventCollector {
     type Context = Context<Self>;
 }
 
-impl Handler<MainGatewayEvent> for News {
+impl Handler<MainGatewayEvent> for EventCollector {
     type Result = ();
 
     fn handle(&mut self, event: MainGatewayEvent, _: &mut Context<Self>) {
         match event {
             MainGatewayEvent::Dispatch(dispatch) => {
-                self.standing.send_modify(|standing| Self::dispatched(standing, dispatch));
+                self.status.send_modify(|status| Self::apply_dispatch(status, dispatch));
             }
-            // Before the bot is let in, the failure itself is told.
-            MainGatewayEvent::Reconnecting(why) if self.standing.borrow().user.is_some() => {
+            // Before the bot is let in, the failure of the command says it.
+            MainGatewayEvent::Reconnecting(why) if self.status.borrow().user.is_some() => {
                 self.screen.say(format_args!("main gateway: {why}; connecting again"));
             }
             MainGatewayEvent::Unreachable(why) => {
-                self.standing.send_modify(|standing| standing.unreachable = Some(why));
+                self.status.send_modify(|status| status.unreachable = Some(why));
             }
             MainGatewayEvent::Refused(error) => {
-                self.standing.send_modify(|standing| standing.refused = Some(error));
+                self.status.send_modify(|status| status.refused = Some(error));
             }
             _ => {}
         }
     }
 }
 
-impl Handler<CallEvent> for News {
+impl Handler<CallEvent> for EventCollector {
     type Result = ();
 
     fn handle(&mut self, CallEvent { guild, kind, .. }: CallEvent, _: &mut Context<Self>) {
@@ -105,14 +105,14 @@ impl Handler<CallEvent> for News {
             CallEventKind::Moved(channel) => self.screen.say(format_args!("moved to channel {channel}")),
             CallEventKind::E2ee(state) if state.privacy_code.is_some() => self.screen.say(state),
             CallEventKind::TrackStalled(_) => self.screen.say("the source is late; playing silence"),
-            CallEventKind::TrackStarted(_) => self.standing.send_modify(|standing| {
-                standing.speaking.insert(guild);
+            CallEventKind::TrackStarted(_) => self.status.send_modify(|status| {
+                status.speaking.insert(guild);
             }),
-            CallEventKind::TrackEnded(track, end) => self.standing.send_modify(|standing| {
-                standing.tracks.insert(track, end);
+            CallEventKind::TrackEnded(track, end) => self.status.send_modify(|status| {
+                status.ended_tracks.insert(track, end);
             }),
-            CallEventKind::Ended(reason) => self.standing.send_modify(|standing| {
-                standing.calls.insert(guild, reason);
+            CallEventKind::Ended(reason) => self.status.send_modify(|status| {
+                status.ended_calls.insert(guild, reason);
             }),
             _ => {}
         }
