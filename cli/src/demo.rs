@@ -12,7 +12,7 @@ use crate::{
     bot::{Bot, GatewayUrl},
     exit::Failure,
     interrupt::Interrupt,
-    performance::Performance,
+    playback::Playback,
     report::End,
     screen::Screen,
     sources::Repeated,
@@ -71,7 +71,7 @@ impl Demo {
             bot = Bot::log_in(&gateway, stage.token(), &screen) => bot?,
             () = interrupt.asked() => return Err(interrupted()),
         };
-        let mut performance = Performance::new(stage.guild(), stage.channel(), screen.clone());
+        let mut playback = Playback::new(stage.guild(), stage.channel(), screen.clone());
         let mut cut: Option<Cut> = None;
         let cut_in_the_middle = |so_far: &CallStats| {
             if cut.is_none() && so_far.speaker.frames >= frames / 2 {
@@ -79,12 +79,12 @@ impl Demo {
                 cut = Some(stage.cut());
             }
         };
-        let ended = performance.run(&bot, source, &interrupt, cut_in_the_middle).await;
+        let ended = playback.run(&bot, source, &interrupt, cut_in_the_middle).await;
         bot.log_out().await;
         if let End::Interrupted = ended? {
             return Err(interrupted());
         }
-        let Performance { stats, played, .. } = performance;
+        let Playback { stats, played, .. } = playback;
         let examined = async {
             let hearing = stage.heard(stats.packets).await;
             let hearing = hearing.ok_or_else(|| Failure::NotWhole("nothing was heard".into()))?;

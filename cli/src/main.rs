@@ -1,7 +1,7 @@
 //! `actix-voice`: plays into Discord voice channels, shows that it works, and measures it.
 //!
 //! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
-//! `event_collector` (what the bot is told), `performance` (a source played from joining to leaving), `sources` (files one after
+//! `event_collector` (what the bot is told), `playback` (one source played in one call), `sources` (files one after
 //! another, or again and again), `stage` (the loopback), `lodger` (the same in a second process), `account` (the demo's
 //! verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their exit codes).
 
@@ -14,8 +14,8 @@ mod exit;
 mod interrupt;
 mod lodger;
 mod loopback;
-mod performance;
 mod play;
+mod playback;
 mod report;
 mod screen;
 mod sources;

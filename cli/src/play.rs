@@ -12,7 +12,7 @@ use crate::{
     bot::{Bot, GatewayUrl, parse_token},
     exit::Failure,
     interrupt::Interrupt,
-    performance::Performance,
+    playback::Playback,
     report::{self, End, Tally},
     screen::Screen,
     sources::Playlist,
@@ -51,19 +51,19 @@ impl Play {
     ///
     /// When not all was played, or none of it was sent.
     pub async fn run(self) -> Result<(), Failure> {
-        let (performance, result) = match Playlist::open(&self.files) {
+        let (playback, result) = match Playlist::open(&self.files) {
             Ok(playlist) => {
                 let screen = Screen::new(playlist.duration());
-                let mut performance = Performance::new(self.guild, self.channel, screen.clone());
-                let result = self.perform(&mut performance, playlist, &screen).await;
+                let mut playback = Playback::new(self.guild, self.channel, screen.clone());
+                let result = self.perform(&mut playback, playlist, &screen).await;
                 screen.clear();
-                (performance, result)
+                (playback, result)
             }
-            Err(error) => (Performance::new(self.guild, self.channel, Screen::new(None)), Err(error.into())),
+            Err(error) => (Playback::new(self.guild, self.channel, Screen::new(None)), Err(error.into())),
         };
-        let tally = Tally::of(&performance.stats);
+        let tally = Tally::of(&playback.stats);
         let result = result.and_then(|end| tally.heard(end));
-        let report = tally.report(performance.played, report::end(&result));
+        let report = tally.report(playback.played, report::end(&result));
         report::print_lines(&report, &result);
         if self.json {
             report::print_json(&report);
@@ -73,7 +73,7 @@ impl Play {
 
     async fn perform(
         &self,
-        performance: &mut Performance,
+        playback: &mut Playback,
         playlist: Playlist,
         screen: &Screen,
     ) -> Result<End, Failure> {
@@ -83,7 +83,7 @@ impl Play {
             bot = Bot::log_in(&gateway, self.token.clone(), screen) => bot?,
             () = interrupt.asked() => return Ok(End::Interrupted),
         };
-        let result = performance.run(&bot, playlist.on(screen.clone()), &interrupt, |_| {}).await;
+        let result = playback.run(&bot, playlist.on(screen.clone()), &interrupt, |_| {}).await;
         bot.log_out().await;
         result
     }
