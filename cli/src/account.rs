@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::{
     exit::Failure,
+    local_discord::{Hearing, Score},
     report::{count, times, were},
-    stage::{Hearing, Score},
 };
 
 /// What came of the demo.

@@ -12,11 +12,11 @@ use crate::{
     bot::{Bot, GatewayUrl},
     exit::Failure,
     interrupt::Interrupt,
+    local_discord::{self, Cut, Hearing, Keep, LocalDiscord, Score, Security, Settings},
     playback::Playback,
     report::End,
     screen::Screen,
     sources::Repeated,
-    stage::{self, Cut, Hearing, Keep, Plan, Score, Security, Stage},
 };
 
 /// Play a recording into a Discord on this machine, cut the connection on the way, and tell what was heard.
@@ -38,7 +38,7 @@ impl Demo {
     ///
     /// When it was not heard whole.
     pub async fn run(self) -> Result<(), Failure> {
-        let packets = stage::packets(RECORDING)?;
+        let packets = local_discord::packets(RECORDING)?;
         let frames = self.seconds.map_or(packets.len(), |seconds| seconds as usize * FRAMES_A_SECOND);
         let sent = packets.iter().cycle().take(frames).cloned().collect();
         let account = self.perform(sent).await?;
@@ -59,24 +59,25 @@ impl Demo {
     async fn perform(&self, sent: Vec<Bytes>) -> Result<Account, Failure> {
         let interrupt = Interrupt::listen()?;
         let listen = ([127, 0, 0, 1], 0).into();
-        let plan = Plan { listen, security: Security::None, guilds: 1, token: None, keep: Keep::Audio };
-        let stage = Stage::raise(plan)?;
+        let settings =
+            Settings { listen, security: Security::None, guilds: 1, token: None, keep: Keep::Audio };
+        let discord = LocalDiscord::start(settings)?;
         let frames = sent.len() as u64;
         let length = FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
         let screen = Screen::new(Some(length));
-        let gateway = GatewayUrl::parse(&stage.gateway()).map_err(Failure::Other)?;
+        let gateway = GatewayUrl::parse(&discord.gateway()).map_err(Failure::Other)?;
 
         let source = Repeated::new(|| source::from_reader("demo.opus", RECORDING))?.frames(frames);
         let bot = tokio::select! {
-            bot = Bot::log_in(&gateway, stage.token(), &screen) => bot?,
+            bot = Bot::log_in(&gateway, discord.token(), &screen) => bot?,
             () = interrupt.asked() => return Err(interrupted()),
         };
-        let mut playback = Playback::new(stage.guild(), stage.channel(), screen.clone());
+        let mut playback = Playback::new(discord.guild(), discord.channel(), screen.clone());
         let mut cut: Option<Cut> = None;
         let cut_in_the_middle = |so_far: &CallStats| {
             if cut.is_none() && so_far.speaker.frames >= frames / 2 {
                 screen.say("cutting the connection to the voice gateway");
-                cut = Some(stage.cut());
+                cut = Some(discord.cut());
             }
         };
         let ended = playback.run(&bot, source, &interrupt, cut_in_the_middle).await;
@@ -86,7 +87,7 @@ impl Demo {
         }
         let Playback { stats, played, .. } = playback;
         let examined = async {
-            let hearing = stage.heard(stats.packets).await;
+            let hearing = discord.hearing_after(stats.packets).await;
             let hearing = hearing.ok_or_else(|| Failure::NotWhole("nothing was heard".into()))?;
             examine(hearing, sent).await
         };
@@ -95,7 +96,7 @@ impl Demo {
             () = interrupt.asked() => return Err(interrupted()),
         };
         let wound = cut.map_or(Wound::Uncut, |cut| cut.gap(&hearing).map_or(Wound::NothingAfter, Wound::Gap));
-        let violations = stage.violations();
+        let violations = discord.violations();
         Ok(Account { stats, played, hearing, score, sent, cut_after: length / 2, wound, violations })
     }
 }
@@ -108,7 +109,7 @@ fn interrupted() -> Failure {
 async fn examine(hearing: Hearing, sent: Vec<Bytes>) -> Result<(Hearing, Score, Vec<Bytes>), Failure> {
     let (done, examined) = oneshot::channel();
     std::thread::spawn(move || {
-        let score = stage::decode(&sent)
+        let score = local_discord::decode(&sent)
             .and_then(|original| hearing.score(&original).map_err(|error| Failure::Other(error.to_string())));
         // Whoever waited for it may have been interrupted.
         let _ = done.send(score.map(|score| (hearing, score, sent)));

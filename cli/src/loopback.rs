@@ -17,8 +17,8 @@ use crate::{
     bot::parse_token,
     exit::Failure,
     interrupt::Interrupt,
+    local_discord::{Keep, LocalDiscord, Security, Settings},
     report::{count, print_json},
-    stage::{Keep, Plan, Security, Stage},
     usage,
 };
 
@@ -81,13 +81,13 @@ impl Loopback {
         if let Some(directory) = &self.out {
             std::fs::create_dir_all(directory).map_err(|error| unwritten(directory, &error))?;
         }
-        let mut stage = Stage::raise(self.plan())?;
-        let invitation = self.invitation(&stage)?;
+        let mut discord = LocalDiscord::start(self.settings())?;
+        let invitation = self.invitation(&discord)?;
         print_json(&invitation);
         explain(&invitation);
-        self.watch(&mut stage, &interrupt).await;
+        self.watch(&mut discord, &interrupt).await;
         match &self.out {
-            Some(directory) => self.write(&stage, directory),
+            Some(directory) => self.write(&discord, directory),
             None => Ok(()),
         }
     }
@@ -102,8 +102,8 @@ impl Loopback {
         Ok(())
     }
 
-    fn plan(&self) -> Plan {
-        Plan {
+    fn settings(&self) -> Settings {
+        Settings {
             listen: self.listen,
             security: if self.tls.is_some() { Security::Tls } else { Security::None },
             guilds: self.guilds,
@@ -112,43 +112,43 @@ impl Loopback {
         }
     }
 
-    fn invitation(&self, stage: &Stage) -> Result<Invitation, Failure> {
-        let authority = self.tls.as_deref().zip(stage.authority());
+    fn invitation(&self, discord: &LocalDiscord) -> Result<Invitation, Failure> {
+        let authority = self.tls.as_deref().zip(discord.authority());
         let written = authority.map(|(file, pem)| {
             let written = std::fs::write(file, pem).and_then(|()| std::path::absolute(file));
             written.map_err(|error| unwritten(file, &error))
         });
         Ok(Invitation {
-            gateway: stage.gateway(),
-            token: Some(stage.token().0).filter(|_| self.token.is_none()),
+            gateway: discord.gateway(),
+            token: Some(discord.token().0).filter(|_| self.token.is_none()),
             authority: written.transpose()?,
-            user: stage.user().to_string(),
-            guild: stage.guild().to_string(),
-            channel: stage.channel().to_string(),
+            user: discord.user().to_string(),
+            guild: discord.guild().to_string(),
+            channel: discord.channel().to_string(),
             guilds: self.guilds,
         })
     }
 
     /// Tells of broken rules until the end.
-    async fn watch(&self, stage: &mut Stage, interrupt: &Interrupt) {
+    async fn watch(&self, discord: &mut LocalDiscord, interrupt: &Interrupt) {
         let mut input = pin!(end_of_input());
         let mut looks = interval(LOOK);
         loop {
             tokio::select! {
                 () = interrupt.asked() => break,
                 () = &mut input, if self.until_end_of_input => break,
-                _ = looks.tick() => tell(stage.newly_broken()),
+                _ = looks.tick() => tell(discord.new_violations()),
             }
         }
-        tell(stage.broken_at_last());
-        let broken = stage.violations().len() as u64;
+        tell(discord.remaining_violations());
+        let broken = discord.violations().len() as u64;
         eprintln!("the bot broke {}", if broken == 0 { "no rule".into() } else { count(broken, "rule") });
     }
 
-    fn write(&self, stage: &Stage, directory: &Path) -> Result<(), Failure> {
+    fn write(&self, discord: &LocalDiscord, directory: &Path) -> Result<(), Failure> {
         let mut files = 0;
-        for (guild, hearing) in stage.all_heard() {
-            let file = directory.join(format!("guild-{guild}-user-{}.ogg", stage.user()));
+        for (guild, hearing) in discord.hearings() {
+            let file = directory.join(format!("guild-{guild}-user-{}.ogg", discord.user()));
             std::fs::write(&file, hearing.ogg()).map_err(|error| unwritten(&file, &error))?;
             files += 1;
         }

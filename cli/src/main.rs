@@ -2,7 +2,7 @@
 //!
 //! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
 //! `event_collector` (what the bot is told), `playback` (one source played in one call), `sources` (files one after
-//! another, or again and again), `stage` (the loopback), `lodger` (the same in a second process), `account` (the demo's
+//! another, or again and again), `local_discord` (the loopback), `lodger` (the same in a second process), `account` (the demo's
 //! verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their exit codes).
 
 mod account;
@@ -12,6 +12,7 @@ mod demo;
 mod event_collector;
 mod exit;
 mod interrupt;
+mod local_discord;
 mod lodger;
 mod loopback;
 mod play;
@@ -19,7 +20,6 @@ mod playback;
 mod report;
 mod screen;
 mod sources;
-mod stage;
 mod usage;
 
 use std::process::ExitCode;
