@@ -19,7 +19,7 @@ use crate::{
     event_collector::BotStatus,
     exit::Failure,
     interrupt::Interrupt,
-    lodger::Lodger,
+    loopback_process::LoopbackProcess,
     report::{self, End, Report, Tally, count},
     screen::Screen,
     sources::Repeated,
@@ -102,20 +102,20 @@ impl Bench {
         // A file that cannot be played is known before anything is started.
         source::open(&self.file)?;
         let given = self.gateway.clone().zip(self.token.clone());
-        let (gateway, token, lodger) = match given {
+        let (gateway, token, loopback) = match given {
             Some((gateway, token)) => (gateway, token, None),
             None => {
-                let (invitation, lodger) = tokio::select! {
-                    invited = Lodger::invite(self.calls) => invited?,
+                let (info, loopback) = tokio::select! {
+                    invited = LoopbackProcess::start(self.calls) => invited?,
                     () = interrupt.asked() => return Ok(End::Interrupted),
                 };
-                let gateway = GatewayUrl::parse(&invitation.gateway).map_err(Failure::Other)?;
-                (gateway, Token(invitation.token.unwrap_or_default()), Some(lodger))
+                let gateway = GatewayUrl::parse(&info.gateway).map_err(Failure::Other)?;
+                (gateway, Token(info.token.unwrap_or_default()), Some(loopback))
             }
         };
         let result = self.visit(&gateway, token, &interrupt, measured, tally).await;
-        match (result, lodger) {
-            (Err(failure), Some(mut lodger)) => Err(lodger.explain(failure).await),
+        match (result, loopback) {
+            (Err(failure), Some(mut loopback)) => Err(loopback.explain(failure).await),
             (result, _) => result,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
 //! `event_collector` (what the bot is told), `playback` (one source played in one call), `sources` (files one after
-//! another, or again and again), `local_discord` (the loopback), `lodger` (the same in a second process), `account` (the demo's
+//! another, or again and again), `local_discord` (the loopback), `loopback_process` (the same in a second process), `account` (the demo's
 //! verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their exit codes).
 
 mod account;
@@ -13,8 +13,8 @@ mod event_collector;
 mod exit;
 mod interrupt;
 mod local_discord;
-mod lodger;
 mod loopback;
+mod loopback_process;
 mod play;
 mod playback;
 mod report;
