@@ -8,8 +8,8 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use crate::{
-    account::{Account, Wound},
     bot::{Bot, GatewayUrl},
+    demo_report::{CutResult, DemoReport},
     exit::Failure,
     interrupt::Interrupt,
     local_discord::{self, Cut, Hearing, Keep, LocalDiscord, Score, Security, Settings},
@@ -41,22 +41,22 @@ impl Demo {
         let packets = local_discord::packets(RECORDING)?;
         let frames = self.seconds.map_or(packets.len(), |seconds| seconds as usize * FRAMES_A_SECOND);
         let sent = packets.iter().cycle().take(frames).cloned().collect();
-        let account = self.perform(sent).await?;
-        println!("{account}");
+        let report = self.perform(sent).await?;
+        println!("{report}");
         if let Some(directory) = &self.out {
             let file = directory.join("heard.ogg");
             let written = std::fs::create_dir_all(directory)
-                .and_then(|()| std::fs::write(&file, account.hearing.ogg()))
+                .and_then(|()| std::fs::write(&file, report.hearing.ogg()))
                 .map_err(|error| Failure::Other(format!("{}: {error}", file.display())));
             written?;
             println!("recording  {}", file.display());
         }
-        account.verdict()?;
+        report.verdict()?;
         println!("\nheard whole");
         Ok(())
     }
 
-    async fn perform(&self, sent: Vec<Bytes>) -> Result<Account, Failure> {
+    async fn perform(&self, sent: Vec<Bytes>) -> Result<DemoReport, Failure> {
         let interrupt = Interrupt::listen()?;
         let listen = ([127, 0, 0, 1], 0).into();
         let settings =
@@ -95,9 +95,11 @@ impl Demo {
             examined = examined => examined?,
             () = interrupt.asked() => return Err(interrupted()),
         };
-        let wound = cut.map_or(Wound::Uncut, |cut| cut.gap(&hearing).map_or(Wound::NothingAfter, Wound::Gap));
+        let cut_result = cut.map_or(CutResult::NotCut, |cut| {
+            cut.gap(&hearing).map_or(CutResult::NothingAfter, CutResult::Gap)
+        });
         let violations = discord.violations();
-        Ok(Account { stats, played, hearing, score, sent, cut_after: length / 2, wound, violations })
+        Ok(DemoReport { stats, played, hearing, score, sent, cut_after: length / 2, cut_result, violations })
     }
 }
 

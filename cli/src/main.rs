@@ -2,13 +2,14 @@
 //!
 //! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
 //! `event_collector` (what the bot is told), `playback` (one source played in one call), `sources` (files one after
-//! another, or again and again), `local_discord` (the loopback), `loopback_process` (the same in a second process), `account` (the demo's
-//! verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their exit codes).
+//! another, or again and again), `local_discord` (the loopback), `loopback_process` (the same in a second process),
+//! `demo_report` (the demo's verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their
+//! exit codes).
 
-mod account;
 mod bench;
 mod bot;
 mod demo;
+mod demo_report;
 mod event_collector;
 mod exit;
 mod interrupt;
