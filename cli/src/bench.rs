@@ -20,7 +20,7 @@ use crate::{
     exit::Failure,
     interrupt::Interrupt,
     loopback_process::LoopbackProcess,
-    report::{self, End, Report, Tally, count},
+    report::{self, CallTotals, End, Report, count},
     screen::Screen,
     sources::Repeated,
     usage::{Usage, allow_many_files},
@@ -69,11 +69,11 @@ struct Costs {
 
 /// What has been measured so far.
 #[derive(Default)]
-struct Measured {
+struct Measurements {
     calls: Vec<CallHandle>,
     until_all_speak: Option<Duration>,
-    /// When all spoke, and what had been used by then.
-    since: Option<(Instant, Usage)>,
+    /// When all calls spoke, and what the process had used by then.
+    all_spoke_at: Option<(Instant, Usage)>,
     played: Duration,
     cpu: Option<Duration>,
     usage: Option<Usage>,
@@ -85,11 +85,11 @@ impl Bench {
     /// When not all calls played to the end.
     pub async fn run(self) -> Result<(), Failure> {
         allow_many_files();
-        let mut tally = Tally::default();
-        let mut measured = Measured::default();
-        let result = self.perform(&mut measured, &mut tally).await;
-        let result = result.and_then(|end| tally.heard(end));
-        let costs = measured.costs(tally.report(measured.played, report::end(&result)));
+        let mut totals = CallTotals::default();
+        let mut measurements = Measurements::default();
+        let result = self.run_bench(&mut measurements, &mut totals).await;
+        let result = result.and_then(|end| totals.check_sent(end));
+        let costs = measurements.costs(totals.report(measurements.played, report::describe_end(&result)));
         costs.print(&result);
         if self.json {
             report::print_json(&costs);
@@ -97,7 +97,11 @@ impl Bench {
         result.map(|_| ())
     }
 
-    async fn perform(&self, measured: &mut Measured, tally: &mut Tally) -> Result<End, Failure> {
+    async fn run_bench(
+        &self,
+        measurements: &mut Measurements,
+        totals: &mut CallTotals,
+    ) -> Result<End, Failure> {
         let interrupt = Interrupt::listen()?;
         // A file that cannot be played is known before anything is started.
         source::open(&self.file)?;
@@ -106,14 +110,14 @@ impl Bench {
             Some((gateway, token)) => (gateway, token, None),
             None => {
                 let (info, loopback) = tokio::select! {
-                    invited = LoopbackProcess::start(self.calls) => invited?,
-                    () = interrupt.asked() => return Ok(End::Interrupted),
+                    started = LoopbackProcess::start(self.calls) => started?,
+                    () = interrupt.requested() => return Ok(End::Interrupted),
                 };
                 let gateway = GatewayUrl::parse(&info.gateway).map_err(Failure::Other)?;
                 (gateway, Token(info.token.unwrap_or_default()), Some(loopback))
             }
         };
-        let result = self.visit(&gateway, token, &interrupt, measured, tally).await;
+        let result = self.run_bot(&gateway, token, &interrupt, measurements, totals).await;
         match (result, loopback) {
             (Err(failure), Some(mut loopback)) => Err(loopback.explain(failure).await),
             (result, _) => result,
@@ -121,49 +125,49 @@ impl Bench {
     }
 
     /// From logging in to logging out.
-    async fn visit(
+    async fn run_bot(
         &self,
         gateway: &GatewayUrl,
         token: Token,
         interrupt: &Interrupt,
-        measured: &mut Measured,
-        tally: &mut Tally,
+        measurements: &mut Measurements,
+        totals: &mut CallTotals,
     ) -> Result<End, Failure> {
         let screen = Screen::silent();
         let bot = tokio::select! {
             bot = Bot::log_in(gateway, token, &screen) => bot?,
-            () = interrupt.asked() => return Ok(End::Interrupted),
+            () = interrupt.requested() => return Ok(End::Interrupted),
         };
         let result = tokio::select! {
-            result = self.measure(&bot, measured) => result,
-            () = interrupt.asked() => Ok(End::Interrupted),
+            result = self.measure(&bot, measurements) => result,
+            () = interrupt.requested() => Ok(End::Interrupted),
         };
-        measured.leave(tally).await;
+        measurements.finish(totals).await;
         bot.log_out().await;
         result
     }
 
-    async fn measure(&self, bot: &Bot, measured: &mut Measured) -> Result<End, Failure> {
+    async fn measure(&self, bot: &Bot, measurements: &mut Measurements) -> Result<End, Failure> {
         let guilds = self.guilds(bot).await?;
         let began = now();
-        for (number, guilds) in guilds.chunks(JOINS_A_MINUTE).enumerate() {
-            let at = began + JOINS_WINDOW * u32::try_from(number).unwrap_or(u32::MAX);
+        for (number, guilds) in guilds.chunks(JOINS_PER_WINDOW).enumerate() {
+            let at = began + JOIN_WINDOW * u32::try_from(number).unwrap_or(u32::MAX);
             sleep_until(at.into()).await;
-            self.enter(bot, guilds, measured).await?;
+            self.join_all(bot, guilds, measurements).await?;
         }
-        let all_or_over =
+        let all_speak_or_one_ended =
             |status: &BotStatus| status.speaking.len() >= guilds.len() || !status.ended_calls.is_empty();
-        bot.until(all_or_over, |_| ()).await;
+        bot.until(all_speak_or_one_ended, |_| ()).await;
         let until_all_speak = now() - began;
-        let calls = count(measured.calls.len() as u64, "call");
+        let calls = count(measurements.calls.len() as u64, "call");
         eprintln!("{calls} spoke after {:.1} s", until_all_speak.as_secs_f64());
-        measured.until_all_speak = Some(until_all_speak);
-        measured.since = Some((now(), Usage::now()));
-        let over = bot.until(
+        measurements.until_all_speak = Some(until_all_speak);
+        measurements.all_spoke_at = Some((now(), Usage::now()));
+        let ended = bot.until(
             |status| !status.ended_calls.is_empty(),
             |status| status.ended_calls.values().next().cloned(),
         );
-        match timeout(Duration::from_secs(self.seconds.into()), over).await {
+        match timeout(Duration::from_secs(self.seconds.into()), ended).await {
             Ok(Some(reason)) => Err(Failure::Ended(reason)),
             _ => Ok(End::Finished),
         }
@@ -174,57 +178,57 @@ impl Bench {
         let wanted = self.calls as usize;
         let enough =
             bot.until(|status| status.guilds.len() >= wanted, |status| status.guilds[..wanted].to_vec());
-        let told = timeout(TOLD, enough).await;
-        told.map_err(|_| Failure::TooFewGuilds {
+        let guilds = timeout(GUILDS_TIMEOUT, enough).await;
+        guilds.map_err(|_| Failure::TooFewGuilds {
             found: bot.read_status(|status| status.guilds.len()),
             wanted,
         })
     }
 
     /// Joins these guilds all at once, and starts to play in each.
-    async fn enter(
+    async fn join_all(
         &self,
         bot: &Bot,
         guilds: &[(GuildId, ChannelId)],
-        measured: &mut Measured,
+        measurements: &mut Measurements,
     ) -> Result<(), Failure> {
-        let entering: Vec<_> = guilds
+        let joining: Vec<_> = guilds
             .iter()
             .map(|&(guild, channel)| {
-                let (joining, file) = (bot.join(guild, channel), self.file.clone());
+                let (join, file) = (bot.join(guild, channel), self.file.clone());
                 actix_rt::spawn(async move {
-                    let call = joining.await?;
+                    let call = join.await?;
                     let source = Repeated::new(move || source::open(&file))?;
                     call.speak(Speak::source(guild, source)).await?;
                     Ok::<_, Failure>(call)
                 })
             })
             .collect();
-        for entered in entering {
-            let call = entered.await.map_err(|error| Failure::Other(error.to_string()))?;
-            measured.calls.push(call?);
+        for joined in joining {
+            let call = joined.await.map_err(|error| Failure::Other(error.to_string()))?;
+            measurements.calls.push(call?);
         }
         Ok(())
     }
 }
 
-impl Measured {
-    /// Takes the measures, and leaves all calls.
-    async fn leave(&mut self, tally: &mut Tally) {
-        if let Some((since, before)) = self.since {
+impl Measurements {
+    /// Measures for the last time, and disconnects all calls.
+    async fn finish(&mut self, totals: &mut CallTotals) {
+        if let Some((since, before)) = self.all_spoke_at {
             let usage = Usage::now();
             self.played = now() - since;
             self.cpu = usage.cpu.zip(before.cpu).map(|(after, before)| after.saturating_sub(before));
             self.usage = Some(usage);
         }
-        let leave = |call: &CallHandle| {
+        let disconnect = |call: &CallHandle| {
             let call = call.clone();
             actix_rt::spawn(async move { call.disconnect().await })
         };
-        let leaving: Vec<_> = self.calls.iter().map(leave).collect();
-        for left in leaving {
-            if let Ok(Some(stats)) = left.await {
-                tally.add(&stats);
+        let disconnecting: Vec<_> = self.calls.iter().map(disconnect).collect();
+        for disconnected in disconnecting {
+            if let Ok(Some(stats)) = disconnected.await {
+                totals.add(&stats);
             }
         }
     }
@@ -256,7 +260,7 @@ impl Costs {
 }
 
 /// Discord takes 120 messages a minute from a bot; some are left for heartbeats.
-const JOINS_A_MINUTE: usize = 100;
-const JOINS_WINDOW: Duration = Duration::from_secs(61);
-/// For how long guilds may still be told of.
-const TOLD: Duration = Duration::from_secs(10);
+const JOINS_PER_WINDOW: usize = 100;
+const JOIN_WINDOW: Duration = Duration::from_secs(61);
+/// How long the main gateway may take to name enough guilds.
+const GUILDS_TIMEOUT: Duration = Duration::from_secs(10);

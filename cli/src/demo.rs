@@ -39,9 +39,9 @@ impl Demo {
     /// When it was not heard whole.
     pub async fn run(self) -> Result<(), Failure> {
         let packets = local_discord::packets(RECORDING)?;
-        let frames = self.seconds.map_or(packets.len(), |seconds| seconds as usize * FRAMES_A_SECOND);
+        let frames = self.seconds.map_or(packets.len(), |seconds| seconds as usize * FRAMES_PER_SECOND);
         let sent = packets.iter().cycle().take(frames).cloned().collect();
-        let report = self.perform(sent).await?;
+        let report = self.play_and_listen(sent).await?;
         println!("{report}");
         if let Some(directory) = &self.out {
             let file = directory.join("heard.ogg");
@@ -56,7 +56,7 @@ impl Demo {
         Ok(())
     }
 
-    async fn perform(&self, sent: Vec<Bytes>) -> Result<DemoReport, Failure> {
+    async fn play_and_listen(&self, sent: Vec<Bytes>) -> Result<DemoReport, Failure> {
         let interrupt = Interrupt::listen()?;
         let listen = ([127, 0, 0, 1], 0).into();
         let settings =
@@ -67,16 +67,16 @@ impl Demo {
         let screen = Screen::new(Some(length));
         let gateway = GatewayUrl::parse(&discord.gateway()).map_err(Failure::Other)?;
 
-        let source = Repeated::new(|| source::from_reader("demo.opus", RECORDING))?.frames(frames);
+        let source = Repeated::new(|| source::from_reader("demo.opus", RECORDING))?.limit(frames);
         let bot = tokio::select! {
             bot = Bot::log_in(&gateway, discord.token(), &screen) => bot?,
-            () = interrupt.asked() => return Err(interrupted()),
+            () = interrupt.requested() => return Err(interrupted()),
         };
         let mut playback = Playback::new(discord.guild(), discord.channel(), screen.clone());
         let mut cut: Option<Cut> = None;
         let cut_in_the_middle = |so_far: &CallStats| {
             if cut.is_none() && so_far.speaker.frames >= frames / 2 {
-                screen.say("cutting the connection to the voice gateway");
+                screen.print_line("cutting the connection to the voice gateway");
                 cut = Some(discord.cut());
             }
         };
@@ -86,14 +86,14 @@ impl Demo {
             return Err(interrupted());
         }
         let Playback { stats, played, .. } = playback;
-        let examined = async {
+        let compared = async {
             let hearing = discord.hearing_after(stats.packets).await;
             let hearing = hearing.ok_or_else(|| Failure::NotWhole("nothing was heard".into()))?;
-            examine(hearing, sent).await
+            compare(hearing, sent).await
         };
         let (hearing, score, sent) = tokio::select! {
-            examined = examined => examined?,
-            () = interrupt.asked() => return Err(interrupted()),
+            compared = compared => compared?,
+            () = interrupt.requested() => return Err(interrupted()),
         };
         let cut_result = cut.map_or(CutResult::NotCut, |cut| {
             cut.gap(&hearing).map_or(CutResult::NothingAfter, CutResult::Gap)
@@ -108,17 +108,17 @@ fn interrupted() -> Failure {
 }
 
 /// Compares what was heard with what was sent, on a thread of its own: that may take a while, and Ctrl-C ends it.
-async fn examine(hearing: Hearing, sent: Vec<Bytes>) -> Result<(Hearing, Score, Vec<Bytes>), Failure> {
-    let (done, examined) = oneshot::channel();
+async fn compare(hearing: Hearing, sent: Vec<Bytes>) -> Result<(Hearing, Score, Vec<Bytes>), Failure> {
+    let (sender, compared) = oneshot::channel();
     std::thread::spawn(move || {
         let score = local_discord::decode(&sent)
             .and_then(|original| hearing.score(&original).map_err(|error| Failure::Other(error.to_string())));
-        // Whoever waited for it may have been interrupted.
-        let _ = done.send(score.map(|score| (hearing, score, sent)));
+        // The demo may have been interrupted and wait no longer.
+        let _ = sender.send(score.map(|score| (hearing, score, sent)));
     });
-    examined.await.unwrap_or_else(|_| Err(Failure::Other("comparing what was heard failed".into())))
+    compared.await.unwrap_or_else(|_| Err(Failure::Other("comparing what was heard failed".into())))
 }
 
 /// Guitar, drum and voice; see tests/audio/README.md for whose.
 const RECORDING: &[u8] = include_bytes!("../../tests/audio/demo.opus");
-const FRAMES_A_SECOND: usize = 50;
+const FRAMES_PER_SECOND: usize = 50;

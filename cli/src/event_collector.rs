@@ -76,7 +76,7 @@ impl Handler<MainGatewayEvent> for EventCollector {
             }
             // Before the bot is let in, the failure of the command says it.
             MainGatewayEvent::Reconnecting(why) if self.status.borrow().user.is_some() => {
-                self.screen.say(format_args!("main gateway: {why}; connecting again"));
+                self.screen.print_line(format_args!("main gateway: {why}; connecting again"));
             }
             MainGatewayEvent::Unreachable(why) => {
                 self.status.send_modify(|status| status.unreachable = Some(why));
@@ -94,17 +94,19 @@ impl Handler<CallEvent> for EventCollector {
 
     fn handle(&mut self, CallEvent { guild, kind, .. }: CallEvent, _: &mut Context<Self>) {
         match kind {
-            CallEventKind::Connection(ConnectionStatus::Connected) => self.screen.say("connected"),
-            CallEventKind::Connection(ConnectionStatus::Resumed) => self.screen.say("resumed"),
+            CallEventKind::Connection(ConnectionStatus::Connected) => self.screen.print_line("connected"),
+            CallEventKind::Connection(ConnectionStatus::Resumed) => self.screen.print_line("resumed"),
             CallEventKind::Connection(ConnectionStatus::Resuming(cause)) => {
-                self.screen.say(format_args!("{cause}; resuming, the audio plays on"));
+                self.screen.print_line(format_args!("{cause}; resuming, the audio plays on"));
             }
             CallEventKind::Connection(ConnectionStatus::Reconnecting(cause)) => {
-                self.screen.say(format_args!("{cause}; joining anew, the audio waits"));
+                self.screen.print_line(format_args!("{cause}; joining anew, the audio waits"));
             }
-            CallEventKind::Moved(channel) => self.screen.say(format_args!("moved to channel {channel}")),
-            CallEventKind::E2ee(state) if state.privacy_code.is_some() => self.screen.say(state),
-            CallEventKind::TrackStalled(_) => self.screen.say("the source is late; playing silence"),
+            CallEventKind::Moved(channel) => {
+                self.screen.print_line(format_args!("moved to channel {channel}"))
+            }
+            CallEventKind::E2ee(state) if state.privacy_code.is_some() => self.screen.print_line(state),
+            CallEventKind::TrackStalled(_) => self.screen.print_line("the source is late; playing silence"),
             CallEventKind::TrackStarted(_) => self.status.send_modify(|status| {
                 status.speaking.insert(guild);
             }),

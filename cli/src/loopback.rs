@@ -135,7 +135,7 @@ impl Loopback {
         let mut checks = interval(CHECK_INTERVAL);
         loop {
             tokio::select! {
-                () = interrupt.asked() => break,
+                () = interrupt.requested() => break,
                 () = &mut input, if self.until_end_of_input => break,
                 _ = checks.tick() => print_violations(discord.new_violations()),
             }

@@ -50,7 +50,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG_FILTER));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match actix::System::new().block_on(run(arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,5 +70,5 @@ async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// A file that cannot be played is told of by us.
-const QUIET: &str = "error,symphonia_core=off";
+/// The command itself reports a file that cannot be played, so the decoders stay silent.
+const DEFAULT_LOG_FILTER: &str = "error,symphonia_core=off";

@@ -13,7 +13,7 @@ use crate::{
     exit::Failure,
     interrupt::Interrupt,
     playback::Playback,
-    report::{self, End, Tally},
+    report::{self, CallTotals, End},
     screen::Screen,
     sources::Playlist,
 };
@@ -55,15 +55,15 @@ impl Play {
             Ok(playlist) => {
                 let screen = Screen::new(playlist.duration());
                 let mut playback = Playback::new(self.guild, self.channel, screen.clone());
-                let result = self.perform(&mut playback, playlist, &screen).await;
+                let result = self.play_files(&mut playback, playlist, &screen).await;
                 screen.clear();
                 (playback, result)
             }
             Err(error) => (Playback::new(self.guild, self.channel, Screen::new(None)), Err(error.into())),
         };
-        let tally = Tally::of(&playback.stats);
-        let result = result.and_then(|end| tally.heard(end));
-        let report = tally.report(playback.played, report::end(&result));
+        let totals = CallTotals::of(&playback.stats);
+        let result = result.and_then(|end| totals.check_sent(end));
+        let report = totals.report(playback.played, report::describe_end(&result));
         report::print_lines(&report, &result);
         if self.json {
             report::print_json(&report);
@@ -71,7 +71,7 @@ impl Play {
         result.map(|_| ())
     }
 
-    async fn perform(
+    async fn play_files(
         &self,
         playback: &mut Playback,
         playlist: Playlist,
@@ -81,9 +81,9 @@ impl Play {
         let gateway = self.gateway.clone().unwrap_or_default();
         let bot = tokio::select! {
             bot = Bot::log_in(&gateway, self.token.clone(), screen) => bot?,
-            () = interrupt.asked() => return Ok(End::Interrupted),
+            () = interrupt.requested() => return Ok(End::Interrupted),
         };
-        let result = playback.run(&bot, playlist.on(screen.clone()), &interrupt, |_| {}).await;
+        let result = playback.run(&bot, playlist.report_to(screen.clone()), &interrupt, |_| {}).await;
         bot.log_out().await;
         result
     }

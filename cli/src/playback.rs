@@ -65,7 +65,7 @@ impl Playback {
     ) -> Result<End, Failure> {
         let call = tokio::select! {
             call = bot.join(self.guild, self.channel) => call?,
-            () = interrupt.asked() => {
+            () = interrupt.requested() => {
                 let disconnecting = bot.manager().send(Disconnect { guild: self.guild });
                 // Joining may be stuck; logging out ends it too.
                 let _ = timeout(DISCONNECT_TIMEOUT, disconnecting).await;
@@ -95,12 +95,12 @@ impl Playback {
         let result = loop {
             tokio::select! {
                 end = self.end(bot, track) => break end.into_result(),
-                () = interrupt.asked() => break Ok(End::Interrupted),
+                () = interrupt.requested() => break Ok(End::Interrupted),
                 _ = checks.tick() => {
                     if let Some(stats) = call.stats().await {
-                        self.screen.played(FRAME * u32::try_from(stats.speaker.frames).unwrap_or(u32::MAX));
+                        self.screen.show_progress(FRAME * u32::try_from(stats.speaker.frames).unwrap_or(u32::MAX));
                         if let Some(change) = notice.update(&stats) {
-                            self.screen.say(change);
+                            self.screen.print_line(change);
                         }
                         on_stats(&stats);
                         self.stats = stats;
