@@ -160,7 +160,7 @@ impl Cut {
         let after = hearing
             .audio
             .windows(2)
-            .filter(|pair| pair[1].arrival >= self.0 && pair[0].arrival <= self.0 + RECOVERY_TIMEOUT);
+            .filter(|pair| pair[1].arrival >= self.0 && pair[0].arrival <= self.0 + RECOVERY_WINDOW);
         let gaps = after.map(|pair| pair[1].arrival.saturating_duration_since(pair[0].arrival));
         gaps.max()
     }
@@ -256,7 +256,7 @@ async fn set_up(settings: &Settings) -> StartResult {
 /// How long packets may take from one thread of this machine to another.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long after a cut a gap counts as its effect; the connection is back by then, or it never comes back.
-const RECOVERY_TIMEOUT: Duration = Duration::from_secs(5);
+const RECOVERY_WINDOW: Duration = Duration::from_secs(5);
 /// `OpusHead` and `OpusTags`.
 const HEADER_PACKETS: usize = 2;
 
