@@ -15,12 +15,12 @@ use serde::Serialize;
 use tokio::time::{sleep_until, timeout};
 
 use crate::{
-    bot::{Bot, Door, parse_token},
+    bot::{Bot, GatewayUrl, parse_token},
+    event_collector::BotStatus,
     exit::Failure,
     interrupt::Interrupt,
-    lodger::Lodger,
-    news::Standing,
-    report::{self, End, Report, Tally, count},
+    loopback_process::LoopbackProcess,
+    report::{self, CallTotals, End, Report, count},
     screen::Screen,
     sources::Repeated,
     usage::{Usage, allow_many_files},
@@ -40,8 +40,8 @@ pub struct Bench {
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// The main gateway, wss://host:port or ws://host:port; a loopback in a second process unless given
-    #[arg(long, value_name = "URL", value_parser = Door::parse, requires = "token")]
-    gateway: Option<Door>,
+    #[arg(long, value_name = "URL", value_parser = GatewayUrl::parse, requires = "token")]
+    gateway: Option<GatewayUrl>,
     /// The bot's token, for --gateway
     #[arg(long, value_name = "T", env = "DISCORD_TOKEN", hide_env_values = true, value_parser = parse_token)]
     token: Option<Token>,
@@ -69,11 +69,11 @@ struct Costs {
 
 /// What has been measured so far.
 #[derive(Default)]
-struct Measured {
+struct Measurements {
     calls: Vec<CallHandle>,
     until_all_speak: Option<Duration>,
-    /// When all spoke, and what had been used by then.
-    since: Option<(Instant, Usage)>,
+    /// When all calls spoke, and what the process had used by then.
+    all_spoke_at: Option<(Instant, Usage)>,
     played: Duration,
     cpu: Option<Duration>,
     usage: Option<Usage>,
@@ -85,11 +85,11 @@ impl Bench {
     /// When not all calls played to the end.
     pub async fn run(self) -> Result<(), Failure> {
         allow_many_files();
-        let mut tally = Tally::default();
-        let mut measured = Measured::default();
-        let result = self.perform(&mut measured, &mut tally).await;
-        let result = result.and_then(|end| tally.heard(end));
-        let costs = measured.costs(tally.report(measured.played, report::end(&result)));
+        let mut totals = CallTotals::default();
+        let mut measurements = Measurements::default();
+        let result = self.run_bench(&mut measurements, &mut totals).await;
+        let result = result.and_then(|end| totals.check_sent(end));
+        let costs = measurements.costs(totals.report(measurements.played, report::describe_end(&result)));
         costs.print(&result);
         if self.json {
             report::print_json(&costs);
@@ -97,71 +97,77 @@ impl Bench {
         result.map(|_| ())
     }
 
-    async fn perform(&self, measured: &mut Measured, tally: &mut Tally) -> Result<End, Failure> {
+    async fn run_bench(
+        &self,
+        measurements: &mut Measurements,
+        totals: &mut CallTotals,
+    ) -> Result<End, Failure> {
         let interrupt = Interrupt::listen()?;
         // A file that cannot be played is known before anything is started.
         source::open(&self.file)?;
         let given = self.gateway.clone().zip(self.token.clone());
-        let (door, token, lodger) = match given {
-            Some((door, token)) => (door, token, None),
+        let (gateway, token, loopback) = match given {
+            Some((gateway, token)) => (gateway, token, None),
             None => {
-                let (invitation, lodger) = tokio::select! {
-                    invited = Lodger::invite(self.calls) => invited?,
-                    () = interrupt.asked() => return Ok(End::Interrupted),
+                let (info, loopback) = tokio::select! {
+                    started = LoopbackProcess::start(self.calls) => started?,
+                    () = interrupt.requested() => return Ok(End::Interrupted),
                 };
-                let door = Door::parse(&invitation.gateway).map_err(Failure::Other)?;
-                (door, Token(invitation.token.unwrap_or_default()), Some(lodger))
+                let gateway = GatewayUrl::parse(&info.gateway).map_err(Failure::Other)?;
+                (gateway, Token(info.token.unwrap_or_default()), Some(loopback))
             }
         };
-        let result = self.visit(&door, token, &interrupt, measured, tally).await;
-        match (result, lodger) {
-            (Err(failure), Some(mut lodger)) => Err(lodger.explain(failure).await),
+        let result = self.run_bot(&gateway, token, &interrupt, measurements, totals).await;
+        match (result, loopback) {
+            (Err(failure), Some(mut loopback)) => Err(loopback.explain(failure).await),
             (result, _) => result,
         }
     }
 
     /// From logging in to logging out.
-    async fn visit(
+    async fn run_bot(
         &self,
-        door: &Door,
+        gateway: &GatewayUrl,
         token: Token,
         interrupt: &Interrupt,
-        measured: &mut Measured,
-        tally: &mut Tally,
+        measurements: &mut Measurements,
+        totals: &mut CallTotals,
     ) -> Result<End, Failure> {
         let screen = Screen::silent();
         let bot = tokio::select! {
-            bot = Bot::log_in(door, token, &screen) => bot?,
-            () = interrupt.asked() => return Ok(End::Interrupted),
+            bot = Bot::log_in(gateway, token, &screen) => bot?,
+            () = interrupt.requested() => return Ok(End::Interrupted),
         };
         let result = tokio::select! {
-            result = self.measure(&bot, measured) => result,
-            () = interrupt.asked() => Ok(End::Interrupted),
+            result = self.measure(&bot, measurements) => result,
+            () = interrupt.requested() => Ok(End::Interrupted),
         };
-        measured.leave(tally).await;
+        measurements.finish(totals).await;
         bot.log_out().await;
         result
     }
 
-    async fn measure(&self, bot: &Bot, measured: &mut Measured) -> Result<End, Failure> {
+    async fn measure(&self, bot: &Bot, measurements: &mut Measurements) -> Result<End, Failure> {
         let guilds = self.guilds(bot).await?;
         let began = now();
-        for (number, guilds) in guilds.chunks(JOINS_A_MINUTE).enumerate() {
-            let at = began + JOINS_WINDOW * u32::try_from(number).unwrap_or(u32::MAX);
+        for (number, guilds) in guilds.chunks(JOINS_PER_WINDOW).enumerate() {
+            let at = began + JOIN_WINDOW * u32::try_from(number).unwrap_or(u32::MAX);
             sleep_until(at.into()).await;
-            self.enter(bot, guilds, measured).await?;
+            self.join_all(bot, guilds, measurements).await?;
         }
-        let all_or_over =
-            |standing: &Standing| standing.speaking.len() >= guilds.len() || !standing.calls.is_empty();
-        bot.until(all_or_over, |_| ()).await;
+        let all_speak_or_one_ended =
+            |status: &BotStatus| status.speaking.len() >= guilds.len() || !status.ended_calls.is_empty();
+        bot.until(all_speak_or_one_ended, |_| ()).await;
         let until_all_speak = now() - began;
-        let calls = count(measured.calls.len() as u64, "call");
+        let calls = count(measurements.calls.len() as u64, "call");
         eprintln!("{calls} spoke after {:.1} s", until_all_speak.as_secs_f64());
-        measured.until_all_speak = Some(until_all_speak);
-        measured.since = Some((now(), Usage::now()));
-        let over = bot
-            .until(|standing| !standing.calls.is_empty(), |standing| standing.calls.values().next().cloned());
-        match timeout(Duration::from_secs(self.seconds.into()), over).await {
+        measurements.until_all_speak = Some(until_all_speak);
+        measurements.all_spoke_at = Some((now(), Usage::now()));
+        let ended = bot.until(
+            |status| !status.ended_calls.is_empty(),
+            |status| status.ended_calls.values().next().cloned(),
+        );
+        match timeout(Duration::from_secs(self.seconds.into()), ended).await {
             Ok(Some(reason)) => Err(Failure::Ended(reason)),
             _ => Ok(End::Finished),
         }
@@ -170,56 +176,59 @@ impl Bench {
     /// The guilds to join, once the bot has been told of enough.
     async fn guilds(&self, bot: &Bot) -> Result<Vec<(GuildId, ChannelId)>, Failure> {
         let wanted = self.calls as usize;
-        let enough = bot
-            .until(|standing| standing.guilds.len() >= wanted, |standing| standing.guilds[..wanted].to_vec());
-        let told = timeout(TOLD, enough).await;
-        told.map_err(|_| Failure::TooFewGuilds { found: bot.know(|standing| standing.guilds.len()), wanted })
+        let enough =
+            bot.until(|status| status.guilds.len() >= wanted, |status| status.guilds[..wanted].to_vec());
+        let guilds = timeout(GUILDS_TIMEOUT, enough).await;
+        guilds.map_err(|_| Failure::TooFewGuilds {
+            found: bot.read_status(|status| status.guilds.len()),
+            wanted,
+        })
     }
 
     /// Joins these guilds all at once, and starts to play in each.
-    async fn enter(
+    async fn join_all(
         &self,
         bot: &Bot,
         guilds: &[(GuildId, ChannelId)],
-        measured: &mut Measured,
+        measurements: &mut Measurements,
     ) -> Result<(), Failure> {
-        let entering: Vec<_> = guilds
+        let joining: Vec<_> = guilds
             .iter()
             .map(|&(guild, channel)| {
-                let (joining, file) = (bot.join(guild, channel), self.file.clone());
+                let (join, file) = (bot.join(guild, channel), self.file.clone());
                 actix_rt::spawn(async move {
-                    let call = joining.await?;
+                    let call = join.await?;
                     let source = Repeated::new(move || source::open(&file))?;
                     call.speak(Speak::source(guild, source)).await?;
                     Ok::<_, Failure>(call)
                 })
             })
             .collect();
-        for entered in entering {
-            let call = entered.await.map_err(|error| Failure::Other(error.to_string()))?;
-            measured.calls.push(call?);
+        for joined in joining {
+            let call = joined.await.map_err(|error| Failure::Other(error.to_string()))?;
+            measurements.calls.push(call?);
         }
         Ok(())
     }
 }
 
-impl Measured {
-    /// Takes the measures, and leaves all calls.
-    async fn leave(&mut self, tally: &mut Tally) {
-        if let Some((since, before)) = self.since {
+impl Measurements {
+    /// Measures for the last time, and disconnects all calls.
+    async fn finish(&mut self, totals: &mut CallTotals) {
+        if let Some((since, before)) = self.all_spoke_at {
             let usage = Usage::now();
             self.played = now() - since;
             self.cpu = usage.cpu.zip(before.cpu).map(|(after, before)| after.saturating_sub(before));
             self.usage = Some(usage);
         }
-        let leave = |call: &CallHandle| {
+        let disconnect = |call: &CallHandle| {
             let call = call.clone();
             actix_rt::spawn(async move { call.disconnect().await })
         };
-        let leaving: Vec<_> = self.calls.iter().map(leave).collect();
-        for left in leaving {
-            if let Ok(Some(stats)) = left.await {
-                tally.add(&stats);
+        let disconnecting: Vec<_> = self.calls.iter().map(disconnect).collect();
+        for disconnected in disconnecting {
+            if let Ok(Some(stats)) = disconnected.await {
+                totals.add(&stats);
             }
         }
     }
@@ -251,7 +260,7 @@ impl Costs {
 }
 
 /// Discord takes 120 messages a minute from a bot; some are left for heartbeats.
-const JOINS_A_MINUTE: usize = 100;
-const JOINS_WINDOW: Duration = Duration::from_secs(61);
-/// For how long guilds may still be told of.
-const TOLD: Duration = Duration::from_secs(10);
+const JOINS_PER_WINDOW: usize = 100;
+const JOIN_WINDOW: Duration = Duration::from_secs(61);
+/// How long the main gateway may take to name enough guilds.
+const GUILDS_TIMEOUT: Duration = Duration::from_secs(10);

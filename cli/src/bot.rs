@@ -8,28 +8,28 @@ use actix_voice::{
         CallHandle, Config, Encryption, Join, MainGateway, Subscribe, VoiceManager, main_gateway::Logout,
     },
     id::{ChannelId, GuildId, Token},
-    main_gateway::DISCORD,
+    main_gateway::{DISCORD, MainGatewayError},
 };
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    event_collector::{BotStatus, EventCollector},
     exit::Failure,
-    news::{News, Standing},
     screen::Screen,
 };
 
 /// Where a bot logs in: Discord, or another main gateway by its URL.
 #[derive(Clone, Debug)]
-pub struct Door(String);
+pub struct GatewayUrl(String);
 
 /// A bot that has logged in.
 pub struct Bot {
     manager: Addr<VoiceManager>,
     gateway: Addr<MainGateway>,
-    standing: watch::Receiver<Standing>,
+    status: watch::Receiver<BotStatus>,
 }
 
-impl Door {
+impl GatewayUrl {
     /// Reads `ws://host:port` or `wss://host:port`.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Door {
         }
     }
 
-    /// A gateway spoken to without TLS tells of voice servers without TLS.
+    /// A gateway without TLS names voice servers without TLS.
     fn config(&self) -> Config {
         let mut config = Config::default();
         if self.0.starts_with("ws://") {
@@ -53,7 +53,7 @@ impl Door {
     }
 }
 
-impl Default for Door {
+impl Default for GatewayUrl {
     fn default() -> Self {
         Self(DISCORD.to_owned())
     }
@@ -77,24 +77,24 @@ impl Bot {
     /// # Errors
     ///
     /// When the gateway cannot be reached, or refuses the bot.
-    pub async fn log_in(door: &Door, token: Token, screen: &Screen) -> Result<Self, Failure> {
-        let config = door.config();
-        let (news, standing) = News::new(screen.clone());
-        let news = news.start();
+    pub async fn log_in(url: &GatewayUrl, token: Token, screen: &Screen) -> Result<Self, Failure> {
+        let config = url.config();
+        let (collector, status) = EventCollector::new(screen.clone());
+        let events = collector.start();
         let manager = VoiceManager::new(config.clone()).start();
-        manager.do_send(Subscribe::new(news.clone().recipient()));
+        manager.do_send(Subscribe::new(events.clone().recipient()));
         let gateway =
-            MainGateway::at(&door.0, token, &config, manager.clone()).listener(news.recipient()).start();
-        let bot = Self { manager, gateway, standing };
-        let known = |standing: &Standing| {
-            standing.user.is_some() || standing.refused.is_some() || standing.unreachable.is_some()
+            MainGateway::at(&url.0, token, &config, manager.clone()).listener(events.recipient()).start();
+        let bot = Self { manager, gateway, status };
+        let decided = |status: &BotStatus| {
+            status.user.is_some() || status.refused.is_some() || status.unreachable.is_some()
         };
-        let unreachable = |cause: String| Failure::Unreachable { url: door.0.clone(), cause };
-        let cause = match timeout(PATIENCE, bot.until(known, |standing| standing.entrance())).await {
-            Ok(Entrance::Open) => return Ok(bot),
-            Ok(Entrance::Refused(error)) => return Err(error.into()),
-            Ok(Entrance::Unreachable(cause)) => cause,
-            Err(_) => format!("it did not let the bot in within {} s", PATIENCE.as_secs()),
+        let unreachable = |cause: String| Failure::Unreachable { url: url.0.clone(), cause };
+        let cause = match timeout(LOGIN_TIMEOUT, bot.until(decided, |status| status.login_outcome())).await {
+            Ok(LoginOutcome::LoggedIn) => return Ok(bot),
+            Ok(LoginOutcome::Refused(error)) => return Err(error.into()),
+            Ok(LoginOutcome::Unreachable(cause)) => cause,
+            Err(_) => format!("it did not let the bot in within {} s", LOGIN_TIMEOUT.as_secs()),
         };
         Err(unreachable(cause))
     }
@@ -118,53 +118,57 @@ impl Bot {
         async { Ok(joining.await.map_err(|error| Failure::Other(error.to_string()))??) }
     }
 
-    /// Waits until a condition holds of what is known, and takes something from it.
-    pub async fn until<T>(&self, condition: impl Fn(&Standing) -> bool, take: impl Fn(&Standing) -> T) -> T {
-        let mut standing = self.standing.clone();
+    /// Waits until a condition holds of the bot's status, and takes something from it.
+    pub async fn until<T>(
+        &self,
+        condition: impl Fn(&BotStatus) -> bool,
+        take: impl Fn(&BotStatus) -> T,
+    ) -> T {
+        let mut status = self.status.clone();
         loop {
             {
-                let known = standing.borrow_and_update();
-                if condition(&known) {
-                    return take(&known);
+                let current = status.borrow_and_update();
+                if condition(&current) {
+                    return take(&current);
                 }
             }
-            if standing.changed().await.is_err() {
-                // The news never end before the bot: its manager holds them.
+            if status.changed().await.is_err() {
+                // The collector never ends before the bot: its manager holds the collector's address.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Takes something from what is known.
-    pub fn know<T>(&self, take: impl Fn(&Standing) -> T) -> T {
-        take(&self.standing.borrow())
+    /// Takes something from the bot's status.
+    pub fn read_status<T>(&self, take: impl Fn(&BotStatus) -> T) -> T {
+        take(&self.status.borrow())
     }
 
     /// Logs out, which takes the bot out of all voice channels.
     pub async fn log_out(self) {
-        // A gateway that takes no goodbye notices that we are gone.
-        let _ = timeout(GOODBYE, self.gateway.send(Logout)).await;
+        // A gateway that does not take the logout notices the closed socket.
+        let _ = timeout(LOGOUT_TIMEOUT, self.gateway.send(Logout)).await;
     }
 }
 
-/// Whether the bot was let in.
-enum Entrance {
-    Open,
-    Refused(actix_voice::actors::main_gateway::MainGatewayError),
+/// What came of a login.
+enum LoginOutcome {
+    LoggedIn,
+    Refused(MainGatewayError),
     Unreachable(String),
 }
 
-impl Standing {
-    fn entrance(&self) -> Entrance {
+impl BotStatus {
+    fn login_outcome(&self) -> LoginOutcome {
         match (self.user, self.refused, &self.unreachable) {
-            (_, Some(error), _) => Entrance::Refused(error),
-            (Some(_), ..) => Entrance::Open,
-            (None, None, cause) => Entrance::Unreachable(cause.clone().unwrap_or_default()),
+            (_, Some(error), _) => LoginOutcome::Refused(error),
+            (Some(_), ..) => LoginOutcome::LoggedIn,
+            (None, None, cause) => LoginOutcome::Unreachable(cause.clone().unwrap_or_default()),
         }
     }
 }
 
 /// How long a main gateway may take to let the bot in.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(2);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long logging out may take.
+const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);

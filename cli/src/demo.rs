@@ -8,15 +8,15 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use crate::{
-    account::{Account, Wound},
-    bot::{Bot, Door},
+    bot::{Bot, GatewayUrl},
+    demo_report::{CutResult, DemoReport},
     exit::Failure,
     interrupt::Interrupt,
-    performance::Performance,
+    local_discord::{self, Cut, Hearing, Keep, LocalDiscord, Score, Security, Settings},
+    playback::Playback,
     report::End,
     screen::Screen,
     sources::Repeated,
-    stage::{self, Cut, Hearing, Keep, Plan, Score, Security, Stage},
 };
 
 /// Play a recording into a Discord on this machine, cut the connection on the way, and tell what was heard.
@@ -38,65 +38,68 @@ impl Demo {
     ///
     /// When it was not heard whole.
     pub async fn run(self) -> Result<(), Failure> {
-        let packets = stage::packets(RECORDING)?;
-        let frames = self.seconds.map_or(packets.len(), |seconds| seconds as usize * FRAMES_A_SECOND);
+        let packets = local_discord::packets(RECORDING)?;
+        let frames = self.seconds.map_or(packets.len(), |seconds| seconds as usize * FRAMES_PER_SECOND);
         let sent = packets.iter().cycle().take(frames).cloned().collect();
-        let account = self.perform(sent).await?;
-        println!("{account}");
+        let report = self.play_and_listen(sent).await?;
+        println!("{report}");
         if let Some(directory) = &self.out {
             let file = directory.join("heard.ogg");
             let written = std::fs::create_dir_all(directory)
-                .and_then(|()| std::fs::write(&file, account.hearing.ogg()))
+                .and_then(|()| std::fs::write(&file, report.hearing.ogg()))
                 .map_err(|error| Failure::Other(format!("{}: {error}", file.display())));
             written?;
             println!("recording  {}", file.display());
         }
-        account.verdict()?;
+        report.verdict()?;
         println!("\nheard whole");
         Ok(())
     }
 
-    async fn perform(&self, sent: Vec<Bytes>) -> Result<Account, Failure> {
+    async fn play_and_listen(&self, sent: Vec<Bytes>) -> Result<DemoReport, Failure> {
         let interrupt = Interrupt::listen()?;
         let listen = ([127, 0, 0, 1], 0).into();
-        let plan = Plan { listen, security: Security::None, guilds: 1, token: None, keep: Keep::Audio };
-        let stage = Stage::raise(plan)?;
+        let settings =
+            Settings { listen, security: Security::None, guilds: 1, token: None, keep: Keep::Audio };
+        let discord = LocalDiscord::start(settings)?;
         let frames = sent.len() as u64;
         let length = FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
         let screen = Screen::new(Some(length));
-        let door = Door::parse(&stage.gateway()).map_err(Failure::Other)?;
+        let gateway = GatewayUrl::parse(&discord.gateway()).map_err(Failure::Other)?;
 
-        let source = Repeated::new(|| source::from_reader("demo.opus", RECORDING))?.frames(frames);
+        let source = Repeated::new(|| source::from_reader("demo.opus", RECORDING))?.limit(frames);
         let bot = tokio::select! {
-            bot = Bot::log_in(&door, stage.token(), &screen) => bot?,
-            () = interrupt.asked() => return Err(interrupted()),
+            bot = Bot::log_in(&gateway, discord.token(), &screen) => bot?,
+            () = interrupt.requested() => return Err(interrupted()),
         };
-        let mut performance = Performance::new(stage.guild(), stage.channel(), screen.clone());
+        let mut playback = Playback::new(discord.guild(), discord.channel(), screen.clone());
         let mut cut: Option<Cut> = None;
         let cut_in_the_middle = |so_far: &CallStats| {
             if cut.is_none() && so_far.speaker.frames >= frames / 2 {
-                screen.say("cutting the connection to the voice gateway");
-                cut = Some(stage.cut());
+                screen.print_line("cutting the connection to the voice gateway");
+                cut = Some(discord.cut());
             }
         };
-        let ended = performance.run(&bot, source, &interrupt, cut_in_the_middle).await;
+        let ended = playback.run(&bot, source, &interrupt, cut_in_the_middle).await;
         bot.log_out().await;
         if let End::Interrupted = ended? {
             return Err(interrupted());
         }
-        let Performance { stats, played, .. } = performance;
-        let examined = async {
-            let hearing = stage.heard(stats.packets).await;
+        let Playback { stats, played, .. } = playback;
+        let compared = async {
+            let hearing = discord.hearing_after(stats.packets).await;
             let hearing = hearing.ok_or_else(|| Failure::NotWhole("nothing was heard".into()))?;
-            examine(hearing, sent).await
+            compare(hearing, sent).await
         };
         let (hearing, score, sent) = tokio::select! {
-            examined = examined => examined?,
-            () = interrupt.asked() => return Err(interrupted()),
+            compared = compared => compared?,
+            () = interrupt.requested() => return Err(interrupted()),
         };
-        let wound = cut.map_or(Wound::Uncut, |cut| cut.gap(&hearing).map_or(Wound::NothingAfter, Wound::Gap));
-        let violations = stage.violations();
-        Ok(Account { stats, played, hearing, score, sent, cut_after: length / 2, wound, violations })
+        let cut_result = cut.map_or(CutResult::NotCut, |cut| {
+            cut.gap(&hearing).map_or(CutResult::NothingAfter, CutResult::Gap)
+        });
+        let violations = discord.violations();
+        Ok(DemoReport { stats, played, hearing, score, sent, cut_after: length / 2, cut_result, violations })
     }
 }
 
@@ -105,17 +108,17 @@ fn interrupted() -> Failure {
 }
 
 /// Compares what was heard with what was sent, on a thread of its own: that may take a while, and Ctrl-C ends it.
-async fn examine(hearing: Hearing, sent: Vec<Bytes>) -> Result<(Hearing, Score, Vec<Bytes>), Failure> {
-    let (done, examined) = oneshot::channel();
+async fn compare(hearing: Hearing, sent: Vec<Bytes>) -> Result<(Hearing, Score, Vec<Bytes>), Failure> {
+    let (sender, compared) = oneshot::channel();
     std::thread::spawn(move || {
-        let score = stage::decode(&sent)
+        let score = local_discord::decode(&sent)
             .and_then(|original| hearing.score(&original).map_err(|error| Failure::Other(error.to_string())));
-        // Whoever waited for it may have been interrupted.
-        let _ = done.send(score.map(|score| (hearing, score, sent)));
+        // The demo may have been interrupted and wait no longer.
+        let _ = sender.send(score.map(|score| (hearing, score, sent)));
     });
-    examined.await.unwrap_or_else(|_| Err(Failure::Other("comparing what was heard failed".into())))
+    compared.await.unwrap_or_else(|_| Err(Failure::Other("comparing what was heard failed".into())))
 }
 
 /// Guitar, drum and voice; see tests/audio/README.md for whose.
 const RECORDING: &[u8] = include_bytes!("../../tests/audio/demo.opus");
-const FRAMES_A_SECOND: usize = 50;
+const FRAMES_PER_SECOND: usize = 50;

@@ -67,7 +67,7 @@ pub enum Failure {
     Source(String),
     /// Not one frame was sent, for want of a key to encrypt it with.
     #[error("nobody else was in the channel, or no key was agreed on: {} not sent", were(*.0, "frame"))]
-    Unheard(u64),
+    NothingSent(u64),
     /// The arguments do not fit together.
     #[error("{0}")]
     Arguments(String),
@@ -95,7 +95,7 @@ impl Failure {
             },
             Self::Join(_) => Code::Failed,
             Self::Ended(EndReason::GaveUp { last, .. }) => network_or(last, Code::Incomplete),
-            Self::Ended(_) | Self::NotWhole(_) | Self::Unheard(_) => Code::Incomplete,
+            Self::Ended(_) | Self::NotWhole(_) | Self::NothingSent(_) => Code::Incomplete,
             Self::Arguments(_) => Code::Arguments,
             Self::File(_) | Self::Source(_) => Code::BadFile,
         }
@@ -148,7 +148,7 @@ mod tests {
             (Failure::Ended(EndReason::GaveUp { failures: 5, last: lost }), Code::NoNetwork),
             (Failure::Ended(EndReason::Kicked), Code::Incomplete),
             (Failure::NotWhole("3 packets lost".into()), Code::Incomplete),
-            (Failure::Unheard(250), Code::Incomplete),
+            (Failure::NothingSent(250), Code::Incomplete),
             (Failure::Arguments("--tls".into()), Code::Arguments),
         ];
         for (failure, code) in cases {

@@ -6,12 +6,12 @@ use tokio::{runtime::Runtime, sync::watch};
 
 use crate::exit::Failure;
 
-/// Whether the user or the system has asked to stop. The clones are the same one.
+/// Whether the user or the system has requested the end. The clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
-    /// Listens from now on: to be asked a second time ends the process, whatever it is busy with.
+    /// Listens from now on. A second request ends the process, whatever it is busy with.
     ///
     /// # Errors
     ///
@@ -23,27 +23,27 @@ impl Interrupt {
             let _inside = runtime.enter();
             Signals::new().map_err(failed)?
         };
-        let (asked, heard) = watch::channel(false);
+        let (sender, requested) = watch::channel(false);
         // A thread of its own hears the second one also while all others are busy.
         let thread = std::thread::Builder::new().name("signals".into());
-        thread.spawn(move || wait(&runtime, signals, &asked)).map_err(failed)?;
-        Ok(Self(heard))
+        thread.spawn(move || wait_for_signals(&runtime, signals, &sender)).map_err(failed)?;
+        Ok(Self(requested))
     }
 
-    /// Resolves once it was asked to stop.
-    pub async fn asked(&self) {
-        if self.0.clone().wait_for(|asked| *asked).await.is_err() {
+    /// Resolves once the end was requested.
+    pub async fn requested(&self) {
+        if self.0.clone().wait_for(|requested| *requested).await.is_err() {
             std::future::pending().await
         }
     }
 }
 
-fn wait(runtime: &Runtime, mut signals: Signals, asked: &watch::Sender<bool>) {
+fn wait_for_signals(runtime: &Runtime, mut signals: Signals, requested: &watch::Sender<bool>) {
     runtime.block_on(async {
         signals.next().await;
-        asked.send_replace(true);
+        requested.send_replace(true);
         signals.next().await;
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED_EXIT_CODE);
     });
 }
 
@@ -83,4 +83,4 @@ impl Signals {
 }
 
 /// What shells report of a process that Ctrl-C has ended: 128 + SIGINT.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED_EXIT_CODE: i32 = 130;

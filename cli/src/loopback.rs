@@ -17,8 +17,8 @@ use crate::{
     bot::parse_token,
     exit::Failure,
     interrupt::Interrupt,
+    local_discord::{Keep, LocalDiscord, Security, Settings},
     report::{count, print_json},
-    stage::{Keep, Plan, Security, Stage},
     usage,
 };
 
@@ -39,7 +39,7 @@ pub struct Loopback {
     #[arg(long, value_name = "T", value_parser = parse_token)]
     token: Option<Token>,
     /// Speak TLS (wss), and write the certificate authority to trust to FILE, as PEM; to loopback-authority.pem unless given
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = AUTHORITY)]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = DEFAULT_AUTHORITY_FILE)]
     tls: Option<PathBuf>,
     /// Keep what the bot says in each guild, the first hour of it, and write it to DIR at the end, as Ogg Opus
     #[arg(long, value_name = "DIR")]
@@ -49,9 +49,9 @@ pub struct Loopback {
     until_end_of_input: bool,
 }
 
-/// The first line of stdout.
+/// Where and as whom a bot connects: the first line of stdout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Invitation {
+pub struct LoopbackInfo {
     /// Where the main gateway is.
     pub gateway: String,
     /// What the bot identifies with, unless the user has said so.
@@ -75,25 +75,25 @@ impl Loopback {
     ///
     /// When it cannot listen, or not write what it is asked to.
     pub async fn run(self) -> Result<(), Failure> {
-        self.check()?;
+        self.check_arguments()?;
         let interrupt = Interrupt::listen()?;
         usage::allow_many_files();
         if let Some(directory) = &self.out {
-            std::fs::create_dir_all(directory).map_err(|error| unwritten(directory, &error))?;
+            std::fs::create_dir_all(directory).map_err(|error| not_written(directory, &error))?;
         }
-        let mut stage = Stage::raise(self.plan())?;
-        let invitation = self.invitation(&stage)?;
-        print_json(&invitation);
-        explain(&invitation);
-        self.watch(&mut stage, &interrupt).await;
+        let mut discord = LocalDiscord::start(self.settings())?;
+        let info = self.info(&discord)?;
+        print_json(&info);
+        print_instructions(&info);
+        self.report_violations(&mut discord, &interrupt).await;
         match &self.out {
-            Some(directory) => self.write(&stage, directory),
+            Some(directory) => self.write_recordings(&discord, directory),
             None => Ok(()),
         }
     }
 
     /// Checks what depends on more than one argument.
-    fn check(&self) -> Result<(), Failure> {
+    fn check_arguments(&self) -> Result<(), Failure> {
         let certified = ["127.0.0.1", "::1"].map(str::parse).map(Result::ok);
         if self.tls.is_some() && !certified.contains(&Some(self.listen.ip())) {
             let complaint = "--tls works at 127.0.0.1 and ::1 alone, which the certificate is for";
@@ -102,8 +102,8 @@ impl Loopback {
         Ok(())
     }
 
-    fn plan(&self) -> Plan {
-        Plan {
+    fn settings(&self) -> Settings {
+        Settings {
             listen: self.listen,
             security: if self.tls.is_some() { Security::Tls } else { Security::None },
             guilds: self.guilds,
@@ -112,44 +112,44 @@ impl Loopback {
         }
     }
 
-    fn invitation(&self, stage: &Stage) -> Result<Invitation, Failure> {
-        let authority = self.tls.as_deref().zip(stage.authority());
+    fn info(&self, discord: &LocalDiscord) -> Result<LoopbackInfo, Failure> {
+        let authority = self.tls.as_deref().zip(discord.authority());
         let written = authority.map(|(file, pem)| {
             let written = std::fs::write(file, pem).and_then(|()| std::path::absolute(file));
-            written.map_err(|error| unwritten(file, &error))
+            written.map_err(|error| not_written(file, &error))
         });
-        Ok(Invitation {
-            gateway: stage.gateway(),
-            token: Some(stage.token().0).filter(|_| self.token.is_none()),
+        Ok(LoopbackInfo {
+            gateway: discord.gateway(),
+            token: Some(discord.token().0).filter(|_| self.token.is_none()),
             authority: written.transpose()?,
-            user: stage.user().to_string(),
-            guild: stage.guild().to_string(),
-            channel: stage.channel().to_string(),
+            user: discord.user().to_string(),
+            guild: discord.guild().to_string(),
+            channel: discord.channel().to_string(),
             guilds: self.guilds,
         })
     }
 
-    /// Tells of broken rules until the end.
-    async fn watch(&self, stage: &mut Stage, interrupt: &Interrupt) {
+    /// Reports broken rules until the end.
+    async fn report_violations(&self, discord: &mut LocalDiscord, interrupt: &Interrupt) {
         let mut input = pin!(end_of_input());
-        let mut looks = interval(LOOK);
+        let mut checks = interval(CHECK_INTERVAL);
         loop {
             tokio::select! {
-                () = interrupt.asked() => break,
+                () = interrupt.requested() => break,
                 () = &mut input, if self.until_end_of_input => break,
-                _ = looks.tick() => tell(stage.newly_broken()),
+                _ = checks.tick() => print_violations(discord.new_violations()),
             }
         }
-        tell(stage.broken_at_last());
-        let broken = stage.violations().len() as u64;
+        print_violations(discord.remaining_violations());
+        let broken = discord.violations().len() as u64;
         eprintln!("the bot broke {}", if broken == 0 { "no rule".into() } else { count(broken, "rule") });
     }
 
-    fn write(&self, stage: &Stage, directory: &Path) -> Result<(), Failure> {
+    fn write_recordings(&self, discord: &LocalDiscord, directory: &Path) -> Result<(), Failure> {
         let mut files = 0;
-        for (guild, hearing) in stage.all_heard() {
-            let file = directory.join(format!("guild-{guild}-user-{}.ogg", stage.user()));
-            std::fs::write(&file, hearing.ogg()).map_err(|error| unwritten(&file, &error))?;
+        for (guild, hearing) in discord.hearings() {
+            let file = directory.join(format!("guild-{guild}-user-{}.ogg", discord.user()));
+            std::fs::write(&file, hearing.ogg()).map_err(|error| not_written(&file, &error))?;
             files += 1;
         }
         eprintln!("{} of what the bot said in {}", count(files, "recording"), directory.display());
@@ -157,12 +157,12 @@ impl Loopback {
     }
 }
 
-fn unwritten(file: &Path, error: &io::Error) -> Failure {
+fn not_written(file: &Path, error: &io::Error) -> Failure {
     Failure::Other(format!("{}: {error}", file.display()))
 }
 
-fn explain(invitation: &Invitation) {
-    let Invitation { gateway, token, authority, guild, channel, guilds, .. } = invitation;
+fn print_instructions(info: &LoopbackInfo) {
+    let LoopbackInfo { gateway, token, authority, guild, channel, guilds, .. } = info;
     eprintln!("Discord is at {gateway}, with {}; Ctrl-C ends it.", count((*guilds).into(), "guild"));
     match token {
         Some(token) => eprintln!("Point a bot at it: as its main gateway, with the token {token}."),
@@ -181,7 +181,7 @@ fn explain(invitation: &Invitation) {
     );
 }
 
-fn tell(broken: Vec<(String, u64)>) {
+fn print_violations(broken: Vec<(String, u64)>) {
     for (rule, times) in broken {
         let often = if times > 1 { format!(" ({times} times)") } else { String::new() };
         eprintln!("the bot broke a rule of Discord's: {rule}{often}");
@@ -204,18 +204,18 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let address = alone.or_else(|_| text.parse::<SocketAddr>());
     let address = address.map_err(|_| "an address is 127.0.0.1, 127.0.0.1:8080 or [::1]:8080")?;
     if address.ip().to_canonical().is_unspecified() {
-        return Err(WILDCARD.into());
+        return Err(WILDCARD_REFUSED.into());
     }
     Ok(address)
 }
 
-/// A bot is told the address, so it has to be one that can be connected to.
-const WILDCARD: &str = "that is every address of this machine and none that a bot could connect to: \
+/// The bot connects to the address that the first line names, so it has to be one that can be connected to.
+const WILDCARD_REFUSED: &str = "that is every address of this machine and none that a bot could connect to: \
                         give the one address by which the bot reaches this machine";
 /// Where the certificate authority goes unless the user says.
-const AUTHORITY: &str = "loopback-authority.pem";
+const DEFAULT_AUTHORITY_FILE: &str = "loopback-authority.pem";
 /// How often broken rules are looked for.
-const LOOK: Duration = Duration::from_millis(200);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn an_address_that_nobody_can_connect_to_is_refused() {
         for wildcard in ["0.0.0.0", "0.0.0.0:8080", "::", "[::]:8080", "::ffff:0.0.0.0"] {
-            assert_eq!(parse_listen(wildcard), Err(WILDCARD.into()), "{wildcard}");
+            assert_eq!(parse_listen(wildcard), Err(WILDCARD_REFUSED.into()), "{wildcard}");
         }
     }
 }

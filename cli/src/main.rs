@@ -1,25 +1,26 @@
 //! `actix-voice`: plays into Discord voice channels, shows that it works, and measures it.
 //!
 //! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
-//! `news` (what it is told), `performance` (a source played from joining to leaving), `sources` (files one after
-//! another, or again and again), `stage` (the loopback), `lodger` (the same in a second process), `account` (the demo's
-//! verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their exit codes).
+//! `event_collector` (what the bot is told), `playback` (one source played in one call), `sources` (files one after
+//! another, or again and again), `local_discord` (the loopback), `loopback_process` (the same in a second process),
+//! `demo_report` (the demo's verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, and `exit` (failures and their
+//! exit codes).
 
-mod account;
 mod bench;
 mod bot;
 mod demo;
+mod demo_report;
+mod event_collector;
 mod exit;
 mod interrupt;
-mod lodger;
+mod local_discord;
 mod loopback;
-mod news;
-mod performance;
+mod loopback_process;
 mod play;
+mod playback;
 mod report;
 mod screen;
 mod sources;
-mod stage;
 mod usage;
 
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG_FILTER));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match actix::System::new().block_on(run(arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,5 +70,5 @@ async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// A file that cannot be played is told of by us.
-const QUIET: &str = "error,symphonia_core=off";
+/// The command itself reports a file that cannot be played, so the decoders stay silent.
+const DEFAULT_LOG_FILTER: &str = "error,symphonia_core=off";

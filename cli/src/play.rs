@@ -9,11 +9,11 @@ use actix_voice::{
 use clap::Args;
 
 use crate::{
-    bot::{Bot, Door, parse_token},
+    bot::{Bot, GatewayUrl, parse_token},
     exit::Failure,
     interrupt::Interrupt,
-    performance::Performance,
-    report::{self, End, Tally},
+    playback::Playback,
+    report::{self, CallTotals, End},
     screen::Screen,
     sources::Playlist,
 };
@@ -33,8 +33,8 @@ pub struct Play {
     #[arg(long, value_name = "ID")]
     channel: ChannelId,
     /// Another main gateway than Discord's: wss://host:port, or ws://host:port for one without TLS
-    #[arg(long, value_name = "URL", value_parser = Door::parse)]
-    gateway: Option<Door>,
+    #[arg(long, value_name = "URL", value_parser = GatewayUrl::parse)]
+    gateway: Option<GatewayUrl>,
     /// The bot's token; better given in the environment, where other users of the machine do not see it
     #[arg(long, env = "DISCORD_TOKEN", hide_env_values = true, value_parser = parse_token)]
     token: Token,
@@ -51,19 +51,19 @@ impl Play {
     ///
     /// When not all was played, or none of it was sent.
     pub async fn run(self) -> Result<(), Failure> {
-        let (performance, result) = match Playlist::open(&self.files) {
+        let (playback, result) = match Playlist::open(&self.files) {
             Ok(playlist) => {
                 let screen = Screen::new(playlist.duration());
-                let mut performance = Performance::new(self.guild, self.channel, screen.clone());
-                let result = self.perform(&mut performance, playlist, &screen).await;
+                let mut playback = Playback::new(self.guild, self.channel, screen.clone());
+                let result = self.play_files(&mut playback, playlist, &screen).await;
                 screen.clear();
-                (performance, result)
+                (playback, result)
             }
-            Err(error) => (Performance::new(self.guild, self.channel, Screen::new(None)), Err(error.into())),
+            Err(error) => (Playback::new(self.guild, self.channel, Screen::new(None)), Err(error.into())),
         };
-        let tally = Tally::of(&performance.stats);
-        let result = result.and_then(|end| tally.heard(end));
-        let report = tally.report(performance.played, report::end(&result));
+        let totals = CallTotals::of(&playback.stats);
+        let result = result.and_then(|end| totals.check_sent(end));
+        let report = totals.report(playback.played, report::describe_end(&result));
         report::print_lines(&report, &result);
         if self.json {
             report::print_json(&report);
@@ -71,19 +71,19 @@ impl Play {
         result.map(|_| ())
     }
 
-    async fn perform(
+    async fn play_files(
         &self,
-        performance: &mut Performance,
+        playback: &mut Playback,
         playlist: Playlist,
         screen: &Screen,
     ) -> Result<End, Failure> {
         let interrupt = Interrupt::listen()?;
-        let door = self.gateway.clone().unwrap_or_default();
+        let gateway = self.gateway.clone().unwrap_or_default();
         let bot = tokio::select! {
-            bot = Bot::log_in(&door, self.token.clone(), screen) => bot?,
-            () = interrupt.asked() => return Ok(End::Interrupted),
+            bot = Bot::log_in(&gateway, self.token.clone(), screen) => bot?,
+            () = interrupt.requested() => return Ok(End::Interrupted),
         };
-        let result = performance.run(&bot, playlist.on(screen.clone()), &interrupt, |_| {}).await;
+        let result = playback.run(&bot, playlist.report_to(screen.clone()), &interrupt, |_| {}).await;
         bot.log_out().await;
         result
     }

@@ -9,7 +9,7 @@ use crate::exit::Failure;
 
 /// What one call, or several, have done.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct CallTotals {
     /// Voice packets sent.
     pub packets: u64,
     bytes: u64,
@@ -21,7 +21,7 @@ pub struct Tally {
     mode: Option<String>,
 }
 
-impl Tally {
+impl CallTotals {
     /// Counts a call in.
     pub fn add(&mut self, stats: &CallStats) {
         self.packets += stats.packets;
@@ -36,9 +36,9 @@ impl Tally {
 
     /// One call alone.
     pub fn of(stats: &CallStats) -> Self {
-        let mut tally = Self::default();
-        tally.add(stats);
-        tally
+        let mut totals = Self::default();
+        totals.add(stats);
+        totals
     }
 
     /// What has been played to its end has been sent, unless there was nobody to hear it.
@@ -46,9 +46,9 @@ impl Tally {
     /// # Errors
     ///
     /// When not one frame was sent.
-    pub fn heard(&self, end: End) -> Result<End, Failure> {
+    pub fn check_sent(&self, end: End) -> Result<End, Failure> {
         match (end, self.packets, self.withheld) {
-            (End::Finished, 0, withheld @ 1..) => Err(Failure::Unheard(withheld)),
+            (End::Finished, 0, withheld @ 1..) => Err(Failure::NothingSent(withheld)),
             _ => Ok(end),
         }
     }
@@ -115,7 +115,7 @@ pub enum End {
 }
 
 /// What the reports say of the end.
-pub fn end(result: &Result<End, Failure>) -> String {
+pub fn describe_end(result: &Result<End, Failure>) -> String {
     match result {
         Ok(End::Finished) => "finished".into(),
         Ok(End::Interrupted) => "interrupted".into(),
@@ -163,7 +163,7 @@ pub fn print_lines(report: &Report, result: &Result<End, Failure>) {
     eprintln!("{how}: {packets_in} in {seconds:.1} s, {}", mode.as_deref().unwrap_or("never connected"));
     match (result, packets, withheld) {
         // The failure says so itself.
-        (_, _, 0) | (Err(Failure::Unheard(_)), ..) => {}
+        (_, _, 0) | (Err(Failure::NothingSent(_)), ..) => {}
         (_, 0, _) => eprintln!(
             "nobody else was in the channel, or no key was agreed on: {} not sent",
             were(*withheld, "frame")
@@ -185,11 +185,11 @@ mod tests {
 
     #[test]
     fn what_nobody_could_hear_has_failed_unless_it_was_broken_off() {
-        let alone = Tally { withheld: 250, ..Tally::default() };
-        assert!(matches!(alone.heard(End::Finished), Err(Failure::Unheard(250))));
-        assert_eq!(alone.heard(End::Interrupted).unwrap(), End::Interrupted);
-        let joined_later = Tally { packets: 1, ..alone };
-        assert_eq!(joined_later.heard(End::Finished).unwrap(), End::Finished);
+        let alone = CallTotals { withheld: 250, ..CallTotals::default() };
+        assert!(matches!(alone.check_sent(End::Finished), Err(Failure::NothingSent(250))));
+        assert_eq!(alone.check_sent(End::Interrupted).unwrap(), End::Interrupted);
+        let joined_later = CallTotals { packets: 1, ..alone };
+        assert_eq!(joined_later.check_sent(End::Finished).unwrap(), End::Finished);
     }
 
     #[test]

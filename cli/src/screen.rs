@@ -18,15 +18,15 @@ enum Lines {
 }
 
 impl Screen {
-    /// A screen that shows how far it has got, in a whole of this length if that is known.
-    pub fn new(whole: Option<Duration>) -> Self {
+    /// A screen that shows how much has been played, and of what total length if that is known.
+    pub fn new(total: Option<Duration>) -> Self {
         let target = if std::io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
-        let (length, template) = match whole {
-            Some(whole) => (Some(millis(whole)), "{bar:40.cyan/dim} {msg}"),
+        let (length, template) = match total {
+            Some(total) => (Some(millis(total)), "{bar:40.cyan/dim} {msg}"),
             None => (None, "{spinner} {msg}"),
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -41,18 +41,18 @@ impl Screen {
     }
 
     /// Writes a line to stderr, above the bar.
-    pub fn say(&self, line: impl Display) {
+    pub fn print_line(&self, line: impl Display) {
         if self.lines == Lines::Shown {
             self.bar.suspend(|| eprintln!("{line}"));
         }
     }
 
     /// Shows how much has been played.
-    pub fn played(&self, so_far: Duration) {
-        let whole = self.bar.length().map(Duration::from_millis);
+    pub fn show_progress(&self, so_far: Duration) {
+        let total = self.bar.length().map(Duration::from_millis);
         self.bar.set_position(millis(so_far));
-        self.bar.set_message(match whole {
-            Some(whole) => format!("{:.1} s of {:.1} s", so_far.as_secs_f64(), whole.as_secs_f64()),
+        self.bar.set_message(match total {
+            Some(total) => format!("{:.1} s of {:.1} s", so_far.as_secs_f64(), total.as_secs_f64()),
             None => format!("{:.1} s", so_far.as_secs_f64()),
         });
     }

@@ -16,7 +16,8 @@ use crate::screen::Screen;
 /// Files played one after another; a damaged one is played up to the damage, which is reported at the end.
 pub struct Playlist {
     playing: Box<dyn Source>,
-    waiting: VecDeque<PathBuf>,
+    queue: VecDeque<PathBuf>,
+    /// Why the last file that was skipped did not play to its end.
     damage: Option<SourceError>,
     length: Option<Duration>,
     screen: Option<Screen>,
@@ -36,18 +37,19 @@ impl Playlist {
             let next = next?.duration();
             length = length.zip(next).map(|(length, next)| length + next);
         }
-        let waiting = files.iter().skip(1).cloned().collect();
-        Ok(Self { playing, waiting, damage: None, length, screen: None })
+        let queue = files.iter().skip(1).cloned().collect();
+        Ok(Self { playing, queue, damage: None, length, screen: None })
     }
 
-    /// Says on this screen when a file is given up for the next.
-    pub fn on(self, screen: Screen) -> Self {
+    /// Reports on this screen when a file is skipped.
+    pub fn report_to(self, screen: Screen) -> Self {
         Self { screen: Some(screen), ..self }
     }
 
-    fn give_up(&mut self, damage: SourceError) {
-        if let Some(screen) = self.screen.as_ref().filter(|_| !self.waiting.is_empty()) {
-            screen.say(format_args!("{damage}; going on with the next file"));
+    /// Gives the file that plays up for the next.
+    fn skip(&mut self, damage: SourceError) {
+        if let Some(screen) = self.screen.as_ref().filter(|_| !self.queue.is_empty()) {
+            screen.print_line(format_args!("{damage}; going on with the next file"));
         }
         self.damage = Some(damage);
     }
@@ -59,14 +61,14 @@ impl Source for Playlist {
             match self.playing.next_frame() {
                 Ok(Some(frame)) => return Ok(Some(frame)),
                 Ok(None) => {}
-                Err(damage) => self.give_up(damage),
+                Err(damage) => self.skip(damage),
             }
-            let Some(file) = self.waiting.pop_front() else {
+            let Some(file) = self.queue.pop_front() else {
                 return self.damage.take().map_or(Ok(None), Err);
             };
             match source::open(file) {
                 Ok(next) => self.playing = next,
-                Err(gone) => self.give_up(gone),
+                Err(damage) => self.skip(damage),
             }
         }
     }
@@ -76,14 +78,14 @@ impl Source for Playlist {
     }
 }
 
-/// Opens what is repeated.
-type Open = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
+/// Opens the source that is repeated.
+type OpenSource = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
 
 /// The same played again and again.
 pub struct Repeated {
-    open: Open,
+    open: OpenSource,
     playing: Box<dyn Source>,
-    left: Option<u64>,
+    frames_left: Option<u64>,
 }
 
 impl Repeated {
@@ -96,18 +98,18 @@ impl Repeated {
         mut open: impl FnMut() -> Result<Box<dyn Source>, SourceError> + Send + 'static,
     ) -> Result<Self, SourceError> {
         let playing = open()?;
-        Ok(Self { open: Box::new(open), playing, left: None })
+        Ok(Self { open: Box::new(open), playing, frames_left: None })
     }
 
     /// Ends after so many frames.
-    pub fn frames(self, frames: u64) -> Self {
-        Self { left: Some(frames), ..self }
+    pub fn limit(self, frames: u64) -> Self {
+        Self { frames_left: Some(frames), ..self }
     }
 }
 
 impl Source for Repeated {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
-        if let Some(left) = &mut self.left {
+        if let Some(left) = &mut self.frames_left {
             let Some(fewer) = left.checked_sub(1) else { return Ok(None) };
             *left = fewer;
         }
@@ -176,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_repeated_goes_on_for_as_long_as_was_said() {
-        let mut repeated = Repeated::new(|| Ok(Box::new(Frames(3, None)))).unwrap().frames(8);
+        let mut repeated = Repeated::new(|| Ok(Box::new(Frames(3, None)))).unwrap().limit(8);
         assert_eq!(count(&mut repeated), 8);
     }
 

@@ -37,6 +37,7 @@ fn cpu() -> Option<Duration> {
     None
 }
 
+/// The number in a field of `/proc/self/status`.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()

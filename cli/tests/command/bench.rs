@@ -1,10 +1,10 @@
 //! `actix-voice bench`.
 
-use crate::hall::{audio, command, run, turn};
+use crate::support::{audio, command, exclusive, run};
 
 #[tokio::test]
 async fn a_bench_without_a_gateway_starts_a_loopback_and_reports_what_the_calls_cost() {
-    let _turn = turn().await;
+    let _exclusive = exclusive().await;
     let mut bench = command();
     bench.args(["bench", "--calls", "3", "--seconds", "2", "--json", "--file"]).arg(audio("music.opus"));
     let report = run(bench).await.code(0).json();
@@ -23,9 +23,9 @@ async fn a_bench_without_a_gateway_starts_a_loopback_and_reports_what_the_calls_
 
 #[tokio::test]
 async fn a_bench_of_more_calls_than_guilds_says_how_many_there_are() {
-    let hall = crate::hall::Hall::open().await;
+    let fixture = crate::support::Fixture::start().await;
     let mut bench = command();
-    bench.env("DISCORD_TOKEN", &hall.bot.token).args([
+    bench.env("DISCORD_TOKEN", &fixture.bot.token).args([
         "bench",
         "--calls",
         "2",
@@ -33,7 +33,7 @@ async fn a_bench_of_more_calls_than_guilds_says_how_many_there_are() {
         "1",
         "--gateway",
     ]);
-    bench.arg(hall.discord.gateway_url()).arg("--file").arg(audio("music.opus"));
+    bench.arg(fixture.discord.gateway_url()).arg("--file").arg(audio("music.opus"));
     let ran = run(bench).await.code(4);
     assert_eq!(ran.stderr().lines().count(), 1, "no table of zeros: {}", ran.stderr());
     assert!(
@@ -57,10 +57,10 @@ async fn a_gateway_wants_a_token_from_the_arguments_or_the_environment() {
 
 #[tokio::test]
 async fn a_bench_that_nobody_can_hear_is_code_7() {
-    let hall = crate::hall::Hall::open().await;
-    hall.ear.leave();
+    let fixture = crate::support::Fixture::start().await;
+    fixture.listener.leave();
     let mut bench = command();
-    bench.env("DISCORD_TOKEN", &hall.bot.token).args([
+    bench.env("DISCORD_TOKEN", &fixture.bot.token).args([
         "bench",
         "--calls",
         "1",
@@ -68,7 +68,7 @@ async fn a_bench_that_nobody_can_hear_is_code_7() {
         "1",
         "--gateway",
     ]);
-    bench.arg(hall.discord.gateway_url()).arg("--file").arg(audio("music.opus"));
+    bench.arg(fixture.discord.gateway_url()).arg("--file").arg(audio("music.opus"));
     let ran = run(bench).await.code(7);
     assert!(
         ran.stderr().contains("nobody else was in the channel, or no key was agreed on: "),

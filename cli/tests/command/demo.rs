@@ -4,14 +4,14 @@ use std::path::Path;
 #[cfg(unix)]
 use std::time::Duration;
 
-use crate::hall::{command, run, turn};
+use crate::support::{command, exclusive, run};
 
 #[cfg(unix)]
-use crate::hall::{Words, finish, signal};
+use crate::support::{Stderr, finish, signal};
 
 #[tokio::test]
 async fn the_demo_is_heard_whole_across_a_cut() {
-    let _turn = turn().await;
+    let _exclusive = exclusive().await;
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo");
     let mut demo = command();
     demo.args(["demo", "--seconds", "6", "--out"]).arg(&directory);
@@ -38,18 +38,18 @@ async fn the_demo_is_heard_whole_across_a_cut() {
 #[tokio::test]
 async fn a_stutter_that_a_listener_notices_is_not_heard_whole() {
     use rustix::process::Signal;
-    let _turn = turn().await;
+    let _exclusive = exclusive().await;
     let mut demo = command();
     // The cut comes after ten of them, and the stutter certainly before the end.
     demo.args(["demo", "--seconds", "20"]);
     let mut child = demo.spawn().unwrap();
-    let mut words = Words::of(&mut child);
-    words.until("resumed").await;
+    let mut stderr = Stderr::of(&mut child);
+    stderr.until("resumed").await;
     signal(&child, Signal::STOP);
     // This is the stutter.
     tokio::time::sleep(Duration::from_millis(500)).await;
     signal(&child, Signal::CONT);
-    let (ran, said) = tokio::join!(finish(child), words.all());
+    let (ran, said) = tokio::join!(finish(child), stderr.all());
     assert!(!ran.code(7).stdout().contains("heard whole"));
     let verdict = said.lines().last().unwrap();
     assert!(verdict.starts_with("actix-voice: not heard whole: ") && verdict.contains("hides 200"), "{said}");

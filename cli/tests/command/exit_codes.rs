@@ -1,11 +1,11 @@
 //! Each kind of failure has its exit code, and a message that says what to do.
 
-use crate::hall::{Hall, audio, command, file, run};
+use crate::support::{Fixture, audio, command, file, run};
 
 #[tokio::test]
 async fn a_token_that_discord_refuses_is_code_3_and_is_not_printed() {
-    let hall = Hall::open().await;
-    let mut play = hall.play_as("a-secret-of-mine");
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play_as("a-secret-of-mine");
     play.arg("--json").arg(audio("speech.opus"));
     let ran = run(play).await.code(3);
     assert!(ran.stderr().contains("rejected the bot token"), "{}", ran.stderr());
@@ -15,9 +15,9 @@ async fn a_token_that_discord_refuses_is_code_3_and_is_not_printed() {
 
 #[tokio::test]
 async fn a_full_channel_is_code_4_and_the_message_says_so() {
-    let hall = Hall::open().await;
-    hall.channel.user_limit(1);
-    let mut play = hall.play();
+    let fixture = Fixture::start().await;
+    fixture.channel.user_limit(1);
+    let mut play = fixture.play();
     play.arg(audio("speech.opus"));
     let ran = run(play).await.code(4);
     assert_eq!(ran.stderr().matches("the channel may be full").count(), 1, "{}", ran.stderr());
@@ -25,18 +25,21 @@ async fn a_full_channel_is_code_4_and_the_message_says_so() {
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_code_5_before_anything_is_joined() {
-    let hall = Hall::open().await;
-    let mut play = hall.play();
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play();
     play.arg(audio("speech.opus")).arg("no such song.opus");
     let ran = run(play).await.code(5);
     assert!(ran.stderr().contains("no such song.opus: no such file"), "{}", ran.stderr());
-    assert!(hall.discord.log().iter().all(|entry| entry.user != Some(hall.bot.user_id)), "nobody logged in");
+    assert!(
+        fixture.discord.log().iter().all(|entry| entry.user != Some(fixture.bot.user_id)),
+        "nobody logged in"
+    );
 }
 
 #[tokio::test]
 async fn a_file_that_is_no_audio_is_code_5() {
-    let hall = Hall::open().await;
-    let mut play = hall.play();
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play();
     play.arg(file("words.mp3", b"all work and no play makes Jack a dull boy"));
     let said = run(play).await.code(5).stderr();
     assert!(said.contains("words.mp3") && said.lines().count() == 1, "{said}");
@@ -44,9 +47,9 @@ async fn a_file_that_is_no_audio_is_code_5() {
 
 #[tokio::test]
 async fn a_damaged_file_is_played_up_to_the_damage_and_is_code_5() {
-    let hall = Hall::open().await;
+    let fixture = Fixture::start().await;
     let whole = std::fs::read(audio("speech.flac")).unwrap();
-    let mut play = hall.play();
+    let mut play = fixture.play();
     play.arg(file("torn.flac", &whole[..whole.len() / 2]));
     let ran = run(play).await.code(5);
     assert!(ran.stderr().contains("torn.flac: damaged after"), "{}", ran.stderr());
@@ -76,12 +79,12 @@ async fn a_gateway_that_cannot_be_reached_is_code_6() {
 
 #[tokio::test]
 async fn a_call_that_a_moderator_ends_is_code_7() {
-    let hall = Hall::open().await;
-    let mut play = hall.play();
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play();
     play.arg(audio("speech.opus"));
     let (ran, ()) = tokio::join!(run(play), async {
-        hall.until_heard(50).await;
-        hall.discord.kick(hall.bot.user_id, &hall.guild);
+        fixture.until_heard(50).await;
+        fixture.discord.kick(fixture.bot.user_id, &fixture.guild);
     });
     let ran = ran.code(7);
     let said = ran.stderr();

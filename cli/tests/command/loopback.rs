@@ -7,7 +7,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::hall::{Words, audio, command, file, finish, interrupt, run, turn};
+use crate::support::{Stderr, audio, command, exclusive, file, finish, interrupt, run};
 
 /// A loopback that has started, and what its first line says.
 async fn started(arguments: &[&str]) -> (Child, Value) {
@@ -18,52 +18,51 @@ async fn started(arguments: &[&str]) -> (Child, Value) {
     (child, serde_json::from_str(&line).unwrap())
 }
 
-fn text(invitation: &Value, field: &str) -> String {
-    invitation[field].as_str().unwrap_or_else(|| panic!("{field} of {invitation}")).to_owned()
+fn text(info: &Value, field: &str) -> String {
+    info[field].as_str().unwrap_or_else(|| panic!("{field} of {info}")).to_owned()
 }
 
-fn play(invitation: &Value, token: &str) -> Command {
+fn play(info: &Value, token: &str) -> Command {
     let mut play = command();
-    play.env("DISCORD_TOKEN", token).args(["play", "--gateway", &text(invitation, "gateway")]);
-    play.args(["--guild", &text(invitation, "guild"), "--channel", &text(invitation, "channel")]);
+    play.env("DISCORD_TOKEN", token).args(["play", "--gateway", &text(info, "gateway")]);
+    play.args(["--guild", &text(info, "guild"), "--channel", &text(info, "channel")]);
     play.arg(audio("music.opus"));
     play
 }
 
 #[tokio::test]
 async fn the_loopback_says_how_to_play_into_it_until_ctrl_c() {
-    let _turn = turn().await;
-    let (child, invitation) = started(&["--listen", "127.0.0.1", "--guilds", "2"]).await;
-    assert_eq!(invitation["guilds"], 2);
-    let ran = run(play(&invitation, &text(&invitation, "token"))).await.code(0);
+    let _exclusive = exclusive().await;
+    let (child, info) = started(&["--listen", "127.0.0.1", "--guilds", "2"]).await;
+    assert_eq!(info["guilds"], 2);
+    let ran = run(play(&info, &text(&info, "token"))).await.code(0);
     assert!(ran.stdout().is_empty(), "without --json everything is on stderr");
     assert!(ran.stderr().contains("finished: 256 packets"), "{}", ran.stderr());
 
     interrupt(&child);
     let said = finish(child).await.code(0).stderr();
-    let hint =
-        format!("DISCORD_TOKEN={} actix-voice play --gateway ws://127.0.0.1:", text(&invitation, "token"));
+    let hint = format!("DISCORD_TOKEN={} actix-voice play --gateway ws://127.0.0.1:", text(&info, "token"));
     assert!(said.contains(&hint) && said.contains("with 2 guilds; "), "{said}");
     assert!(said.ends_with("the bot broke no rule\n"), "{said}");
 }
 
 #[tokio::test]
 async fn a_token_of_ones_own_lets_the_bot_in_and_is_not_printed() {
-    let _turn = turn().await;
-    let (child, invitation) = started(&["--token", "knock-knock"]).await;
-    run(play(&invitation, "knock-knock")).await.code(0);
+    let _exclusive = exclusive().await;
+    let (child, info) = started(&["--token", "knock-knock"]).await;
+    run(play(&info, "knock-knock")).await.code(0);
     interrupt(&child);
     let said = finish(child).await.code(0).stderr();
     assert!(said.contains("DISCORD_TOKEN=… actix-voice play") && said.contains("with 1 guild; "), "{said}");
-    assert!(!format!("{said}{invitation}").contains("knock-knock"));
+    assert!(!format!("{said}{info}").contains("knock-knock"));
 }
 
 #[tokio::test]
 async fn a_broken_rule_is_told_as_it_is_broken() {
-    let _turn = turn().await;
-    let (mut child, invitation) = started(&[]).await;
-    let mut words = Words::of(&mut child);
-    let gateway = text(&invitation, "gateway");
+    let _exclusive = exclusive().await;
+    let (mut child, info) = started(&[]).await;
+    let mut stderr = Stderr::of(&mut child);
+    let gateway = text(&info, "gateway");
     let mut rude = TcpStream::connect(gateway.trim_start_matches("ws://")).await.unwrap();
     let hello = "GET /?v=10&encoding=json HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -76,10 +75,10 @@ async fn a_broken_rule_is_told_as_it_is_broken() {
     let payload = br#"{"op":4,"d":{}}"#;
     let frame = [&[0x81, 0x80 | payload.len() as u8, 0, 0, 0, 0], &payload[..]].concat();
     rude.write_all(&frame).await.unwrap();
-    words.until("the bot broke a rule of Discord's: op 4 came before Identify").await;
+    stderr.until("the bot broke a rule of Discord's: op 4 came before Identify").await;
 
     interrupt(&child);
-    let (ran, said) = tokio::join!(finish(child), words.all());
+    let (ran, said) = tokio::join!(finish(child), stderr.all());
     ran.code(0);
     assert!(said.ends_with("the bot broke 1 rule\n"), "{said}");
     assert_eq!(said.matches("op 4 came before Identify").count(), 1, "{said}");
@@ -87,39 +86,39 @@ async fn a_broken_rule_is_told_as_it_is_broken() {
 
 #[tokio::test]
 async fn what_the_bot_said_is_written_when_asked_for() {
-    let _turn = turn().await;
+    let _exclusive = exclusive().await;
     let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("loopback-out");
-    let (child, invitation) = started(&["--guilds", "2", "--out", out.to_str().unwrap()]).await;
-    run(play(&invitation, &text(&invitation, "token"))).await.code(0);
+    let (child, info) = started(&["--guilds", "2", "--out", out.to_str().unwrap()]).await;
+    run(play(&info, &text(&info, "token"))).await.code(0);
     interrupt(&child);
     let said = finish(child).await.code(0).stderr();
     assert!(said.contains("1 recording of what the bot said"), "{said}");
-    let [guild, user] = ["guild", "user"].map(|field| text(&invitation, field));
+    let [guild, user] = ["guild", "user"].map(|field| text(&info, field));
     let written = out.join(format!("guild-{guild}-user-{user}.ogg"));
     let recording = std::fs::read(&written).unwrap();
     assert!(recording.starts_with(b"OggS") && recording.len() > 50_000, "{} bytes", recording.len());
-    run(command_of_playing(&invitation, &written)).await.code(6);
+    run(command_of_playing(&info, &written)).await.code(6);
     std::fs::remove_dir_all(out).unwrap();
 }
 
 /// Plays what was written; the file is opened before the gateway, which is gone, is called.
-fn command_of_playing(invitation: &Value, file: &std::path::Path) -> Command {
-    let mut play = play(invitation, "t");
+fn command_of_playing(info: &Value, file: &std::path::Path) -> Command {
+    let mut play = play(info, "t");
     play.arg(file);
     play
 }
 
 #[tokio::test]
 async fn with_tls_it_hands_out_the_authority_to_trust() {
-    let _turn = turn().await;
+    let _exclusive = exclusive().await;
     let authority = file("loopback-authority.pem", b"");
-    let (child, invitation) = started(&["--tls", authority.to_str().unwrap()]).await;
-    assert!(text(&invitation, "gateway").starts_with("wss://127.0.0.1:"), "{invitation}");
-    let token = text(&invitation, "token");
-    let mut trusting = play(&invitation, &token);
-    trusting.env("SSL_CERT_FILE", text(&invitation, "authority"));
+    let (child, info) = started(&["--tls", authority.to_str().unwrap()]).await;
+    assert!(text(&info, "gateway").starts_with("wss://127.0.0.1:"), "{info}");
+    let token = text(&info, "token");
+    let mut trusting = play(&info, &token);
+    trusting.env("SSL_CERT_FILE", text(&info, "authority"));
     run(trusting).await.code(0);
-    let mut untrusting = play(&invitation, &token);
+    let mut untrusting = play(&info, &token);
     untrusting.env_remove("SSL_CERT_FILE");
     run(untrusting).await.code(6);
     interrupt(&child);

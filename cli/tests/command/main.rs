@@ -5,9 +5,9 @@ mod demo;
 #[cfg(unix)]
 mod dev;
 mod exit_codes;
-mod hall;
 #[cfg(unix)]
 mod interrupts;
 #[cfg(unix)]
 mod loopback;
 mod play;
+mod support;

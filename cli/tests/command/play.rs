@@ -7,15 +7,15 @@ use actix_voice_loopback::Discord;
 use actix_voice_loopback::{Closer, Event, Side};
 use serde_json::Value;
 
-use crate::hall::{Hall, Words, audio, file, finish, run};
+use crate::support::{Fixture, Stderr, audio, file, finish, run};
 
 #[cfg(unix)]
-use crate::hall::interrupt;
+use crate::support::interrupt;
 
 #[tokio::test]
 async fn files_are_played_one_after_another_and_the_report_is_one_json_object() {
-    let hall = Hall::open().await;
-    let mut play = hall.play();
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play();
     play.arg(audio("speech.opus")).arg(audio("music.mp3"));
     let ran = run(play).await.code(0);
     let report = ran.json();
@@ -34,34 +34,34 @@ async fn files_are_played_one_after_another_and_the_report_is_one_json_object() 
     assert!((600..=620).contains(&packets), "{report}");
     assert!((11.5..14.0).contains(&report["seconds"].as_f64().unwrap()), "{report}");
 
-    hall.until_heard(packets).await;
-    let hearing = hall.heard();
+    fixture.until_heard(packets).await;
+    let hearing = fixture.heard();
     assert_eq!((hearing.packets, hearing.lost), (packets, 0));
     assert!(hearing.longest_gap < Duration::from_millis(200), "from file to file: {:?}", hearing.longest_gap);
-    assert_eq!(hall.discord.violations(), []);
+    assert_eq!(fixture.discord.violations(), []);
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn ctrl_c_ends_speech_with_silence_and_leaves() {
-    let hall = Hall::open().await;
-    let mut play = hall.play();
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play();
     play.arg(audio("speech.opus"));
     let child = play.spawn().unwrap();
-    hall.until_heard(50).await;
+    fixture.until_heard(50).await;
     interrupt(&child);
     let report = finish(child).await.code(0).json();
     assert_eq!(report["end"], "interrupted");
 
     let packets = report["packets"].as_u64().unwrap();
     assert!(packets < 300, "7 s are 350 packets: {packets}");
-    hall.until_heard(packets).await;
-    let hearing = hall.heard();
+    fixture.until_heard(packets).await;
+    let hearing = fixture.heard();
     let last: Vec<_> = hearing.audio.iter().rev().take(5).map(|packet| packet.opus.to_vec()).collect();
     assert_eq!(last, vec![SILENCE.to_vec(); 5]);
 
-    let user = hall.bot.user_id;
-    let goodbye = |discord: &Discord| {
+    let user = fixture.bot.user_id;
+    let left_politely = |discord: &Discord| {
         let speaking = discord.received(Side::Voice, user, 5).pop();
         let update = discord.received(Side::Main, user, 4).pop();
         let closed = discord.log().into_iter().any(|entry| {
@@ -72,14 +72,14 @@ async fn ctrl_c_ends_speech_with_silence_and_leaves() {
             && update.is_some_and(|op| op["channel_id"].is_null())
             && closed
     };
-    hall.discord.until(goodbye, Duration::from_secs(2)).await.unwrap();
+    fixture.discord.until(left_politely, Duration::from_secs(2)).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_is_played_to_nobody_is_said_so_and_is_code_7() {
-    let hall = Hall::open().await;
-    hall.ear.leave();
-    let mut play = hall.play();
+    let fixture = Fixture::start().await;
+    fixture.listener.leave();
+    let mut play = fixture.play();
     play.arg(audio("music.opus"));
     let ran = run(play).await.code(7);
     let said = ran.stderr();
@@ -96,32 +96,32 @@ async fn what_is_played_to_nobody_is_said_so_and_is_code_7() {
 
 #[tokio::test]
 async fn whoever_comes_late_hears_the_rest_and_the_summary_tells_what_was_not_sent() {
-    let hall = Hall::open().await;
-    hall.ear.leave();
-    let mut play = hall.play();
+    let fixture = Fixture::start().await;
+    fixture.listener.leave();
+    let mut play = fixture.play();
     // Long enough that somebody comes before it is over, also on a busy machine.
     play.args([audio("speech.opus"), audio("speech.opus"), audio("speech.opus")]);
     let mut child = play.spawn().unwrap();
-    let mut words = Words::of(&mut child);
-    words.until("nothing is sent until there is one").await;
-    let late = hall.channel.listener("late");
-    let (ran, said) = tokio::join!(finish(child), words.all());
+    let mut stderr = Stderr::of(&mut child);
+    stderr.until("nothing is sent until there is one").await;
+    let late = fixture.channel.listener("late");
+    let (ran, said) = tokio::join!(finish(child), stderr.all());
     let packets = ran.code(0).json()["packets"].as_u64().unwrap();
-    assert!(packets > 0 && late.packets_heard(hall.bot.user_id) > 0, "{packets}");
+    assert!(packets > 0 && late.packets_heard(fixture.bot.user_id) > 0, "{packets}");
     assert!(said.contains("a key is there: it is sent now"), "{said}");
     assert!(said.contains(" frames were not sent: nobody else was in the channel, or"), "{said}");
 }
 
 #[tokio::test]
 async fn a_gateway_behind_a_certificate_authority_of_ones_own_is_trusted_through_ssl_cert_file() {
-    let hall = Hall::on(Discord::builder().tls()).await;
-    let authority = file("authority.pem", hall.discord.ca_pem().unwrap().as_bytes());
-    let mut play = hall.play();
+    let fixture = Fixture::start_with(Discord::builder().tls()).await;
+    let authority = file("authority.pem", fixture.discord.ca_pem().unwrap().as_bytes());
+    let mut play = fixture.play();
     play.env("SSL_CERT_FILE", authority).arg(audio("music.opus"));
     let report = run(play).await.code(0).json();
     assert_eq!(report["end"], "finished");
 
-    let mut untrusting = hall.play();
+    let mut untrusting = fixture.play();
     untrusting.env_remove("SSL_CERT_FILE").arg(audio("music.opus"));
     let ran = run(untrusting).await.code(6);
     assert!(ran.stderr().contains("ertificate"), "{}", ran.stderr());

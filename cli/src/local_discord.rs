@@ -1,4 +1,4 @@
-//! Stage: the loopback Discord that demo and loopback run, on a thread of its own so that it is a peer in real time.
+//! The Discord on this machine that `demo` and `loopback` run, on a thread of its own so that it is a peer in real time.
 //! Everything that this command asks of the loopback crate is here.
 
 use std::{collections::BTreeMap, io::Cursor, iter, net::SocketAddr, sync::mpsc, time::Duration};
@@ -11,9 +11,9 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::exit::Failure;
 
-/// How the stage is set.
+/// What the Discord is started with.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Settings {
     /// Where the main gateway listens.
     pub listen: SocketAddr,
     /// Whether the gateways speak TLS.
@@ -36,120 +36,121 @@ pub enum Security {
 }
 
 /// A running Discord with a bot account; it ends when this is dropped.
-pub struct Stage {
-    scene: Scene,
-    /// The broken rules that have been told, and how many times each was broken.
-    told: BTreeMap<String, u64>,
-    _end: oneshot::Sender<()>,
+pub struct LocalDiscord {
+    setup: Setup,
+    /// The broken rules that have been reported, and how many times each was broken.
+    reported: BTreeMap<String, u64>,
+    _shutdown: oneshot::Sender<()>,
 }
 
-/// What there is on it.
-struct Scene {
+/// What there is in it.
+struct Setup {
     discord: Discord,
     bot: Bot,
-    first: Room,
-    others: Vec<Room>,
+    first: VoiceRoom,
+    others: Vec<VoiceRoom>,
 }
 
-/// The voice channel of a guild, and who listens in it for as long as this is kept.
-struct Room {
+/// The voice channel of a guild, and the member that listens in it for as long as this is kept.
+struct VoiceRoom {
     channel: Channel,
-    ear: Member,
+    listener: Member,
 }
 
 /// When a connection was cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut(Instant);
 
-impl Stage {
+impl LocalDiscord {
     /// Starts it.
     ///
     /// # Errors
     ///
     /// When it cannot listen.
-    pub fn raise(plan: Plan) -> Result<Self, Failure> {
+    pub fn start(settings: Settings) -> Result<Self, Failure> {
         let (started, starting) = mpsc::channel();
-        let (end, ended) = oneshot::channel();
+        let (shutdown, ended) = oneshot::channel();
         let thread = std::thread::Builder::new().name("loopback".into());
-        let spawned = thread.spawn(move || host(&plan, &started, ended));
+        let spawned = thread.spawn(move || run_discord(&settings, &started, ended));
         spawned.map_err(|error| Failure::Other(format!("no thread for the loopback: {error}")))?;
-        let scene = starting
+        let setup = starting
             .recv()
             .unwrap_or_else(|_| Err("it panicked".into()))
             .map_err(|cause| Failure::Other(format!("the loopback did not start: {cause}")))?;
-        Ok(Self { scene, told: BTreeMap::new(), _end: end })
+        Ok(Self { setup, reported: BTreeMap::new(), _shutdown: shutdown })
     }
 
     /// Where the main gateway is.
     pub fn gateway(&self) -> String {
-        self.scene.discord.gateway_url()
+        self.setup.discord.gateway_url()
     }
 
     /// The certificate authority to trust, as PEM, if TLS is spoken.
     pub fn authority(&self) -> Option<String> {
-        self.scene.discord.ca_pem()
+        self.setup.discord.ca_pem()
     }
 
     /// What the bot identifies with.
     pub fn token(&self) -> Token {
-        Token(self.scene.bot.token.clone())
+        Token(self.setup.bot.token.clone())
     }
 
     /// The bot's user.
     pub fn user(&self) -> UserId {
-        UserId(self.scene.bot.user_id)
+        UserId(self.setup.bot.user_id)
     }
 
     /// The first guild.
     pub fn guild(&self) -> GuildId {
-        GuildId(self.scene.first.channel.guild_id)
+        GuildId(self.setup.first.channel.guild_id)
     }
 
     /// Its voice channel.
     pub fn channel(&self) -> ChannelId {
-        ChannelId(self.scene.first.channel.id)
+        ChannelId(self.setup.first.channel.id)
     }
 
     /// Cuts the bot's connection to the voice gateway, with a TCP reset.
     pub fn cut(&self) -> Cut {
         let at = Instant::now();
-        self.scene.discord.reset_voice(self.scene.bot.user_id);
+        self.setup.discord.reset_voice(self.setup.bot.user_id);
         Cut(at)
     }
 
     /// The rules of Discord's that the bot has broken.
     pub fn violations(&self) -> Vec<String> {
-        self.scene.discord.violations().iter().map(rule).collect()
+        self.setup.discord.violations().iter().map(rule).collect()
     }
 
-    /// The rules that it has broken since this was last asked, and how many times; not those that it may still be
-    /// forgiven, if it only left to return.
-    pub fn newly_broken(&mut self) -> Vec<(String, u64)> {
-        let settled = self.scene.discord.settled_violations();
-        untold(&mut self.told, &settled)
+    /// The rules that the bot has broken since the last report, and how many times. Those are left out that Discord forgives
+    /// a bot that only left to return.
+    pub fn new_violations(&mut self) -> Vec<(String, u64)> {
+        let settled = self.setup.discord.settled_violations();
+        count_new(&mut self.reported, &settled)
     }
 
-    /// The rules that it has broken since that was last asked, and how many times, now that it will not return.
-    pub fn broken_at_last(&mut self) -> Vec<(String, u64)> {
-        let all = self.scene.discord.violations();
-        untold(&mut self.told, &all)
+    /// The rules that the bot has broken since the last report, and how many times, now that it will not return.
+    pub fn remaining_violations(&mut self) -> Vec<(String, u64)> {
+        let all = self.setup.discord.violations();
+        count_new(&mut self.reported, &all)
     }
 
     /// What the listeners have heard of the bot, by guild.
-    pub fn all_heard(&self) -> impl Iterator<Item = (GuildId, Hearing)> {
-        let Scene { first, others, bot, .. } = &self.scene;
-        let heard = |room: &Room| Some((GuildId(room.channel.guild_id), room.ear.heard(bot.user_id)?));
+    pub fn hearings(&self) -> impl Iterator<Item = (GuildId, Hearing)> {
+        let Setup { first, others, bot, .. } = &self.setup;
+        let heard =
+            |room: &VoiceRoom| Some((GuildId(room.channel.guild_id), room.listener.heard(bot.user_id)?));
         iter::once(first).chain(others).filter_map(heard)
     }
 
-    /// What the listener in the first channel has heard of the bot, once it is so many packets, or long enough for what
-    /// is on its way.
-    pub async fn heard(&self, packets: u64) -> Option<Hearing> {
-        let Scene { discord, bot, first: Room { ear, .. }, .. } = &self.scene;
-        let all = |_: &Discord| ear.packets_heard(bot.user_id) >= packets;
+    /// What the listener in the first channel has heard of the bot. Waits for so many packets, but no longer than packets
+    /// take to arrive.
+    pub async fn hearing_after(&self, packets: u64) -> Option<Hearing> {
+        let Setup { discord, bot, first: VoiceRoom { listener, .. }, .. } = &self.setup;
+        let all_arrived = |_: &Discord| listener.packets_heard(bot.user_id) >= packets;
         // What is not heard by then is lost, as the hearing says.
-        let _ = discord.until(all, ON_ITS_WAY).await;
-        ear.heard(bot.user_id)
+        let _ = discord.until(all_arrived, ARRIVAL_TIMEOUT).await;
+        listener.heard(bot.user_id)
     }
 }
 
@@ -159,7 +160,7 @@ impl Cut {
         let after = hearing
             .audio
             .windows(2)
-            .filter(|pair| pair[1].arrival >= self.0 && pair[0].arrival <= self.0 + RECOVERED);
+            .filter(|pair| pair[1].arrival >= self.0 && pair[0].arrival <= self.0 + RECOVERY_WINDOW);
         let gaps = after.map(|pair| pair[1].arrival.saturating_duration_since(pair[0].arrival));
         gaps.max()
     }
@@ -190,74 +191,74 @@ pub fn packets(recording: &[u8]) -> Result<Vec<Bytes>, Failure> {
     while let Some(packet) = reader.read_packet().map_err(|error| Failure::Other(error.to_string()))? {
         packets.push(Bytes::from(packet.data));
     }
-    packets.drain(..packets.len().min(HEADERS));
+    packets.drain(..packets.len().min(HEADER_PACKETS));
     Ok(packets)
 }
 
-/// The rules that were broken more often than has been told, and by how much; from now on that is told.
-fn untold(told: &mut BTreeMap<String, u64>, violations: &[Violation]) -> Vec<(String, u64)> {
+/// The rules that were broken more often than was reported, and how many times more. Marks them as reported.
+fn count_new(reported: &mut BTreeMap<String, u64>, violations: &[Violation]) -> Vec<(String, u64)> {
     let mut broken = BTreeMap::new();
     for rule in violations.iter().map(rule) {
         *broken.entry(rule).or_default() += 1;
     }
-    let before = std::mem::replace(told, broken);
+    let before = std::mem::replace(reported, broken);
     let more = |(rule, times): (&String, &u64)| {
         let new = times.saturating_sub(before.get(rule).copied().unwrap_or(0));
         (new > 0).then(|| (rule.clone(), new))
     };
-    told.iter().filter_map(more).collect()
+    reported.iter().filter_map(more).collect()
 }
 
 fn rule(violation: &Violation) -> String {
     violation.rule.to_string()
 }
 
-type Started = Result<Scene, String>;
+type StartResult = Result<Setup, String>;
 
-/// Runs Discord on this thread until the stage is dropped.
-fn host(plan: &Plan, started: &mpsc::Sender<Started>, ended: oneshot::Receiver<()>) {
+/// Runs Discord on this thread until the [`LocalDiscord`] is dropped.
+fn run_discord(settings: &Settings, started: &mpsc::Sender<StartResult>, ended: oneshot::Receiver<()>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            // Whoever raises the stage waits for this.
+            // `LocalDiscord::start` waits for this.
             let _ = started.send(Err(error.to_string()));
             return;
         }
     };
     runtime.block_on(async {
-        let _ = started.send(set(plan).await);
+        let _ = started.send(set_up(settings).await);
         let _ = ended.await;
     });
 }
 
-async fn set(plan: &Plan) -> Started {
+async fn set_up(settings: &Settings) -> StartResult {
     let mut builder =
-        Discord::builder().ip(plan.listen.ip()).port(plan.listen.port()).seed(fastrand::u64(..));
-    if plan.security == Security::Tls {
+        Discord::builder().ip(settings.listen.ip()).port(settings.listen.port()).seed(fastrand::u64(..));
+    if settings.security == Security::Tls {
         builder = builder.tls();
     }
     let discord = builder.try_start().await.map_err(|error| error.to_string())?;
-    discord.relay().keep(plan.keep);
-    let bot = match &plan.token {
+    discord.relay().keep(settings.keep);
+    let bot = match &settings.token {
         Some(token) => discord.bot_with_token("bot", &token.0),
         None => discord.bot("bot"),
     };
     // A bot that is alone in an end-to-end encrypted call has nobody to encrypt for, and sends nothing.
     let room = |number: u32| {
         let channel = discord.guild(&format!("Guild {number}")).channel("General");
-        Room { ear: channel.listener("ear"), channel }
+        VoiceRoom { listener: channel.listener("ear"), channel }
     };
     let first = room(1);
-    let others = (2..=plan.guilds).map(room).collect();
-    Ok(Scene { first, others, bot, discord })
+    let others = (2..=settings.guilds).map(room).collect();
+    Ok(Setup { first, others, bot, discord })
 }
 
-/// For what is under way between two threads of one machine.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
-/// By then a cut has long been healed, or it is no matter of a gap.
-const RECOVERED: Duration = Duration::from_secs(5);
+/// How long packets may take from one thread of this machine to another.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long after a cut a gap counts as its effect; the connection is back by then, or it never comes back.
+const RECOVERY_WINDOW: Duration = Duration::from_secs(5);
 /// `OpusHead` and `OpusTags`.
-const HEADERS: usize = 2;
+const HEADER_PACKETS: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -269,13 +270,13 @@ mod tests {
     fn a_broken_rule_is_told_once_however_late_it_turns_out() {
         let broken = |rule| Violation { at: Instant::now(), user: None, rule };
         let (plain, often) = (|| broken(Rule::PlainAudio), || broken(Rule::SpeakingTooOften));
-        let told = |rule: Rule, times| (rule.to_string(), times);
+        let reported = |rule: Rule, times| (rule.to_string(), times);
         let mut so_far = BTreeMap::new();
-        let mut more = |violations: &[Violation]| untold(&mut so_far, violations);
-        assert_eq!(more(&[often(), often()]), [told(Rule::SpeakingTooOften, 2)]);
+        let mut more = |violations: &[Violation]| count_new(&mut so_far, violations);
+        assert_eq!(more(&[often(), often()]), [reported(Rule::SpeakingTooOften, 2)]);
         assert_eq!(
             more(&[plain(), often(), often()]),
-            [told(Rule::PlainAudio, 1)],
+            [reported(Rule::PlainAudio, 1)],
             "the older is told later"
         );
         assert_eq!(more(&[plain(), often(), often()]), []);

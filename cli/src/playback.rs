@@ -1,4 +1,4 @@
-//! One source played in one call, from joining to leaving.
+//! The playback of one source in one call, from joining to disconnecting.
 
 use std::time::Duration;
 
@@ -12,11 +12,13 @@ use actix_voice::{
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::{bot::Bot, exit::Failure, interrupt::Interrupt, news::Standing, report::End, screen::Screen};
+use crate::{
+    bot::Bot, event_collector::BotStatus, exit::Failure, interrupt::Interrupt, report::End, screen::Screen,
+};
 
-/// Where it is played, and what has been played so far; it is kept up to date, so that it is known also of a call
-/// that fails.
-pub struct Performance {
+/// Where a source is played, and what has been played so far. The figures are kept up to date, so that a call that fails
+/// has them too.
+pub struct Playback {
     guild: GuildId,
     channel: ChannelId,
     screen: Screen,
@@ -28,28 +30,28 @@ pub struct Performance {
 
 /// Notices that nothing is sent for want of a key: nobody else is there, or none was agreed on yet.
 #[derive(Debug, Default)]
-struct Solitude {
+struct WithheldNotice {
     packets: u64,
     withheld: u64,
-    /// For how many looks in a row it has been so.
-    looks: u32,
+    /// How many checks in a row have found that frames were withheld and none sent.
+    silent_checks: u32,
 }
 
-/// What brought it to an end.
-enum Over {
+/// What ended the playback.
+enum PlaybackEnd {
     Track(TrackEnd),
     Call(EndReason),
     Refused(MainGatewayError),
 }
 
-impl Performance {
-    /// Nothing yet.
+impl Playback {
+    /// A playback that has not begun.
     pub fn new(guild: GuildId, channel: ChannelId, screen: Screen) -> Self {
         Self { guild, channel, screen, stats: CallStats::default(), played: Duration::ZERO }
     }
 
-    /// Joins, plays the source to its end or until Ctrl-C, and leaves. `look` is shown what has been sent, a few times
-    /// a second.
+    /// Joins, plays the source to its end or until Ctrl-C, and disconnects. `on_stats` is given the call's figures a few
+    /// times a second.
     ///
     /// # Errors
     ///
@@ -59,48 +61,48 @@ impl Performance {
         bot: &Bot,
         source: impl Source + Unpin,
         interrupt: &Interrupt,
-        look: impl FnMut(&CallStats),
+        on_stats: impl FnMut(&CallStats),
     ) -> Result<End, Failure> {
         let call = tokio::select! {
             call = bot.join(self.guild, self.channel) => call?,
-            () = interrupt.asked() => {
-                let leaving = bot.manager().send(Disconnect { guild: self.guild });
+            () = interrupt.requested() => {
+                let disconnecting = bot.manager().send(Disconnect { guild: self.guild });
                 // Joining may be stuck; logging out ends it too.
-                let _ = timeout(GOODBYE, leaving).await;
+                let _ = timeout(DISCONNECT_TIMEOUT, disconnecting).await;
                 return Ok(End::Interrupted);
             }
         };
         let track = call.speak(Speak::source(self.guild, source)).await?;
-        let result = self.watch(bot, &call, track, interrupt, look).await;
+        let result = self.follow(bot, &call, track, interrupt, on_stats).await;
         if let Some(stats) = call.disconnect().await {
             self.stats = stats;
         }
         result
     }
 
-    async fn watch(
+    async fn follow(
         &mut self,
         bot: &Bot,
         call: &CallHandle,
         track: TrackId,
         interrupt: &Interrupt,
-        mut look: impl FnMut(&CallStats),
+        mut on_stats: impl FnMut(&CallStats),
     ) -> Result<End, Failure> {
         let began = now();
-        let mut solitude = Solitude::default();
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut notice = WithheldNotice::default();
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let result = loop {
             tokio::select! {
-                over = self.over(bot, track) => break over.into_result(),
-                () = interrupt.asked() => break Ok(End::Interrupted),
-                _ = looks.tick() => {
+                end = self.end(bot, track) => break end.into_result(),
+                () = interrupt.requested() => break Ok(End::Interrupted),
+                _ = checks.tick() => {
                     if let Some(stats) = call.stats().await {
-                        self.screen.played(FRAME * u32::try_from(stats.speaker.frames).unwrap_or(u32::MAX));
-                        if let Some(change) = solitude.look(&stats) {
-                            self.screen.say(change);
+                        self.screen.show_progress(FRAME * u32::try_from(stats.speaker.frames).unwrap_or(u32::MAX));
+                        if let Some(change) = notice.update(&stats) {
+                            self.screen.print_line(change);
                         }
-                        look(&stats);
+                        on_stats(&stats);
                         self.stats = stats;
                     }
                 }
@@ -111,36 +113,37 @@ impl Performance {
         result
     }
 
-    async fn over(&self, bot: &Bot, track: TrackId) -> Over {
-        let over = |standing: &Standing| {
-            let ended = standing.tracks.get(&track).filter(|end| **end != TrackEnd::Stopped);
+    /// Waits until the track, the call or the bot's login has ended.
+    async fn end(&self, bot: &Bot, track: TrackId) -> PlaybackEnd {
+        let end = |status: &BotStatus| {
+            let track_end = status.ended_tracks.get(&track).filter(|end| **end != TrackEnd::Stopped);
             // A track that was stopped was stopped by the end of its call, which follows.
-            let call = standing.calls.get(&self.guild).cloned().map(Over::Call);
-            let refused = standing.refused.map(Over::Refused);
-            call.or(refused).or(ended.cloned().map(Over::Track))
+            let call = status.ended_calls.get(&self.guild).cloned().map(PlaybackEnd::Call);
+            let refused = status.refused.map(PlaybackEnd::Refused);
+            call.or(refused).or(track_end.cloned().map(PlaybackEnd::Track))
         };
         loop {
-            if let Some(over) = bot.until(|standing| over(standing).is_some(), over).await {
-                return over;
+            if let Some(end) = bot.until(|status| end(status).is_some(), end).await {
+                return end;
             }
         }
     }
 }
 
-impl Solitude {
-    /// Says what has changed, if it has.
-    fn look(&mut self, stats: &CallStats) -> Option<&'static str> {
+impl WithheldNotice {
+    /// Says whether frames are withheld now, or sent again, when that has changed.
+    fn update(&mut self, stats: &CallStats) -> Option<&'static str> {
         let (sent, withheld) = (stats.packets > self.packets, stats.transport.withheld > self.withheld);
         (self.packets, self.withheld) = (stats.packets, stats.transport.withheld);
-        let looks = if withheld && !sent { self.looks + 1 } else { 0 };
-        match std::mem::replace(&mut self.looks, looks) {
-            _ if looks == ALONE => Some(
+        let silent_checks = if withheld && !sent { self.silent_checks + 1 } else { 0 };
+        match std::mem::replace(&mut self.silent_checks, silent_checks) {
+            _ if silent_checks == CHECKS_BEFORE_NOTICE => Some(
                 "nobody else is in the channel, or no key was agreed on yet: nothing is sent until there is one",
             ),
-            ALONE.. if sent => Some("a key is there: it is sent now"),
+            CHECKS_BEFORE_NOTICE.. if sent => Some("a key is there: it is sent now"),
             // Neither sent nor withheld: the audio waits, and everything is as it was.
             before if !sent && !withheld => {
-                self.looks = before;
+                self.silent_checks = before;
                 None
             }
             _ => None,
@@ -148,7 +151,7 @@ impl Solitude {
     }
 }
 
-impl Over {
+impl PlaybackEnd {
     fn into_result(self) -> Result<End, Failure> {
         match self {
             Self::Track(TrackEnd::Finished) => Ok(End::Finished),
@@ -161,10 +164,11 @@ impl Over {
 }
 
 /// Fast enough for a progress bar.
-const LOOK: Duration = Duration::from_millis(200);
-/// A second, in looks: keys may take a part of one.
-const ALONE: u32 = 5;
-const GOODBYE: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// A second, in checks: agreeing on keys may take a part of one.
+const CHECKS_BEFORE_NOTICE: u32 = 5;
+/// How long the manager may take to end a call that is still joining.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const FRAME: Duration = actix_voice::audio::frame::FRAME;
 
 #[cfg(test)]
@@ -173,33 +177,33 @@ mod tests {
 
     #[test]
     fn to_be_alone_is_told_once_and_so_is_the_first_to_come() {
-        let mut solitude = Solitude::default();
+        let mut notice = WithheldNotice::default();
         let mut stats = CallStats::default();
-        let mut told = Vec::new();
-        for look in 0..20 {
-            match look {
+        let mut notices = Vec::new();
+        for check in 0..20 {
+            match check {
                 0..8 => stats.transport.withheld += 10,
                 8..10 => {}
                 10..12 => stats.transport.withheld += 10,
                 _ => stats.packets += 10,
             }
-            told.extend(solitude.look(&stats).map(|change| (look, change)));
+            notices.extend(notice.update(&stats).map(|change| (check, change)));
         }
-        let [(4, alone), (12, accompanied)] = told[..] else { panic!("{told:?}") };
-        assert!(alone.starts_with("nobody else") && accompanied.starts_with("a key is there"), "{told:?}");
+        let [(4, alone), (12, accompanied)] = notices[..] else { panic!("{notices:?}") };
+        assert!(alone.starts_with("nobody else") && accompanied.starts_with("a key is there"), "{notices:?}");
     }
 
     #[test]
     fn keys_that_take_a_moment_are_not_told() {
-        let mut solitude = Solitude::default();
+        let mut notice = WithheldNotice::default();
         let mut stats = CallStats::default();
-        for look in 0..20 {
-            if look % 5 == 4 {
+        for check in 0..20 {
+            if check % 5 == 4 {
                 stats.packets += 10
             } else {
                 stats.transport.withheld += 10
             }
-            assert_eq!(solitude.look(&stats), None);
+            assert_eq!(notice.update(&stats), None);
         }
     }
 }

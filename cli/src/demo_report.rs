@@ -1,4 +1,4 @@
-//! Account: what the listener of the demo heard, and whether that was all.
+//! The report of the demo: what the listener heard, and whether that was all.
 
 use std::{fmt, time::Duration};
 
@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use crate::{
     exit::Failure,
+    local_discord::{Hearing, Score},
     report::{count, times, were},
-    stage::{Hearing, Score},
 };
 
 /// What came of the demo.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct DemoReport {
     /// What the call has done.
     pub stats: CallStats,
     /// For how long it played, on the clock.
@@ -27,36 +27,42 @@ pub struct Account {
     /// When the connection was to be cut.
     pub cut_after: Duration,
     /// What the cut did to what was heard.
-    pub wound: Wound,
+    pub cut_result: CutResult,
     /// The rules of Discord's that were broken.
     pub violations: Vec<String>,
 }
 
 /// What the cut of the connection did to what was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wound {
+pub enum CutResult {
     /// The connection was not cut.
-    Uncut,
+    NotCut,
     /// Nothing came after the cut.
     NothingAfter,
     /// For this long nothing came.
     Gap(Duration),
 }
 
-impl Account {
+impl DemoReport {
     /// # Errors
     ///
     /// When it was not heard whole, with everything that was amiss.
     pub fn verdict(&self) -> Result<(), Failure> {
-        let complaints: Vec<_> = [self.missing(), self.changed(), self.torn(), self.late(), self.unlike()]
-            .into_iter()
-            .flatten()
-            .chain(self.unruly())
-            .collect();
+        let complaints: Vec<_> = [
+            self.check_counts(),
+            self.check_bytes(),
+            self.check_cut(),
+            self.check_lateness(),
+            self.check_sound(),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(self.check_rules())
+        .collect();
         if complaints.is_empty() { Ok(()) } else { Err(Failure::NotWhole(complaints.join("; "))) }
     }
 
-    fn missing(&self) -> Option<String> {
+    fn check_counts(&self) -> Option<String> {
         let CallStats { transport, speaker, .. } = &self.stats;
         if transport.withheld > 0 {
             return Some(format!("{} not sent for want of a key", were(transport.withheld, "frame")));
@@ -72,11 +78,11 @@ impl Account {
         if packets != self.stats.packets || lost > 0 {
             return Some(format!("of {} heard {packets}, {lost} lost", count(self.stats.packets, "packet")));
         }
-        (undecryptable > 0).then(|| format!("{} not decrypt", does(undecryptable)))
+        (undecryptable > 0).then(|| format!("{} not decrypt", packets_do(undecryptable)))
     }
 
-    fn changed(&self) -> Option<String> {
-        let changed = self.sent.len() - self.untouched();
+    fn check_bytes(&self) -> Option<String> {
+        let changed = self.sent.len() - self.identical_packets();
         if changed > 0 {
             return Some(format!("{} not the recording's byte for byte", were(changed as u64, "packet")));
         }
@@ -85,34 +91,36 @@ impl Account {
         (tail > 0).then(|| format!("after the recording came {} of sound", count(tail as u64, "packet")))
     }
 
-    fn torn(&self) -> Option<String> {
-        let at_the_cut = match self.wound {
-            Wound::Uncut => return Some("the connection was not cut".into()),
-            Wound::NothingAfter => return Some("nothing was heard after the connection was cut".into()),
-            Wound::Gap(gap) => gap,
+    fn check_cut(&self) -> Option<String> {
+        let at_the_cut = match self.cut_result {
+            CutResult::NotCut => return Some("the connection was not cut".into()),
+            CutResult::NothingAfter => return Some("nothing was heard after the connection was cut".into()),
+            CutResult::Gap(gap) => gap,
         };
         if self.stats.resumes + self.stats.reconnects == 0 {
             return Some("the connection was cut, and neither resumed nor made anew".into());
         }
         let gap = at_the_cut.max(self.hearing.longest_gap);
-        (gap > HIDDEN).then(|| format!("there was a gap of {} ms, and {BUFFER}", gap.as_millis()))
+        (gap > JITTER_BUFFER)
+            .then(|| format!("there was a gap of {} ms, and {JITTER_BUFFER_TEXT}", gap.as_millis()))
     }
 
-    fn late(&self) -> Option<String> {
+    fn check_lateness(&self) -> Option<String> {
         let late = self.hearing.lateness.max();
-        (late > HIDDEN).then(|| format!("packets came up to {} ms late, and {BUFFER}", late.as_millis()))
+        (late > JITTER_BUFFER)
+            .then(|| format!("packets came up to {} ms late, and {JITTER_BUFFER_TEXT}", late.as_millis()))
     }
 
-    fn unlike(&self) -> Option<String> {
+    fn check_sound(&self) -> Option<String> {
         let gain = self.score.gain_db;
         // Not a number where nothing of the original was found.
-        if self.score.is_faithful() && gain.abs() <= LOUDER_DB {
+        if self.score.is_faithful() && gain.abs() <= MAX_LOUDNESS_CHANGE_DB {
             return None;
         }
-        Some(format!("of the sound {}", matches(&self.score)))
+        Some(format!("of the sound {}", describe_score(&self.score)))
     }
 
-    fn unruly(&self) -> Option<String> {
+    fn check_rules(&self) -> Option<String> {
         let broken = self.violations.len() as u64;
         (broken > 0).then(|| {
             format!(
@@ -131,17 +139,18 @@ impl Account {
     }
 
     /// How many packets were heard in their place as they were sent.
-    fn untouched(&self) -> usize {
+    fn identical_packets(&self) -> usize {
         self.heard_packets().zip(&self.sent).filter(|(heard, sent)| heard == sent).count()
     }
 }
 
-fn does(number: u64) -> String {
+/// Says how many do: `1 packet does`, `2 packets do`.
+fn packets_do(number: u64) -> String {
     format!("{} {}", count(number, "packet"), if number == 1 { "does" } else { "do" })
 }
 
-/// What the loopback says of it, shorter, and with the loudness.
-fn matches(score: &Score) -> String {
+/// The loopback's score in short, with the loudness.
+fn describe_score(score: &Score) -> String {
     // Rounded down: 100 % is only said of all.
     let percent = (score.heard_fraction * 1000.0).floor() / 10.0;
     let Score { snr_db, correlation, gain_db, .. } = score;
@@ -156,28 +165,28 @@ fn matches(score: &Score) -> String {
     text + ")"
 }
 
-impl fmt::Display for Account {
+impl fmt::Display for DemoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stats, played, hearing, score, wound, cut_after, violations, sent } = self;
+        let Self { stats, played, hearing, score, cut_result, cut_after, violations, sent } = self;
         let mode = stats.transport.mode.as_deref().unwrap_or("nothing");
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
         writeln!(f, "played     {:.1} s over {mode}", played.as_secs_f64())?;
         writeln!(f, "sent       {}, {} bytes", count(stats.packets, "packet"), stats.bytes)?;
         let Hearing { packets, lost, out_of_order, duplicates, .. } = hearing;
-        let (sound, untouched) = (sent.len(), self.untouched());
-        writeln!(f, "heard      {}; {untouched} of {sound} byte for byte", count(*packets, "packet"))?;
+        let (sound, identical) = (sent.len(), self.identical_packets());
+        writeln!(f, "heard      {}; {identical} of {sound} byte for byte", count(*packets, "packet"))?;
         writeln!(f, "lost       {lost} ({out_of_order} out of order, {duplicates} twice)")?;
-        if *wound == Wound::Uncut {
+        if *cut_result == CutResult::NotCut {
             writeln!(f, "cut        none")?;
         } else {
             let (resumes, rejoins) = (times(stats.resumes), times(stats.reconnects));
             write!(f, "cut        after {:.1} s, TCP reset; ", cut_after.as_secs_f64())?;
             writeln!(f, "resumed {resumes}, joined anew {rejoins}")?;
         }
-        match wound {
-            Wound::Uncut => {}
-            Wound::NothingAfter => writeln!(f, "gap        from the cut to the end")?,
-            Wound::Gap(gap) => {
+        match cut_result {
+            CutResult::NotCut => {}
+            CutResult::NothingAfter => writeln!(f, "gap        from the cut to the end")?,
+            CutResult::Gap(gap) => {
                 writeln!(
                     f,
                     "gap        {:.1} ms from packet to packet at the cut, of 20.0 ms",
@@ -189,7 +198,7 @@ impl fmt::Display for Account {
         if !violations.is_empty() {
             writeln!(f, "broken     {} of Discord's rules: {}", violations.len(), violations.join(", "))?;
         }
-        write!(f, "match      {}", matches(score))
+        write!(f, "match      {}", describe_score(score))
     }
 }
 
@@ -198,14 +207,14 @@ fn histogram(f: &mut fmt::Formatter<'_>, hearing: &Hearing) -> fmt::Result {
     let all = hearing.lateness.count().max(1);
     let mut from = Duration::ZERO;
     let mut name = "late";
-    for bound in LATE.iter().map(|bound| Some(Duration::from_micros(*bound))).chain([None]) {
+    for bound in LATENESS_BOUNDS_US.iter().map(|bound| Some(Duration::from_micros(*bound))).chain([None]) {
         let count = hearing.lateness.count_between(from, bound.unwrap_or(Duration::MAX));
         let label = match bound {
             Some(bound) => format!("up to {} ms", bound.as_secs_f64() * 1000.0),
             None => "more".into(),
         };
         if count > 0 {
-            let bar = "█".repeat((count * BAR).div_ceil(all) as usize);
+            let bar = "█".repeat((count * BAR_WIDTH).div_ceil(all) as usize);
             writeln!(f, "{name:<10} {label:<12} {count:>7} {bar}")?;
             name = "";
         }
@@ -215,15 +224,15 @@ fn histogram(f: &mut fmt::Formatter<'_>, hearing: &Hearing) -> fmt::Result {
 }
 
 /// What a listener's jitter buffer hides; Discord's own clients hold about as much back on a bad line.
-const HIDDEN: Duration = Duration::from_millis(200);
-const BUFFER: &str = "a listener's buffer hides 200";
-/// What nobody would call as loud as before.
-const LOUDER_DB: f64 = 3.0;
+const JITTER_BUFFER: Duration = Duration::from_millis(200);
+const JITTER_BUFFER_TEXT: &str = "a listener's buffer hides 200";
+/// The loudness may change by so much before a listener calls it another.
+const MAX_LOUDNESS_CHANGE_DB: f64 = 3.0;
 const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
 /// The bounds of the histogram, in microseconds.
-const LATE: [u64; 8] = [500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 100_000];
+const LATENESS_BOUNDS_US: [u64; 8] = [500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 100_000];
 /// How many characters stand for all packets.
-const BAR: u64 = 40;
+const BAR_WIDTH: u64 = 40;
 
 #[cfg(test)]
 mod tests {
@@ -252,27 +261,27 @@ mod tests {
         recorder.hearing()
     }
 
-    fn faithful() -> Account {
+    fn faithful() -> DemoReport {
         let sound: Vec<f32> = (0..60_000_u16).map(|at| (f32::from(at % 997) / 997.0) - 0.5).collect();
         let mut stats = CallStats::default();
         (stats.packets, stats.resumes) = (105, 1);
-        Account {
+        DemoReport {
             stats,
             played: FRAME * 100,
             hearing: heard(sent(), (0, Duration::ZERO)),
             score: match_score(&sound, &sound),
             sent: sent(),
             cut_after: FRAME * 50,
-            wound: Wound::Gap(FRAME),
+            cut_result: CutResult::Gap(FRAME),
             violations: Vec::new(),
         }
     }
 
     #[track_caller]
-    fn refuses(spoil: impl FnOnce(&mut Account), because: &str) {
-        let mut account = faithful();
-        spoil(&mut account);
-        let refused = account.verdict().map_err(|failure| failure.to_string());
+    fn refuses(spoil: impl FnOnce(&mut DemoReport), because: &str) {
+        let mut report = faithful();
+        spoil(&mut report);
+        let refused = report.verdict().map_err(|failure| failure.to_string());
         let complaint = refused.expect_err(because);
         assert!(complaint.starts_with("not heard whole: ") && complaint.contains(because), "{complaint}");
         assert_eq!(complaint.lines().count(), 1);
@@ -290,12 +299,12 @@ mod tests {
 
     #[test]
     fn what_was_not_cut_proves_nothing() {
-        refuses(|account| account.wound = Wound::Uncut, "was not cut");
+        refuses(|report| report.cut_result = CutResult::NotCut, "was not cut");
         refuses(
-            |account| account.wound = Wound::NothingAfter,
+            |report| report.cut_result = CutResult::NothingAfter,
             "nothing was heard after the connection was cut",
         );
-        refuses(|account| account.stats.resumes = 0, "neither resumed nor made anew");
+        refuses(|report| report.stats.resumes = 0, "neither resumed nor made anew");
         let mut anew = faithful();
         (anew.stats.resumes, anew.stats.reconnects) = (0, 1);
         anew.verdict().unwrap();
@@ -305,11 +314,11 @@ mod tests {
     fn what_no_jitter_buffer_hides_is_not_whole() {
         let long = Duration::from_millis(201);
         refuses(
-            |account| account.wound = Wound::Gap(long),
+            |report| report.cut_result = CutResult::Gap(long),
             "a gap of 201 ms, and a listener's buffer hides 200",
         );
-        refuses(|account| account.hearing = heard(sent(), (60, long)), "packets came up to 201 ms late");
-        refuses(|account| account.hearing = heard(sent(), (60, long)), "a gap of 221 ms");
+        refuses(|report| report.hearing = heard(sent(), (60, long)), "packets came up to 201 ms late");
+        refuses(|report| report.hearing = heard(sent(), (60, long)), "a gap of 221 ms");
         let mut short = faithful();
         short.hearing = heard(sent(), (60, Duration::from_millis(150)));
         short.verdict().unwrap();
@@ -322,37 +331,37 @@ mod tests {
             packets[at] = Bytes::from_static(b"other");
             heard(packets, (0, Duration::ZERO))
         };
-        refuses(|account| account.hearing = change(99), "1 packet was not the recording's byte for byte");
+        refuses(|report| report.hearing = change(99), "1 packet was not the recording's byte for byte");
         let swapped = || {
             let mut packets = sent();
             packets.swap(3, 4);
             heard(packets, (0, Duration::ZERO))
         };
-        refuses(|account| account.hearing = swapped(), "2 packets were not the recording's");
-        refuses(|account| account.sent.truncate(90), "after the recording came 10 packets of sound");
-        refuses(|account| account.stats.transport.withheld = 1, "1 frame was not sent for want of a key");
-        refuses(|account| account.stats.speaker.skipped = 2, "2 frames were skipped, to catch up");
-        refuses(|account| account.stats.speaker.underruns = 3, "3 frames were silent, since");
-        refuses(|account| account.stats.packets = 106, "of 106 packets heard 105, 0 lost");
-        refuses(|account| account.hearing.lost = 1, "of 105 packets heard 105, 1 lost");
-        refuses(|account| account.hearing.undecryptable = 1, "1 packet does not decrypt");
+        refuses(|report| report.hearing = swapped(), "2 packets were not the recording's");
+        refuses(|report| report.sent.truncate(90), "after the recording came 10 packets of sound");
+        refuses(|report| report.stats.transport.withheld = 1, "1 frame was not sent for want of a key");
+        refuses(|report| report.stats.speaker.skipped = 2, "2 frames were skipped, to catch up");
+        refuses(|report| report.stats.speaker.underruns = 3, "3 frames were silent, since");
+        refuses(|report| report.stats.packets = 106, "of 106 packets heard 105, 0 lost");
+        refuses(|report| report.hearing.lost = 1, "of 105 packets heard 105, 1 lost");
+        refuses(|report| report.hearing.undecryptable = 1, "1 packet does not decrypt");
     }
 
     #[test]
     fn it_has_to_sound_as_loud_as_it_was_and_the_same() {
-        refuses(|account| account.score.gain_db = 3.1, "loudness +3.1 dB");
-        refuses(|account| account.score.gain_db = -3.1, "loudness -3.1 dB");
-        refuses(|account| account.score.gain_db = f64::NAN, "loudness");
-        refuses(|account| account.score.heard_fraction = 0.98, "of the sound 98.0 % in its place");
-        refuses(|account| account.score.longest_hole = FRAME * 2, "longest hole 40 ms");
+        refuses(|report| report.score.gain_db = 3.1, "loudness +3.1 dB");
+        refuses(|report| report.score.gain_db = -3.1, "loudness -3.1 dB");
+        refuses(|report| report.score.gain_db = f64::NAN, "loudness");
+        refuses(|report| report.score.heard_fraction = 0.98, "of the sound 98.0 % in its place");
+        refuses(|report| report.score.longest_hole = FRAME * 2, "longest hole 40 ms");
     }
 
     #[test]
     fn a_broken_rule_is_not_whole_and_neither_hides_the_other() {
-        refuses(|account| account.violations.push("PlainAudio".into()), "1 rule of Discord's was broken");
-        let both = |account: &mut Account| {
-            account.violations.push("PlainAudio".into());
-            account.wound = Wound::Uncut;
+        refuses(|report| report.violations.push("PlainAudio".into()), "1 rule of Discord's was broken");
+        let both = |report: &mut DemoReport| {
+            report.violations.push("PlainAudio".into());
+            report.cut_result = CutResult::NotCut;
         };
         refuses(both, "the connection was not cut; 1 rule");
     }

@@ -1,4 +1,4 @@
-//! Hall: a Discord with a bot, a channel and a listener, and the command run against it.
+//! What the tests of the command share: a Discord with a bot, a channel and a listener, and the command run against it.
 
 use std::{
     path::PathBuf,
@@ -15,36 +15,36 @@ use tokio::{
     time::timeout,
 };
 
-/// The place of a test.
-pub struct Hall {
+/// An offline Discord with a bot, a guild, a voice channel and a member that listens in it.
+pub struct Fixture {
     pub discord: Discord,
     pub bot: Bot,
     pub guild: Guild,
     pub channel: Channel,
-    pub ear: Member,
-    _turn: MutexGuard<'static, ()>,
+    pub listener: Member,
+    _exclusive: MutexGuard<'static, ()>,
 }
 
-/// Waits until no other test of this binary does anything in real time; until this is dropped none will. A [`Hall`] has
+/// Waits until no other test of this binary does anything in real time; until this is dropped none will. A [`Fixture`] has
 /// it already.
-pub async fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().await
+pub async fn exclusive() -> MutexGuard<'static, ()> {
+    EXCLUSIVE.lock().await
 }
 
-impl Hall {
-    /// An ordinary Discord.
-    pub async fn open() -> Self {
-        Self::on(Discord::builder()).await
+impl Fixture {
+    /// Starts an ordinary Discord.
+    pub async fn start() -> Self {
+        Self::start_with(Discord::builder()).await
     }
 
-    /// This Discord.
-    pub async fn on(builder: Builder) -> Self {
-        let turn = turn().await;
+    /// Starts this Discord.
+    pub async fn start_with(builder: Builder) -> Self {
+        let exclusive = exclusive().await;
         let discord = builder.start().await;
         let (bot, guild) = (discord.bot("bot"), discord.guild("guild"));
         let channel = guild.channel("channel");
-        let ear = channel.listener("ear");
-        Self { discord, bot, guild, channel, ear, _turn: turn }
+        let listener = channel.listener("ear");
+        Self { discord, bot, guild, channel, listener, _exclusive: exclusive }
     }
 
     /// `play --json` with the right arguments, except for what is to be played.
@@ -64,13 +64,13 @@ impl Hall {
 
     /// What the listener has heard of the bot.
     pub fn heard(&self) -> Hearing {
-        self.ear.heard(self.bot.user_id).expect("something was heard")
+        self.listener.heard(self.bot.user_id).expect("something was heard")
     }
 
     /// Waits until the listener has heard so many packets of the bot.
     pub async fn until_heard(&self, packets: u64) {
-        let enough = |_: &Discord| self.ear.packets_heard(self.bot.user_id) >= packets;
-        self.discord.until(enough, PATIENCE).await.expect("the bot is heard");
+        let enough = |_: &Discord| self.listener.packets_heard(self.bot.user_id) >= packets;
+        self.discord.until(enough, TEST_TIMEOUT).await.expect("the bot is heard");
     }
 }
 
@@ -94,14 +94,14 @@ pub fn file(name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-/// Runs it to its end.
-pub async fn run(mut command: Command) -> Ran {
+/// Runs a command to its end.
+pub async fn run(mut command: Command) -> Finished {
     finish(command.spawn().expect("it starts")).await
 }
 
-/// Waits for its end.
-pub async fn finish(child: Child) -> Ran {
-    Ran(timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").expect("it ran"))
+/// Waits until a command ends.
+pub async fn finish(child: Child) -> Finished {
+    Finished(timeout(TEST_TIMEOUT, child.wait_with_output()).await.expect("it ends").expect("it ran"))
 }
 
 /// What Ctrl-C does.
@@ -113,53 +113,54 @@ pub fn interrupt(child: &Child) {
 /// Sends it a signal.
 #[cfg(unix)]
 pub fn signal(child: &Child, signal: rustix::process::Signal) {
-    rustix::process::kill_process(id(child), signal).expect("it is ours");
+    rustix::process::kill_process(pid(child), signal).expect("it is ours");
 }
 
 #[cfg(unix)]
-pub fn id(child: &Child) -> rustix::process::Pid {
+pub fn pid(child: &Child) -> rustix::process::Pid {
     child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())).expect("it runs")
 }
 
-/// What a running command says on stderr.
-pub struct Words {
+/// What a running command writes to stderr.
+pub struct Stderr {
     lines: Lines<BufReader<ChildStderr>>,
-    said: String,
+    text: String,
 }
 
-impl Words {
-    /// Listens; what it says does not turn up in [`Ran`] then.
+impl Stderr {
+    /// Listens; what it says does not turn up in [`Finished`] then.
     pub fn of(child: &mut Child) -> Self {
         let lines = BufReader::new(child.stderr.take().expect("nobody listens yet")).lines();
-        Self { lines, said: String::new() }
+        Self { lines, text: String::new() }
     }
 
     /// Waits until it says this, and returns all it has said.
     pub async fn until(&mut self, text: &str) -> &str {
-        while !self.said.contains(text) {
-            let line = timeout(PATIENCE, self.lines.next_line()).await;
-            let line = line.unwrap_or_else(|_| panic!("no {text} in: {}", self.said)).unwrap();
-            let line = line.unwrap_or_else(|| panic!("it ended, and no {text} in: {}", self.said));
-            self.said.push_str(&line);
-            self.said.push('\n');
+        while !self.text.contains(text) {
+            let line = timeout(TEST_TIMEOUT, self.lines.next_line()).await;
+            let line = line.unwrap_or_else(|_| panic!("no {text} in: {}", self.text)).unwrap();
+            let line = line.unwrap_or_else(|| panic!("it ended, and no {text} in: {}", self.text));
+            self.text.push_str(&line);
+            self.text.push('\n');
         }
-        &self.said
+        &self.text
     }
 
     /// All it has said, once it has ended.
     pub async fn all(mut self) -> String {
-        while let Some(line) = timeout(PATIENCE, self.lines.next_line()).await.expect("it ends").unwrap() {
-            self.said.push_str(&line);
-            self.said.push('\n');
+        while let Some(line) = timeout(TEST_TIMEOUT, self.lines.next_line()).await.expect("it ends").unwrap()
+        {
+            self.text.push_str(&line);
+            self.text.push('\n');
         }
-        self.said
+        self.text
     }
 }
 
 /// A command that has ended.
-pub struct Ran(Output);
+pub struct Finished(Output);
 
-impl Ran {
+impl Finished {
     /// Expects this exit code.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
@@ -185,6 +186,6 @@ impl Ran {
 }
 
 /// What plays in real time is not disturbed by other tests, also where one process runs them all.
-static TURN: Mutex<()> = Mutex::const_new(());
-/// Longer than anything takes, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(60);
+static EXCLUSIVE: Mutex<()> = Mutex::const_new(());
+/// How long a test waits for anything; nothing takes so long, not even on a busy machine.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
