@@ -8,21 +8,22 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::audit::Audit;
-use crate::buffer::{Numbered, UNDER_WAY};
+use crate::buffer::{ACK_TIMEOUT, NumberedMessage};
 use crate::builder::Dave;
 use crate::dave::{
     ClientMessage, DaveSettings, DeliveryError, DeliveryService, Participant, ServerMessage, op as dave_op,
 };
 use crate::log::{Rule, Violation};
+use crate::opcodes::voice as voice_op;
 use crate::payload;
+use crate::plain_audio::PlainAudioAudit;
 use crate::server::{ChannelKind, State};
-use crate::voice_session::{CLIENT_DISCONNECT, CLIENTS_CONNECT, Outlet, VoiceSession};
+use crate::voice_session::{Outlet, VoiceSession};
 
 /// The delivery service of one call.
 pub(crate) struct Delivery {
     pub(crate) service: DeliveryService,
-    audit: Audit,
+    audit: PlainAudioAudit,
 }
 
 impl Delivery {
@@ -72,14 +73,14 @@ pub(crate) type SharedParticipant = Arc<Mutex<Participant>>;
 impl State {
     /// Lets a user into the call's group; says the DAVE version for its Session Description.
     ///
-    /// What the service has to say to it waits for [`Self::pump_delivery`], which comes after that description.
+    /// What the service has to say to it waits for [`Self::poll_delivery`], which comes after that description.
     pub(crate) fn join_delivery(&mut self, channel: u64, user: u64, max_version: u16, now: Instant) -> u16 {
         if self.settings.dave == Dave::Off {
             return 0;
         }
         if !self.deliveries.contains_key(&channel) {
             let service = DeliveryService::new(channel, self.dave_settings_of(channel));
-            let audit = Audit::new(&self.relay, channel);
+            let audit = PlainAudioAudit::new(&self.relay, channel);
             self.deliveries.insert(channel, Delivery { service, audit });
         }
         if let Some(delivery) = self.deliveries.get_mut(&channel) {
@@ -115,11 +116,11 @@ impl State {
     pub(crate) fn leave_delivery(&mut self, channel: u64, user: u64, now: Instant) {
         let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
         delivery.service.leave(user);
-        self.pump_delivery(channel, now);
+        self.poll_delivery(channel, now);
         if !self.voice_sessions.values().any(|session| session.channel == channel && session.described) {
             let gone = self.deliveries.remove(&channel);
             for violation in gone.iter().flat_map(Delivery::violations) {
-                self.log.keep(violation);
+                self.log.keep_violation(violation);
             }
         }
     }
@@ -143,7 +144,7 @@ impl State {
         if self.key_packages.contains(&hash) {
             return false;
         }
-        if self.key_packages.len() == KEY_PACKAGES {
+        if self.key_packages.len() == KEY_PACKAGES_MAX {
             self.key_packages.pop_front();
         }
         self.key_packages.push_back(hash);
@@ -160,7 +161,7 @@ impl State {
     ) -> bool {
         let Some(session) = self.voice_sessions.get(&ssrc) else { return false };
         let (channel, user) = (session.channel, session.user);
-        let resumed = session.resumed_within(REPETITION, now);
+        let resumed = session.resumed_within(REPEAT_TIMEOUT, now);
         let Some(delivery) = self.deliveries.get_mut(&channel) else { return false };
         let fed = feed(delivery, user);
         let taken = fed.is_ok();
@@ -178,12 +179,12 @@ impl State {
                 }
             }
         }
-        self.pump_delivery(channel, now);
+        self.poll_delivery(channel, now);
         taken
     }
 
     /// Numbers what the service has to say into each member's buffer, and lets simulated members answer.
-    pub(crate) fn pump_delivery(&mut self, channel: u64, now: Instant) {
+    pub(crate) fn poll_delivery(&mut self, channel: u64, now: Instant) {
         loop {
             let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
             let said = delivery.service.poll(now);
@@ -194,7 +195,7 @@ impl State {
                 self.deliver(channel, user, message, now);
             }
         }
-        self.judge_readiness(channel, now);
+        self.check_readiness(channel, now);
         let Some(delivery) = self.deliveries.get(&channel) else { return };
         let inside = self.voice_sessions.values().filter(|session| session.channel == channel);
         let users = inside.map(|session| session.user).filter(|user| delivery.service.is_encrypted(*user));
@@ -210,17 +211,15 @@ impl State {
     }
 
     /// Accuses those who did not get ready for a transition, although their websocket was there all the while.
-    fn judge_readiness(&mut self, channel: u64, now: Instant) {
+    fn check_readiness(&mut self, channel: u64, now: Instant) {
         let Some(delivery) = self.deliveries.get_mut(&channel) else { return };
         // A transition is told of as it opens; the rest is for timers that come late.
-        let time = delivery.service.settings_mut().transition_timeout + UNDER_WAY;
+        let time = delivery.service.settings_mut().transition_timeout + ACK_TIMEOUT;
         for (user, transition) in delivery.service.take_overdue() {
             let sessions = self.voice_sessions.values();
             let mut own = sessions.filter(|session| session.channel == channel && session.user == user);
             let hears = |session: &VoiceSession| match session.outlet {
-                Outlet::Connection(id) => {
-                    !session.resumed_within(time, now) && !self.is_excused_from_beats(id)
-                }
+                Outlet::Connection(id) => !session.resumed_within(time, now) && !self.owes_no_heartbeat(id),
                 Outlet::Detached(_) | Outlet::Member => false,
             };
             if own.any(hears) {
@@ -240,8 +239,10 @@ impl State {
             return self.answer(channel, user, answers.unwrap_or_default());
         }
         let numbered = match message {
-            ServerMessage::Json { op, d } => Numbered::Json { op, d },
-            ServerMessage::Binary { op, payload } => Numbered::Binary { op, payload: Bytes::from(payload) },
+            ServerMessage::Json { op, d } => NumberedMessage::Json { op, d },
+            ServerMessage::Binary { op, payload } => {
+                NumberedMessage::Binary { op, payload: Bytes::from(payload) }
+            }
         };
         self.send_numbered(ssrc, numbered, now);
     }
@@ -255,34 +256,34 @@ impl State {
         let version = self.join_delivery(channel, user, max_dave, now);
         let answers = self.with_participant(ssrc, |member| member.described(version));
         // The external sender comes before the key package is of use.
-        self.pump_delivery(channel, now);
+        self.poll_delivery(channel, now);
         self.answer(channel, user, answers.unwrap_or_default());
-        self.pump_delivery(channel, now);
+        self.poll_delivery(channel, now);
     }
 
     /// Feeds what simulated members have to say of their own accord.
-    pub(crate) fn hear_participants(&mut self, now: Instant) {
+    pub(crate) fn poll_participants(&mut self, now: Instant) {
         for ssrc in self.participants.keys().copied().collect::<Vec<_>>() {
             let Some(session) = self.voice_sessions.get(&ssrc) else { continue };
             let (channel, user) = (session.channel, session.user);
             let said = self.with_participant(ssrc, Participant::outgoing).unwrap_or_default();
             if !said.is_empty() {
                 self.answer(channel, user, said);
-                self.pump_delivery(channel, now);
+                self.poll_delivery(channel, now);
             }
         }
     }
 
     /// Shows ops 11 and 13 to a simulated member.
-    pub(crate) fn tell_participant(&mut self, ssrc: u32, message: &Numbered) {
-        let Numbered::Json { op, d } = message else { return };
+    pub(crate) fn inform_participant(&mut self, ssrc: u32, message: &NumberedMessage) {
+        let NumberedMessage::Json { op, d } = message else { return };
         let id = |value: &Value| value.as_str().and_then(|digits| digits.parse().ok());
         match *op {
-            CLIENTS_CONNECT => {
+            voice_op::CLIENTS_CONNECT => {
                 let users: Vec<u64> = d["user_ids"].as_array().into_iter().flatten().filter_map(id).collect();
                 self.with_participant(ssrc, |member| member.clients_connect(&users));
             }
-            CLIENT_DISCONNECT => {
+            voice_op::CLIENT_DISCONNECT => {
                 let user = id(&d["user_id"]).unwrap_or_default();
                 self.with_participant(ssrc, |member| member.client_disconnect(user));
             }
@@ -310,6 +311,6 @@ impl State {
 }
 
 /// How many key packages are remembered over all calls.
-const KEY_PACKAGES: usize = 4_096;
+const KEY_PACKAGES_MAX: usize = 4_096;
 /// How long after a resume what may have been lost with the websocket may be said again.
-const REPETITION: Duration = Duration::from_secs(2);
+const REPEAT_TIMEOUT: Duration = Duration::from_secs(2);

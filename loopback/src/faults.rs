@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::buffer::Numbered;
+use crate::buffer::NumberedMessage;
 use crate::dave::{DaveSettings, DeliveryService, Fault};
 use crate::netem::Netem;
-use crate::server::{Bound, State};
-use crate::socket::Order;
-use crate::voice_states::Whereabouts;
+use crate::opcodes::main as op;
+use crate::server::{Role, State};
+use crate::socket::SocketAction;
+use crate::voice_states::GuildLoss;
 use crate::{Channel, Discord, Guild};
 
 /// A moment in the life of a voice connection at which it can be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stage {
+pub enum HandshakeStep {
     /// The websocket was opened; nothing was said.
     Connect,
     /// Hello was sent.
@@ -47,8 +48,8 @@ impl Discord {
     }
 
     /// Closes the next voice connection that comes to this stage; call again for one more.
-    pub fn close_voice_at(&self, stage: Stage, code: u16) {
-        self.shared.with(|state, _| state.faults.close_at.push_back((stage, code)));
+    pub fn close_voice_at(&self, step: HandshakeStep, code: u16) {
+        self.shared.with(|state, _| state.faults.close_at.push_back((step, code)));
     }
 
     /// Ends a user's voice websockets with a TCP reset.
@@ -60,7 +61,7 @@ impl Discord {
     pub fn stall_voice(&self, user: u64) {
         self.shared.with(|state, _| {
             for id in state.voice_connections(user) {
-                state.order(id, Order::Stall);
+                state.queue_action(id, SocketAction::Stall);
                 state.stalled(id);
             }
         });
@@ -78,19 +79,19 @@ impl Discord {
 
     /// Sends a text frame to a user's voice websockets as it is.
     pub fn send_raw_text(&self, user: u64, text: impl Into<String>) {
-        let order = Order::Text(text.into());
-        self.shared.with(|state, _| state.send_raw(user, &order));
+        let action = SocketAction::Text(text.into());
+        self.shared.with(|state, _| state.send_raw(user, &action));
     }
 
     /// Sends a binary frame to a user's voice websockets as it is.
     pub fn send_raw_binary(&self, user: u64, frame: impl Into<Vec<u8>>) {
-        let order = Order::Binary(frame.into());
-        self.shared.with(|state, _| state.send_raw(user, &order));
+        let action = SocketAction::Binary(frame.into());
+        self.shared.with(|state, _| state.send_raw(user, &action));
     }
 
     /// Sends a binary message to a user's voice sessions, numbered and held for a resume like Discord's own.
     pub fn send_numbered(&self, user: u64, op: u8, payload: impl Into<Bytes>) {
-        let message = Numbered::Binary { op, payload: payload.into() };
+        let message = NumberedMessage::Binary { op, payload: payload.into() };
         self.shared.with(|state, now| {
             let owned = state.voice_sessions.iter().filter(|(_, session)| session.user == user);
             for ssrc in owned.map(|(ssrc, _)| *ssrc).collect::<Vec<_>>() {
@@ -135,7 +136,7 @@ impl Discord {
         let found = self.shared.with(|state, now| {
             let service = state.deliveries.get_mut(&channel.id).map(|delivery| &mut delivery.service);
             let found = service.map(act);
-            state.pump_delivery(channel.id, now);
+            state.poll_delivery(channel.id, now);
             found
         });
         assert!(
@@ -185,7 +186,7 @@ impl Discord {
         self.each_main_session(user, |state, session, now| {
             let id = state.main_sessions.get(session).and_then(|known| known.connection);
             if let Some(id) = id {
-                state.send_plain(id, 7, serde_json::Value::Null, now);
+                state.send_plain(id, op::RECONNECT, serde_json::Value::Null, now);
             }
         });
     }
@@ -251,7 +252,7 @@ impl Discord {
     ///
     /// Voice connections cannot be resumed from then on, and those still there after five seconds are closed with 4014.
     pub fn delete_guild(&self, guild: &Guild) {
-        self.shared.with(|state, now| state.lose_guild(guild.id, Whereabouts::Deleted, now));
+        self.shared.with(|state, now| state.lose_guild(guild.id, GuildLoss::Deleted, now));
     }
 
     /// Lets a guild have an outage (GUILD_DELETE with `unavailable`): the bots in its voice are out, and no voice event
@@ -260,7 +261,7 @@ impl Discord {
     /// Voice connections cannot be resumed from then on, and those still there after five seconds are closed with 4014.
     /// Simulated members stay. Joins are met with silence until [`Self::restore_guild`].
     pub fn make_guild_unavailable(&self, guild: &Guild) {
-        self.shared.with(|state, now| state.lose_guild(guild.id, Whereabouts::Outage, now));
+        self.shared.with(|state, now| state.lose_guild(guild.id, GuildLoss::Outage, now));
     }
 
     /// Ends the outage of a guild (GUILD_CREATE).
@@ -275,7 +276,7 @@ impl Discord {
             if let Some(record) = state.guilds.get_mut(&guild.id) {
                 record.region = (record.region + 1) % regions;
             }
-            state.tell_voice_server_all(guild.id, now);
+            state.send_voice_server_to_all(guild.id, now);
         });
     }
 
@@ -302,7 +303,7 @@ impl Discord {
             if let Some(record) = state.guilds.get_mut(&guild.id) {
                 record.endpoint_withheld = withheld;
             }
-            state.tell_voice_server_all(guild.id, now);
+            state.send_voice_server_to_all(guild.id, now);
         });
     }
 
@@ -319,18 +320,18 @@ impl Discord {
 /// Faults that wait for their moment.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    pub(crate) close_at: VecDeque<(Stage, u16)>,
-    pub(crate) muted_acks: PerUser,
-    pub(crate) muted_main_acks: PerUser,
-    pub(crate) refused_resumes: PerUser,
+    pub(crate) close_at: VecDeque<(HandshakeStep, u16)>,
+    pub(crate) muted_acks: FaultCounter,
+    pub(crate) muted_main_acks: FaultCounter,
+    pub(crate) refused_resumes: FaultCounter,
     pub(crate) withhold_endpoints: bool,
 }
 
 /// How often something is still to go wrong, by user.
 #[derive(Debug, Default)]
-pub(crate) struct PerUser(BTreeMap<u64, u32>);
+pub(crate) struct FaultCounter(BTreeMap<u64, u32>);
 
-impl PerUser {
+impl FaultCounter {
     pub(crate) fn add(&mut self, user: u64, times: u32) {
         *self.0.entry(user).or_default() += times;
     }
@@ -338,16 +339,16 @@ impl PerUser {
     /// Says whether it goes wrong now, which is one time less to come.
     pub(crate) fn use_up(&mut self, user: Option<u64>) -> bool {
         let Some(left) = user.and_then(|user| self.0.get_mut(&user)) else { return false };
-        let goes_wrong = *left > 0;
+        let fails_now = *left > 0;
         *left = left.saturating_sub(1);
-        goes_wrong
+        fails_now
     }
 }
 
 impl State {
     /// Closes a connection if a fault waits for this stage; says whether it did.
-    pub(crate) fn struck(&mut self, stage: Stage, id: u64, now: Instant) -> bool {
-        let waiting = self.faults.close_at.iter().position(|(at, _)| *at == stage);
+    pub(crate) fn apply_close_fault(&mut self, step: HandshakeStep, id: u64, now: Instant) -> bool {
+        let waiting = self.faults.close_at.iter().position(|(at, _)| *at == step);
         let Some((_, code)) = waiting.and_then(|position| self.faults.close_at.remove(position)) else {
             return false;
         };
@@ -356,15 +357,15 @@ impl State {
     }
 
     /// Whether no heartbeat is expected of a websocket: it is stalled, closed or gone, or was not greeted yet.
-    pub(crate) fn is_excused_from_beats(&self, id: u64) -> bool {
-        self.connections.get(&id).is_none_or(|connection| connection.beat_by.is_none())
+    pub(crate) fn owes_no_heartbeat(&self, id: u64) -> bool {
+        self.connections.get(&id).is_none_or(|connection| connection.heartbeat_due.is_none())
     }
 
     /// Excuses a stalled websocket from what nobody would hear on it: heartbeats, and Speaking after a resume.
     fn stalled(&mut self, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.beat_by = None;
-        if let Bound::Voice(ssrc) = connection.bound {
+        connection.heartbeat_due = None;
+        if let Role::Voice(ssrc) = connection.role {
             self.relay.detached(ssrc);
         }
     }

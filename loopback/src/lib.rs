@@ -34,7 +34,6 @@
 //! * `builder`, `handles`, `faults`: what a test sets up, holds, and makes go wrong
 //! * `payload`, `token`, `socket`, `tls`, `paced`: JSON, secrets, sockets, certificates, and paused clocks
 
-mod audit;
 mod buffer;
 mod builder;
 pub mod cipher;
@@ -47,9 +46,11 @@ mod main_gateway;
 mod main_session;
 mod member;
 pub mod netem;
+mod opcodes;
 pub mod opus;
 mod paced;
 mod payload;
+mod plain_audio;
 mod rate;
 pub mod recorder;
 pub mod relay;
@@ -60,7 +61,7 @@ mod shared;
 mod socket;
 mod tls;
 mod token;
-mod voice_claim;
+mod voice_credentials;
 mod voice_gateway;
 mod voice_session;
 mod voice_states;
@@ -78,7 +79,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 pub use crate::builder::{Builder, Dave, EventOrder, HelloOrder};
-pub use crate::faults::{Invalid, Stage};
+pub use crate::faults::{HandshakeStep, Invalid};
 pub use crate::handles::{Bot, Channel, Guild};
 pub use crate::log::{Closer, Entry, Event, Refusal, Rule, Side, Violation};
 pub use crate::member::Member;
@@ -87,10 +88,10 @@ pub use crate::recorder::Hearing;
 
 use crate::builder::Settings;
 use crate::log::Log;
-use crate::relay::{Breach, Relay, RelayEvent};
+use crate::relay::{MediaRule, Relay, RelayEvent};
 use crate::server::State;
 use crate::shared::Shared;
-use crate::socket::Door;
+use crate::socket::Listener;
 use crate::tls::Authority;
 
 /// A running Discord; the clones are the same one, and it ends with the last of them.
@@ -136,12 +137,12 @@ impl Discord {
         let mut tasks = JoinSet::new();
         let paused = paced::clock_is_paused().await;
         tasks.spawn(paced::hold_back_paused_clock(paused, clock_step, Arc::clone(&shared)));
-        tasks.spawn(socket::accept(main, Door::Main, Arc::clone(&shared)));
+        tasks.spawn(socket::accept(main, Listener::Main, Arc::clone(&shared)));
         for (region, listener) in regions.into_iter().enumerate() {
-            tasks.spawn(socket::accept(listener, Door::Voice(region), Arc::clone(&shared)));
+            tasks.spawn(socket::accept(listener, Listener::Voice(region), Arc::clone(&shared)));
         }
         tasks.spawn(keep_time(Arc::clone(&shared)));
-        tasks.spawn(hear_relay(Arc::clone(&shared)));
+        tasks.spawn(take_relay_events(Arc::clone(&shared)));
         let ca_pem = authority.map(|authority| authority.pem);
         Ok(Self { shared, gateway_url, ca_pem, _tasks: Arc::new(tasks) })
     }
@@ -217,7 +218,7 @@ impl Discord {
         violations.extend(self.shared.relay.violations().into_iter().map(|violation| Violation {
             at: violation.at,
             user: Some(violation.peer.user),
-            rule: Rule::Media(violation.breach),
+            rule: Rule::Media(violation.rule),
         }));
         violations.sort_by_key(|violation| violation.at);
         violations
@@ -344,7 +345,7 @@ async fn keep_time(shared: Arc<Shared>) {
     shared.keep_time().await;
 }
 
-fn hear_relay(shared: Arc<Shared>) -> impl Future<Output = ()> {
+fn take_relay_events(shared: Arc<Shared>) -> impl Future<Output = ()> {
     let mut events = shared.relay.events();
     async move {
         loop {
@@ -353,7 +354,7 @@ fn hear_relay(shared: Arc<Shared>) -> impl Future<Output = ()> {
                     Some(event) => shared.with(|state, now| state.relay_event(event, now)),
                     None => return,
                 },
-                () = shared.undecrypted.notified() => shared.with(State::hear_participants),
+                () = shared.undecrypted.notified() => shared.with(State::poll_participants),
             }
         }
     }
@@ -370,8 +371,8 @@ impl State {
                     Entry { at: now, side: Side::Media, connection: 0, user, event: Event::Discovered };
                 self.log.push(entry);
             }
-            RelayEvent::Violated(violation) if violation.breach == Breach::AudioWithoutSpeaking => {
-                self.punish_unannounced_audio(violation.peer.ssrc, now);
+            RelayEvent::Violated(violation) if violation.rule == MediaRule::AudioWithoutSpeaking => {
+                self.close_unannounced_audio(violation.peer.ssrc, now);
             }
             _ => {}
         }

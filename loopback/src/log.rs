@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::relay::Breach;
+use crate::relay::MediaRule;
 
 /// Which of Discord's faces an entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +185,7 @@ pub enum Rule {
     Dave(String),
     /// The relay noticed something about the packets.
     #[error("{0}")]
-    Media(Breach),
+    Media(MediaRule),
 }
 
 fn shown<T: fmt::Display>(number: &Option<T>) -> String {
@@ -199,12 +199,12 @@ pub(crate) struct Log {
     entries: VecDeque<Entry>,
     violations: Vec<Violation>,
     /// What clients did wrong in leaving, and which guild.
-    partings: Vec<(u64, Violation)>,
+    leave_violations: Vec<(u64, Violation)>,
 }
 
 impl Log {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, entries: VecDeque::new(), violations: Vec::new(), partings: Vec::new() }
+        Self { most, entries: VecDeque::new(), violations: Vec::new(), leave_violations: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
@@ -217,38 +217,38 @@ impl Log {
 
     pub(crate) fn violation(&mut self, at: Instant, user: Option<u64>, rule: Rule) {
         tracing::debug!(user, ?rule, "violation");
-        self.keep(Violation { at, user, rule });
+        self.keep_violation(Violation { at, user, rule });
     }
 
     /// Takes a violation in, unless there are enough.
-    pub(crate) fn keep(&mut self, violation: Violation) {
-        if self.violations.len() < VIOLATIONS {
+    pub(crate) fn keep_violation(&mut self, violation: Violation) {
+        if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(violation);
         }
     }
 
     /// Takes in what a client did wrong in leaving a guild; it is forgotten if the client returns soon.
-    pub(crate) fn parting(&mut self, guild: u64, violation: Violation) {
-        if self.partings.len() < VIOLATIONS {
-            self.partings.push((guild, violation));
+    pub(crate) fn keep_leave_violation(&mut self, guild: u64, violation: Violation) {
+        if self.leave_violations.len() < VIOLATIONS_MAX {
+            self.leave_violations.push((guild, violation));
         }
     }
 
     /// Takes note that a user joins: one that has just left was only reconnecting, after a loss of its own, or moving.
-    pub(crate) fn returned(&mut self, guild: u64, user: u64, now: Instant) {
-        self.partings.retain(|(left, violation)| {
-            *left != guild || violation.user != Some(user) || violation.at + RETURN < now
+    pub(crate) fn rejoined(&mut self, guild: u64, user: u64, now: Instant) {
+        self.leave_violations.retain(|(left, violation)| {
+            *left != guild || violation.user != Some(user) || violation.at + REJOIN_TIMEOUT < now
         });
     }
 
     pub(crate) fn violations(&self) -> impl Iterator<Item = &Violation> {
-        self.violations.iter().chain(self.partings.iter().map(|(_, violation)| violation))
+        self.violations.iter().chain(self.leave_violations.iter().map(|(_, violation)| violation))
     }
 
     /// The violations that no return can undo any more.
     pub(crate) fn settled(&self, now: Instant) -> impl Iterator<Item = &Violation> {
-        let late = self.partings.iter().map(|(_, violation)| violation);
-        self.violations.iter().chain(late.filter(move |violation| violation.at + RETURN < now))
+        let unsettled = self.leave_violations.iter().map(|(_, violation)| violation);
+        self.violations.iter().chain(unsettled.filter(move |violation| violation.at + REJOIN_TIMEOUT < now))
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -297,9 +297,9 @@ pub(crate) fn redacted(mut d: Value) -> Value {
 }
 
 /// Who comes back so soon has not left.
-const RETURN: Duration = Duration::from_secs(10);
+const REJOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Enough to see a pattern.
-const VIOLATIONS: usize = 1_024;
+const VIOLATIONS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -309,29 +309,31 @@ mod tests {
     fn a_rule_says_in_words_what_was_wrong() {
         assert_eq!(Rule::SeqAckBackwards(None).to_string(), "`seq_ack` went back to nothing");
         assert_eq!(Rule::SeqAckUnsent(Some(7)).to_string(), "`seq_ack` 7 was never sent");
-        assert_eq!(Rule::Media(Breach::PayloadType(101)).to_string(), "payload type 101, not 120");
+        assert_eq!(Rule::Media(MediaRule::PayloadType(101)).to_string(), "payload type 101, not 120");
     }
 
     #[test]
     fn leaving_badly_is_forgiven_to_who_returns_to_the_same_guild_soon() {
         let (mut log, now) = (Log::new(10), Instant::now());
-        log.parting(5, Violation { at: now, user: Some(1), rule: Rule::PlainAudio });
-        for (guild, user, later) in [(6, 1, Duration::ZERO), (5, 2, Duration::ZERO), (5, 1, RETURN * 2)] {
-            log.returned(guild, user, now + later);
+        log.keep_leave_violation(5, Violation { at: now, user: Some(1), rule: Rule::PlainAudio });
+        for (guild, user, later) in
+            [(6, 1, Duration::ZERO), (5, 2, Duration::ZERO), (5, 1, REJOIN_TIMEOUT * 2)]
+        {
+            log.rejoined(guild, user, now + later);
             assert_eq!(log.violations().count(), 1);
         }
-        assert_eq!(log.settled(now + RETURN * 2).count(), 1);
-        assert_eq!(log.settled(now + RETURN).count(), 0, "it may still return");
-        log.returned(5, 1, now + RETURN);
+        assert_eq!(log.settled(now + REJOIN_TIMEOUT * 2).count(), 1);
+        assert_eq!(log.settled(now + REJOIN_TIMEOUT).count(), 0, "it may still return");
+        log.rejoined(5, 1, now + REJOIN_TIMEOUT);
         assert_eq!(log.violations().count(), 0);
     }
 
     #[test]
     fn violations_beyond_enough_are_not_kept() {
         let mut log = Log::new(10);
-        for _ in 0..VIOLATIONS + 1 {
-            log.keep(Violation { at: Instant::now(), user: None, rule: Rule::PlainAudio });
+        for _ in 0..VIOLATIONS_MAX + 1 {
+            log.keep_violation(Violation { at: Instant::now(), user: None, rule: Rule::PlainAudio });
         }
-        assert_eq!(log.violations().count(), VIOLATIONS);
+        assert_eq!(log.violations().count(), VIOLATIONS_MAX);
     }
 }

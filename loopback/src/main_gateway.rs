@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use crate::log::{Event, Rule, redacted};
 use crate::main_session::{Dispatch, MainSession, ReplayError};
+use crate::opcodes::main as op;
 use crate::payload::{self, Frame, VoiceStateRequest};
-use crate::server::{Bound, State, tolerance};
-use crate::socket::Order;
+use crate::server::{Role, State, tolerance};
+use crate::socket::SocketAction;
 
 impl State {
     /// Greets a new websocket.
@@ -22,8 +23,8 @@ impl State {
         }
         let interval = self.settings.main_heartbeat_interval;
         let milliseconds = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        self.send_plain(id, 10, json!({"heartbeat_interval": milliseconds}), now);
-        self.expect_beat(id, interval, now);
+        self.send_plain(id, op::HELLO, json!({"heartbeat_interval": milliseconds}), now);
+        self.expect_heartbeat(id, interval, now);
     }
 
     /// Reads one frame of a client.
@@ -34,59 +35,72 @@ impl State {
         let Some(Frame { op, d }) = Frame::parse(text.as_bytes()) else {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
-        self.note(id, now, Event::Received { op, d: redacted(d.clone()) });
+        self.log_event(id, now, Event::Received { op, d: redacted(d.clone()) });
         if self.exceeds_rate(id, now) {
             self.violation(id, Rule::TooManySends, now);
             return self.close(id, 4008, "You are being rate limited.", now);
         }
-        self.judge_ids(id, &d, now);
+        self.check_ids(id, &d, now);
         match (op, self.main_session_of(id)) {
-            (1, _) => self.main_beat(id, &d, now),
-            (2, None) => self.main_identify(id, &d, now),
-            (6, None) => self.main_resume(id, &d, now),
-            (2 | 6, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
-            (3 | 4 | 5 | 8 | 31, None) => {
+            (op::HEARTBEAT, _) => self.main_heartbeat(id, &d, now),
+            (op::IDENTIFY, None) => self.main_identify(id, &d, now),
+            (op::RESUME, None) => self.main_resume(id, &d, now),
+            (op::IDENTIFY | op::RESUME, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
+            (
+                op::VOICE_STATE_UPDATE
+                | op::PRESENCE_UPDATE
+                | op::VOICE_SERVER_PING
+                | op::REQUEST_GUILD_MEMBERS
+                | op::REQUEST_SOUNDBOARD_SOUNDS,
+                None,
+            ) => {
                 self.violation(id, Rule::BeforeIdentify(op), now);
                 self.close(id, 4003, "Not authenticated.", now);
             }
-            (4, Some(session)) => self.main_voice_state(id, &session, &d, now),
+            (op::VOICE_STATE_UPDATE, Some(session)) => self.main_voice_state(id, &session, &d, now),
             // Presence, the voice server ping and the requests have nothing to do with voice.
-            (3 | 5 | 8 | 31, Some(_)) => {}
+            (
+                op::PRESENCE_UPDATE
+                | op::VOICE_SERVER_PING
+                | op::REQUEST_GUILD_MEMBERS
+                | op::REQUEST_SOUNDBOARD_SOUNDS,
+                Some(_),
+            ) => {}
             _ => self.close(id, 4001, "Unknown opcode.", now),
         }
     }
 
     fn main_session_of(&self, id: u64) -> Option<String> {
-        match &self.connections.get(&id)?.bound {
-            Bound::Main(session) => Some(session.clone()),
+        match &self.connections.get(&id)?.role {
+            Role::Main(session) => Some(session.clone()),
             _ => None,
         }
     }
 
-    fn main_beat(&mut self, id: u64, d: &Value, now: Instant) {
+    fn main_heartbeat(&mut self, id: u64, d: &Value, now: Instant) {
         let interval = self.settings.main_heartbeat_interval;
-        self.expect_beat(id, interval, now);
+        self.expect_heartbeat(id, interval, now);
         let session = self.main_session_of(id).and_then(|session| self.main_sessions.get(&session));
         if let Some(last) = session.and_then(|session| session.misses(d.as_u64(), now)) {
             self.violation(id, Rule::WrongSequence { told: d.as_u64(), last }, now);
         }
         let user = self.connections.get(&id).and_then(|connection| connection.user);
         if !self.faults.muted_main_acks.use_up(user) {
-            self.send_plain(id, 11, Value::Null, now);
+            self.send_plain(id, op::HEARTBEAT_ACK, Value::Null, now);
         }
     }
 
     /// Ids are strings, also in what clients send.
-    pub(crate) fn judge_ids(&mut self, id: u64, d: &Value, now: Instant) {
+    pub(crate) fn check_ids(&mut self, id: u64, d: &Value, now: Instant) {
         if let Some(field) = payload::numeric_id(d) {
             self.violation(id, Rule::NumericId(field), now);
         }
     }
 
     /// Gives the client until the tolerance is over to beat.
-    pub(crate) fn expect_beat(&mut self, id: u64, interval: Duration, now: Instant) {
+    pub(crate) fn expect_heartbeat(&mut self, id: u64, interval: Duration, now: Instant) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.beat_by = Some(now + tolerance(interval));
+            connection.heartbeat_due = Some(now + tolerance(interval));
         }
     }
 
@@ -102,7 +116,7 @@ impl State {
         };
         let session = self.hex(16);
         self.main_sessions.insert(session.clone(), MainSession::new(user, intents, id));
-        self.bind(id, Bound::Main(session.clone()), user);
+        self.bind(id, Role::Main(session.clone()), user);
         let ready = self.ready(&session, user);
         self.dispatch(&session, "READY", ready, now);
         let available = self.guilds.iter().filter(|(_, record)| !record.unavailable);
@@ -171,7 +185,9 @@ impl State {
                 self.main_resumed(id, session.to_owned(), missed, now);
             }
             Some(Err(ReplayError::Unsent)) => self.close(id, 4007, "Invalid `seq`.", now),
-            Some(Err(ReplayError::Gone)) | None => self.send_plain(id, 9, Value::Bool(false), now),
+            Some(Err(ReplayError::Gone)) | None => {
+                self.send_plain(id, op::INVALID_SESSION, Value::Bool(false), now)
+            }
         }
     }
 
@@ -180,9 +196,9 @@ impl State {
         known.expires = None;
         let (user, replaced) = (known.user, known.connection.replace(id));
         if let Some(replaced) = replaced {
-            self.abandon(replaced);
+            self.reset(replaced);
         }
-        self.bind(id, Bound::Main(session.clone()), user);
+        self.bind(id, Role::Main(session.clone()), user);
         for (sequence, dispatch) in missed {
             self.send_dispatch(id, sequence, &dispatch, now);
         }
@@ -217,9 +233,13 @@ impl State {
     }
 
     fn send_dispatch(&mut self, id: u64, sequence: u64, dispatch: &Dispatch, now: Instant) {
-        self.order(id, Order::Text(dispatch.encode(sequence)));
+        self.queue_action(id, SocketAction::Text(dispatch.encode(sequence)));
         let name = Some(dispatch.name.to_owned());
-        self.note(id, now, Event::Sent { op: 0, name, seq: Some(sequence), d: redacted(dispatch.d.clone()) });
+        self.log_event(
+            id,
+            now,
+            Event::Sent { op: op::DISPATCH, name, seq: Some(sequence), d: redacted(dispatch.d.clone()) },
+        );
     }
 
     /// Keeps a session for its resume after the websocket was lost.
@@ -244,9 +264,9 @@ impl State {
     /// Sends op 9; a session that is not resumable is lost with everything it owned.
     pub(crate) fn invalidate_main_session(&mut self, session: &str, resumable: bool, now: Instant) {
         let Some(id) = self.main_sessions.get(session).and_then(|known| known.connection) else { return };
-        self.send_plain(id, 9, Value::Bool(resumable), now);
+        self.send_plain(id, op::INVALID_SESSION, Value::Bool(resumable), now);
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.bound = Bound::Nobody;
+            connection.role = Role::Nobody;
         }
         if resumable {
             self.detach_main(session, now);

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::buffer::UNDER_WAY;
+use crate::buffer::ACK_TIMEOUT;
+use crate::opcodes::main as op;
 
 /// What outlives the websocket of a main gateway connection.
 #[derive(Debug)]
@@ -16,11 +17,11 @@ pub(crate) struct MainSession {
     /// When it is given up, while no websocket belongs to it.
     pub(crate) expires: Option<Instant>,
     sequence: u64,
-    held: VecDeque<Held>,
+    held: VecDeque<HeldMessage>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldMessage {
     sequence: u64,
     /// When it was sent last.
     sent: Instant,
@@ -36,7 +37,7 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     pub(crate) fn encode(&self, sequence: u64) -> String {
-        json!({"op": 0, "t": self.name, "s": sequence, "d": self.d}).to_string()
+        json!({"op": op::DISPATCH, "t": self.name, "s": sequence, "d": self.d}).to_string()
     }
 }
 
@@ -66,8 +67,8 @@ impl MainSession {
     /// Numbers a dispatch and holds it.
     pub(crate) fn push(&mut self, dispatch: Dispatch, now: Instant) -> u64 {
         self.sequence += 1;
-        self.held.push_back(Held { sequence: self.sequence, sent: now, dispatch });
-        if self.held.len() > HELD {
+        self.held.push_back(HeldMessage { sequence: self.sequence, sent: now, dispatch });
+        if self.held.len() > HELD_MAX {
             self.held.pop_front();
         }
         self.sequence
@@ -98,7 +99,7 @@ impl MainSession {
         if told > self.sequence {
             return Some(self.sequence);
         }
-        let old = self.held.iter().rev().find(|held| held.sent + UNDER_WAY < now);
+        let old = self.held.iter().rev().find(|held| held.sent + ACK_TIMEOUT < now);
         old.map(|held| held.sequence).filter(|due| told < *due)
     }
 }
@@ -115,7 +116,7 @@ pub(crate) enum ReplayError {
 /// <https://docs.discord.com/developers/events/gateway#list-of-intents>
 const GUILDS: u64 = 1 << 0;
 const GUILD_VOICE_STATES: u64 = 1 << 7;
-const HELD: usize = 1_024;
+const HELD_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn a_number_from_the_future_and_one_too_old_are_told_apart() {
         assert_eq!(session(4).replay_after(5).map(|_| ()), Err(ReplayError::Unsent));
-        assert_eq!(session(HELD + 2).replay_after(1).map(|_| ()), Err(ReplayError::Gone));
+        assert_eq!(session(HELD_MAX + 2).replay_after(1).map(|_| ()), Err(ReplayError::Gone));
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn a_beat_tells_the_last_number_but_for_what_is_under_way() {
         let mut session = session(4);
-        let (now, later) = (Instant::now(), Instant::now() + UNDER_WAY + UNDER_WAY);
+        let (now, later) = (Instant::now(), Instant::now() + ACK_TIMEOUT + ACK_TIMEOUT);
         assert_eq!((session.misses(None, now), session.misses(Some(5), now)), (None, Some(4)));
         assert_eq!((session.misses(Some(4), later), session.misses(Some(3), later)), (None, Some(4)));
         session.resent_after(2, later);

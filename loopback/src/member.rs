@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::buffer::NumberedBuffer;
 use crate::dave::Participant;
 use crate::delivery::SharedParticipant;
-use crate::opus::SILENCE;
+use crate::opus::{SILENCE, SILENCE_FRAMES};
 use crate::recorder::Hearing;
 use crate::relay::Tap;
 use crate::server::{State, VoiceState};
@@ -38,16 +38,16 @@ impl Member {
         let (user_id, ssrc, guild) = shared.with(|state, now| state.simulate(channel, name, max_dave, now));
         let tap = shared.relay.tap(channel, user_id);
         let participant = Arc::new(Mutex::new(Participant::new(user_id, channel)));
-        let (ear, mouth) = (Arc::clone(&participant), Arc::clone(&participant));
+        let (receiver, sender) = (Arc::clone(&participant), Arc::clone(&participant));
         let undecrypted = Arc::clone(&shared.undecrypted);
         tap.decrypt_with(Box::new(move |user, frame| {
-            let mut member = ear.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut member = receiver.lock().unwrap_or_else(PoisonError::into_inner);
             let decrypted = member.decrypt(user, frame, Instant::now());
             decrypted.inspect_err(|_| undecrypted.notify_one()).ok()
         }));
         shared.relay.encrypt_with(
             ssrc,
-            Box::new(move |frame| mouth.lock().unwrap_or_else(PoisonError::into_inner).encrypt(frame)),
+            Box::new(move |frame| sender.lock().unwrap_or_else(PoisonError::into_inner).encrypt(frame)),
         );
         shared.with(|state, now| state.join_participant(ssrc, Arc::clone(&participant), now));
         Self { shared: Arc::clone(shared), tap, participant, user_id, ssrc, call: channel, guild }
@@ -78,8 +78,9 @@ impl Member {
     /// The packets are Opus at 48 kHz, 20 ms each.
     pub async fn speak(&self, packets: impl IntoIterator<Item = Bytes>) {
         self.announce(MICROPHONE);
+        let silence = std::iter::repeat_n(Bytes::from_static(&SILENCE), SILENCE_FRAMES as usize);
         let mut due = Instant::now();
-        for packet in packets.into_iter().chain(std::iter::repeat_n(Bytes::from_static(&SILENCE), 5)) {
+        for packet in packets.into_iter().chain(silence) {
             sleep_until(due).await;
             due += FRAME;
             self.say(packet);
@@ -89,12 +90,12 @@ impl Member {
 
     /// Sends one Opus packet now; see [`Self::announce`].
     pub fn say(&self, opus: Bytes) {
-        self.shared.relay.say(self.call, self.user_id, self.ssrc, opus);
+        self.shared.relay.send_opus(self.call, self.user_id, self.ssrc, opus);
     }
 
     /// Sends Speaking with these flags: 1 microphone, 2 soundshare, 4 priority, 0 for none.
     pub fn announce(&self, flags: u8) {
-        self.shared.with(|state, now| state.speaks(self.ssrc, flags, now));
+        self.shared.with(|state, now| state.set_speaking(self.ssrc, flags, now));
     }
 
     /// Leaves the channel.
@@ -121,8 +122,8 @@ impl State {
             self_deaf: false,
             suppress,
         };
-        self.seat(guild, user, state);
-        self.tell_voice_state(guild, user, now);
+        self.put_voice_state(guild, user, state);
+        self.send_voice_state(guild, user, now);
         let session = VoiceSession {
             user,
             guild,

@@ -1,7 +1,7 @@
 //! The media relay: one UDP socket that answers discovery and passes every member's audio on to the others of its call.
 //!
 //! ```text
-//!  member ── datagram ──▶ Socket ──▶ Conduct ──▶ Netem up ──▶ Recorder of the sender
+//!  member ── datagram ──▶ Socket ──▶ MediaAudit ──▶ Netem up ──▶ Recorder of the sender
 //!                                    (audits)                    │
 //!                                                                ├──▶ seal for each other member ──▶ Netem down ──▶
 //!  simulated member ── say ──────────────────────────────────────┘──▶ Tap of each simulated member
@@ -24,15 +24,15 @@ use crate::cipher::Mode;
 use crate::netem::Netem;
 use crate::recorder::Hearing;
 
-pub use conduct::Breach;
-pub use dress::{Dress, Oddity};
+pub use media_audit::MediaRule;
+pub use packet_shape::{MalformedPacket, PacketShape};
 pub use tap::{Decryptor, Tap};
 
-mod agenda;
-mod conduct;
-mod dress;
+mod media_audit;
 mod member;
+mod packet_shape;
 mod pump;
+mod schedule;
 mod state;
 mod tap;
 #[cfg(test)]
@@ -60,7 +60,7 @@ pub enum RelayEvent {
         /// Where it came from.
         from: SocketAddr,
     },
-    /// A member broke a rule; after [`Breach::AudioWithoutSpeaking`] Discord closes the connection.
+    /// A member broke a rule; after [`MediaRule::AudioWithoutSpeaking`] Discord closes the connection.
     Violated(Violation),
 }
 
@@ -72,7 +72,7 @@ pub struct Violation {
     /// By which connection.
     pub peer: Peer,
     /// Which rule.
-    pub breach: Breach,
+    pub rule: MediaRule,
 }
 
 /// What the relay counts over all members.
@@ -209,14 +209,14 @@ impl Relay {
     }
 
     /// Takes note of how many others are in the call of a connection; 1 until said otherwise.
-    pub fn company(&self, ssrc: u32, others: usize) {
-        self.shared().state().company(ssrc, others);
+    pub fn set_listeners(&self, ssrc: u32, others: usize) {
+        self.shared().state().set_listeners(ssrc, others);
     }
 
     /// Judges a connection whose client is leaving of its own accord: it should have ended its audio with silence.
-    pub fn farewell(&self, ssrc: u32) -> Option<Breach> {
+    pub fn audit_leave(&self, ssrc: u32) -> Option<MediaRule> {
         pump::drain(self.shared());
-        self.shared().state().farewell(ssrc)
+        self.shared().state().audit_leave(ssrc)
     }
 
     /// Takes note that a connection's websocket is lost or stalled: nothing can be said on it until a resume.
@@ -245,7 +245,7 @@ impl Relay {
     ///
     /// The first packet of an SSRC begins its stream at a random place. Timestamps advance by the packet's length, and
     /// over a pause by the time passed. Pacing is the caller's.
-    pub fn say(&self, call: u64, user: u64, ssrc: u32, opus: Bytes) {
+    pub fn send_opus(&self, call: u64, user: u64, ssrc: u32, opus: Bytes) {
         let encryptor = self.shared().state().take_encryptor(ssrc);
         // Called outside the lock: it may well ask this relay something.
         let (payload, encryptor) = match encryptor {
@@ -256,7 +256,7 @@ impl Relay {
         if let Some(encryptor) = encryptor {
             state.return_encryptor(ssrc, encryptor);
         }
-        state.say(Peer { ssrc, user, call }, &opus, payload, Instant::now());
+        state.send_opus(Peer { ssrc, user, call }, &opus, payload, Instant::now());
         drop(state);
         self.shared().wake.notify_one();
     }
@@ -267,8 +267,8 @@ impl Relay {
     }
 
     /// Sends something odd from a simulated member, in its place in the member's stream.
-    pub fn say_oddly(&self, call: u64, user: u64, ssrc: u32, oddity: Oddity) {
-        self.shared().state().say_oddly(Peer { ssrc, user, call }, oddity, Instant::now());
+    pub fn send_malformed(&self, call: u64, user: u64, ssrc: u32, malformed: MalformedPacket) {
+        self.shared().state().send_malformed(Peer { ssrc, user, call }, malformed, Instant::now());
         self.shared().wake.notify_one();
     }
 
@@ -283,8 +283,8 @@ impl Relay {
     }
 
     /// Forgets a simulated member's stream.
-    pub fn hush(&self, ssrc: u32) {
-        self.shared().state().hush(ssrc);
+    pub fn forget_stream(&self, ssrc: u32) {
+        self.shared().state().forget_stream(ssrc);
     }
 
     /// Leaves the next `requests` discovery requests unanswered.
@@ -303,8 +303,8 @@ impl Relay {
     }
 
     /// Chooses what packets look like on their way to the members.
-    pub fn dress(&self, dress: Dress) {
-        self.shared().state().set_dress(dress);
+    pub fn shape_packets(&self, shape: PacketShape) {
+        self.shared().state().shape_packets(shape);
     }
 
     /// Chooses what is kept of members that have not sent anything yet.
@@ -325,8 +325,8 @@ impl Relay {
 
     /// Takes the reports from now on; the last taker gets them. At most 1024 wait, further ones are counted.
     pub fn events(&self) -> mpsc::Receiver<RelayEvent> {
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        self.shared().state().report_to(sender);
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+        self.shared().state().send_events_to(sender);
         receiver
     }
 
@@ -369,4 +369,4 @@ impl Relay {
     }
 }
 
-const EVENTS: usize = 1024;
+const EVENTS_MAX: usize = 1024;

@@ -16,7 +16,7 @@ use crate::log::{Closer, Entry, Event, Log, Rule, Side, redacted};
 use crate::main_session::MainSession;
 use crate::rate::Rate;
 use crate::relay::Relay;
-use crate::socket::{Door, Ended, Opening, Order};
+use crate::socket::{Listener, OpenedSocket, SocketAction, SocketEnd};
 use crate::token::Token;
 use crate::voice_session::VoiceSession;
 
@@ -115,11 +115,11 @@ pub(crate) struct VoiceState {
 pub(crate) struct Grant {
     pub(crate) guild: u64,
     pub(crate) user: u64,
-    pub(crate) standing: Standing,
+    pub(crate) state: GrantState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum GrantState {
     Fresh,
     /// Used up or superseded.
     Spent,
@@ -127,12 +127,12 @@ pub(crate) enum Standing {
 
 /// A websocket, seen from the state.
 pub(crate) struct Connection {
-    pub(crate) orders: mpsc::Sender<Order>,
-    pub(crate) door: Door,
+    pub(crate) actions: mpsc::Sender<SocketAction>,
+    pub(crate) listener: Listener,
     pub(crate) version: u8,
-    pub(crate) bound: Bound,
+    pub(crate) role: Role,
     /// When silence has lasted too long.
-    pub(crate) beat_by: Option<Instant>,
+    pub(crate) heartbeat_due: Option<Instant>,
     pub(crate) user: Option<u64>,
     /// What the gateway limits: any payload at the main gateway, Speaking at the voice gateway.
     pub(crate) rate: Rate,
@@ -140,7 +140,7 @@ pub(crate) struct Connection {
 
 /// What a websocket stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Bound {
+pub(crate) enum Role {
     Nobody,
     Main(String),
     Voice(u32),
@@ -177,140 +177,140 @@ impl State {
     }
 
     /// Takes in a new websocket and says its number.
-    pub(crate) fn opened(&mut self, opening: Opening, now: Instant) -> u64 {
-        let Opening { door, version, orders } = opening;
+    pub(crate) fn opened(&mut self, opening: OpenedSocket, now: Instant) -> u64 {
+        let OpenedSocket { listener, version, actions } = opening;
         let id = self.next_connection;
         self.next_connection += 1;
         let connection = Connection {
-            orders,
-            door,
+            actions,
+            listener,
             version,
-            bound: Bound::Nobody,
-            beat_by: None,
+            role: Role::Nobody,
+            heartbeat_due: None,
             user: None,
             rate: Rate::default(),
         };
         self.connections.insert(id, connection);
-        self.note(id, now, Event::Opened { version });
-        match door {
-            Door::Main => self.main_opened(id, now),
-            Door::Voice(_) => self.voice_opened(id, now),
+        self.log_event(id, now, Event::Opened { version });
+        match listener {
+            Listener::Main => self.main_opened(id, now),
+            Listener::Voice(_) => self.voice_opened(id, now),
         }
         id
     }
 
     /// Takes in a text frame.
     pub(crate) fn text(&mut self, id: u64, text: &str, now: Instant) {
-        match self.open_door(id) {
-            Some(Door::Main) => self.main_text(id, text, now),
-            Some(Door::Voice(_)) => self.voice_text(id, text, now),
+        match self.open_listener(id) {
+            Some(Listener::Main) => self.main_text(id, text, now),
+            Some(Listener::Voice(_)) => self.voice_text(id, text, now),
             None => {}
         }
     }
 
     /// Takes in a binary frame.
     pub(crate) fn binary(&mut self, id: u64, frame: &[u8], now: Instant) {
-        match self.open_door(id) {
-            Some(Door::Main) => self.close(id, 4002, "Error while decoding payload.", now),
-            Some(Door::Voice(_)) => self.voice_binary(id, frame, now),
+        match self.open_listener(id) {
+            Some(Listener::Main) => self.close(id, 4002, "Error while decoding payload.", now),
+            Some(Listener::Voice(_)) => self.voice_binary(id, frame, now),
             None => {}
         }
     }
 
     /// Takes note that a websocket is gone.
-    pub(crate) fn ended(&mut self, id: u64, ended: Ended, now: Instant) {
+    pub(crate) fn ended(&mut self, id: u64, ended: SocketEnd, now: Instant) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let bound = connection.bound.clone();
-        if bound != Bound::Closed {
+        let role = connection.role.clone();
+        if role != Role::Closed {
             let code = match ended {
-                Ended::Closed(code) => code,
-                Ended::Lost => None,
+                SocketEnd::Closed(code) => code,
+                SocketEnd::Lost => None,
             };
-            self.note(id, now, Event::Closed { by: Closer::Client, code });
+            self.log_event(id, now, Event::Closed { by: Closer::Client, code });
         }
         self.connections.remove(&id);
-        let farewell = matches!(ended, Ended::Closed(Some(1000 | 1001)));
-        match bound {
-            Bound::Main(session) if farewell => {
-                self.judge_goodbyes(&session, now);
+        let leaves = matches!(ended, SocketEnd::Closed(Some(1000 | 1001)));
+        match role {
+            Role::Main(session) if leaves => {
+                self.audit_leaves(&session, now);
                 self.lose_main_session(&session, now);
             }
-            Bound::Main(session) => self.detach_main(&session, now),
-            Bound::Voice(ssrc) if farewell => {
-                self.judge_goodbye(ssrc, now);
+            Role::Main(session) => self.detach_main(&session, now),
+            Role::Voice(ssrc) if leaves => {
+                self.audit_leave(ssrc, now);
                 self.end_voice_session(ssrc, now);
             }
-            Bound::Voice(ssrc) => self.detach_voice(ssrc, now),
-            Bound::Nobody | Bound::Closed => {}
+            Role::Voice(ssrc) => self.detach_voice(ssrc, now),
+            Role::Nobody | Role::Closed => {}
         }
     }
 
     /// Closes a websocket from the server's side; 1006 resets the TCP connection instead.
     pub(crate) fn close(&mut self, id: u64, code: u16, reason: &str, now: Instant) {
-        let Some(bound) = self.release(id) else { return };
-        let order = match code {
-            1006 => Order::Reset,
-            code => Order::Close { code, reason: reason.to_owned() },
+        let Some(role) = self.mark_closed(id) else { return };
+        let action = match code {
+            1006 => SocketAction::Reset,
+            code => SocketAction::Close { code, reason: reason.to_owned() },
         };
-        self.order(id, order);
+        self.queue_action(id, action);
         let shown = (code != 1006).then_some(code);
-        self.note(id, now, Event::Closed { by: Closer::Server, code: shown });
-        match bound {
-            Bound::Main(session) if matches!(code, 4004 | 4007 | 4009..=4014) => {
+        self.log_event(id, now, Event::Closed { by: Closer::Server, code: shown });
+        match role {
+            Role::Main(session) if matches!(code, 4004 | 4007 | 4009..=4014) => {
                 self.lose_main_session(&session, now);
             }
-            Bound::Main(session) => self.detach_main(&session, now),
-            Bound::Voice(ssrc) if ends_voice_session(code) => self.end_voice_session(ssrc, now),
-            Bound::Voice(ssrc) => self.detach_voice(ssrc, now),
-            Bound::Nobody | Bound::Closed => {}
+            Role::Main(session) => self.detach_main(&session, now),
+            Role::Voice(ssrc) if ends_voice_session(code) => self.end_voice_session(ssrc, now),
+            Role::Voice(ssrc) => self.detach_voice(ssrc, now),
+            Role::Nobody | Role::Closed => {}
         }
     }
 
     /// Unbinds a websocket that is about to be closed; `None` when it already was.
-    fn release(&mut self, id: u64) -> Option<Bound> {
+    fn mark_closed(&mut self, id: u64) -> Option<Role> {
         let connection = self.connections.get_mut(&id)?;
-        connection.beat_by = None;
-        let bound = std::mem::replace(&mut connection.bound, Bound::Closed);
-        (bound != Bound::Closed).then_some(bound)
+        connection.heartbeat_due = None;
+        let role = std::mem::replace(&mut connection.role, Role::Closed);
+        (role != Role::Closed).then_some(role)
     }
 
     /// Binds a websocket to a session of a user.
-    pub(crate) fn bind(&mut self, id: u64, bound: Bound, user: u64) {
+    pub(crate) fn bind(&mut self, id: u64, role: Role, user: u64) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.bound = bound;
+            connection.role = role;
             connection.user = Some(user);
         }
     }
 
     /// Lets a replaced or stalled websocket go without a word.
-    pub(crate) fn abandon(&mut self, id: u64) {
-        if self.release(id).is_some() {
-            self.order(id, Order::Reset);
+    pub(crate) fn reset(&mut self, id: u64) {
+        if self.mark_closed(id).is_some() {
+            self.queue_action(id, SocketAction::Reset);
         }
     }
 
     /// Queues an order; a client that lets thousands pile up is reset.
-    pub(crate) fn order(&mut self, id: u64, order: Order) {
+    pub(crate) fn queue_action(&mut self, id: u64, action: SocketAction) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        if connection.orders.try_send(order).is_err() {
+        if connection.actions.try_send(action).is_err() {
             tracing::debug!(connection = id, "does not read: dropped");
             // Dropping the only sender ends the websocket's task.
-            connection.orders = mpsc::channel(1).0;
+            connection.actions = mpsc::channel(1).0;
         }
     }
 
     /// Sends `{op, d}` without a number.
     pub(crate) fn send_plain(&mut self, id: u64, op: u8, d: Value, now: Instant) {
-        self.order(id, Order::Text(json!({"op": op, "d": d}).to_string()));
-        self.note(id, now, Event::Sent { op, name: None, seq: None, d: redacted(d) });
+        self.queue_action(id, SocketAction::Text(json!({"op": op, "d": d}).to_string()));
+        self.log_event(id, now, Event::Sent { op, name: None, seq: None, d: redacted(d) });
     }
 
     /// Writes into the log.
-    pub(crate) fn note(&mut self, id: u64, now: Instant, event: Event) {
+    pub(crate) fn log_event(&mut self, id: u64, now: Instant, event: Event) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let side = match connection.door {
-            Door::Main => Side::Main,
-            Door::Voice(_) => Side::Voice,
+        let side = match connection.listener {
+            Listener::Main => Side::Main,
+            Listener::Voice(_) => Side::Voice,
         };
         self.log.push(Entry { at: now, side, connection: id, user: connection.user, event });
     }
@@ -326,14 +326,14 @@ impl State {
         self.log.violation(now, user, rule);
     }
 
-    fn open_door(&self, id: u64) -> Option<Door> {
+    fn open_listener(&self, id: u64) -> Option<Listener> {
         let connection = self.connections.get(&id)?;
-        (connection.bound != Bound::Closed).then_some(connection.door)
+        (connection.role != Role::Closed).then_some(connection.listener)
     }
 
     /// When [`Self::elapse`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let beats = self.connections.values().filter_map(|connection| connection.beat_by);
+        let beats = self.connections.values().filter_map(|connection| connection.heartbeat_due);
         let mains = self.main_sessions.values().filter_map(|session| session.expires);
         let voices = self.voice_sessions.values().filter_map(VoiceSession::deadline);
         let calls = self.deliveries.values().filter_map(Delivery::deadline);
@@ -343,10 +343,10 @@ impl State {
     /// Carries out what is due.
     pub(crate) fn elapse(&mut self, now: Instant) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        let silent = self.connections.iter().filter(|(_, connection)| due(connection.beat_by));
-        let silent: Vec<_> = silent.map(|(id, connection)| (*id, connection.door)).collect();
-        for (id, door) in silent {
-            let code = if door == Door::Main { 4000 } else { 4009 };
+        let silent = self.connections.iter().filter(|(_, connection)| due(connection.heartbeat_due));
+        let silent: Vec<_> = silent.map(|(id, connection)| (*id, connection.listener)).collect();
+        for (id, listener) in silent {
+            let code = if listener == Listener::Main { 4000 } else { 4009 };
             self.close(id, code, "Session timed out.", now);
         }
         let mains = self.main_sessions.iter().filter(|(_, session)| due(session.expires));
@@ -359,7 +359,7 @@ impl State {
         }
         let calls = self.deliveries.iter().filter(|(_, delivery)| due(delivery.deadline()));
         for channel in calls.map(|(channel, _)| *channel).collect::<Vec<_>>() {
-            self.pump_delivery(channel, now);
+            self.poll_delivery(channel, now);
         }
     }
 

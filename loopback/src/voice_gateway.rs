@@ -11,20 +11,21 @@ use tokio::time::Instant;
 use crate::buffer::{AckError, NumberedBuffer};
 use crate::builder::HelloOrder;
 use crate::cipher::Mode;
-use crate::dave::op::{COMMIT_WELCOME, INVALID_COMMIT_WELCOME, KEY_PACKAGE, TRANSITION_READY};
-use crate::faults::Stage;
+use crate::dave::op as dave_op;
+use crate::faults::HandshakeStep;
 use crate::log::{Event, Rule, redacted};
+use crate::opcodes::voice as op;
 use crate::payload::{self, Frame, ProtocolSelection, SeqAck};
 use crate::relay::Peer;
-use crate::server::{Bound, State};
-use crate::socket::Door;
-use crate::voice_claim::Claim;
-use crate::voice_session::{NUMBERED_SINCE, Outlet, SPEAKING, VoiceSession};
+use crate::server::{Role, State};
+use crate::socket::Listener;
+use crate::voice_credentials::VoiceCredentials;
+use crate::voice_session::{NUMBERED_SINCE, Outlet, VoiceSession};
 
 impl State {
     /// Greets a new websocket.
     pub(crate) fn voice_opened(&mut self, id: u64, now: Instant) {
-        if self.struck(Stage::Connect, id, now) {
+        if self.apply_close_fault(HandshakeStep::Connect, id, now) {
             return;
         }
         if !(OLDEST..=NEWEST).contains(&self.version_of(id)) {
@@ -37,9 +38,9 @@ impl State {
 
     fn hello(&mut self, id: u64, now: Instant) {
         let (version, interval) = (self.version_of(id), self.settings.heartbeat_interval);
-        self.send_plain(id, HELLO, json!({"v": version, "heartbeat_interval": interval}), now);
-        self.expect_voice_beat(id, now);
-        self.struck(Stage::Hello, id, now);
+        self.send_plain(id, op::HELLO, json!({"v": version, "heartbeat_interval": interval}), now);
+        self.expect_voice_heartbeat(id, now);
+        self.apply_close_fault(HandshakeStep::Hello, id, now);
     }
 
     fn late_hello(&mut self, id: u64, now: Instant) {
@@ -48,9 +49,9 @@ impl State {
         }
     }
 
-    fn expect_voice_beat(&mut self, id: u64, now: Instant) {
+    fn expect_voice_heartbeat(&mut self, id: u64, now: Instant) {
         let interval = Duration::try_from_secs_f64(self.settings.heartbeat_interval / 1_000.0);
-        self.expect_beat(id, interval.unwrap_or(DAY).min(DAY), now);
+        self.expect_heartbeat(id, interval.unwrap_or(DAY).min(DAY), now);
     }
 
     fn version_of(&self, id: u64) -> u8 {
@@ -58,8 +59,8 @@ impl State {
     }
 
     fn voice_session_of(&self, id: u64) -> Option<u32> {
-        match self.connections.get(&id)?.bound {
-            Bound::Voice(ssrc) => Some(ssrc),
+        match self.connections.get(&id)?.role {
+            Role::Voice(ssrc) => Some(ssrc),
             _ => None,
         }
     }
@@ -69,24 +70,40 @@ impl State {
         let Some(Frame { op, d }) = Frame::parse(text.as_bytes()) else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        self.note(id, now, Event::Received { op, d: redacted(d.clone()) });
-        self.judge_ids(id, &d, now);
+        self.log_event(id, now, Event::Received { op, d: redacted(d.clone()) });
+        self.check_ids(id, &d, now);
         match (op, self.voice_session_of(id)) {
-            (HEARTBEAT, _) => self.voice_beat(id, &d, now),
-            (IDENTIFY, None) => self.voice_identify(id, &d, now),
-            (RESUME, None) => self.voice_resume(id, &d, now),
-            (IDENTIFY | RESUME, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
-            (SELECT_PROTOCOL, Some(ssrc)) => self.select_protocol(id, ssrc, &d, now),
-            (SPEAKING, Some(ssrc)) => self.client_speaks(id, ssrc, &d, now),
-            (TRANSITION_READY | INVALID_COMMIT_WELCOME, Some(ssrc)) => {
+            (op::HEARTBEAT, _) => self.voice_heartbeat(id, &d, now),
+            (op::IDENTIFY, None) => self.voice_identify(id, &d, now),
+            (op::RESUME, None) => self.voice_resume(id, &d, now),
+            (op::IDENTIFY | op::RESUME, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
+            (op::SELECT_PROTOCOL, Some(ssrc)) => self.select_protocol(id, ssrc, &d, now),
+            (op::SPEAKING, Some(ssrc)) => self.client_speaks(id, ssrc, &d, now),
+            (dave_op::TRANSITION_READY | dave_op::INVALID_COMMIT_WELCOME, Some(ssrc)) => {
                 self.delivery_text(id, ssrc, op, &d, now);
             }
-            (BACKEND_VERSION, Some(_)) => {
-                self.send_plain(id, BACKEND_VERSION, json!({"voice": "0.13.0", "rtc_worker": "0.5.0"}), now);
+            (op::VOICE_BACKEND_VERSION, Some(_)) => {
+                self.send_plain(
+                    id,
+                    op::VOICE_BACKEND_VERSION,
+                    json!({"voice": "0.13.0", "rtc_worker": "0.5.0"}),
+                    now,
+                );
             }
             // Video, session update, media sink wants and no route: nothing to do for audio.
-            (12 | 14 | 15 | 32, Some(_)) => {}
-            (1 | 5 | 12 | 14..=16 | 23 | 31 | 32, None) => self.too_early(id, op, now),
+            (op::VIDEO | op::SESSION_UPDATE | op::MEDIA_SINK_WANTS | op::NO_ROUTE, Some(_)) => {}
+            (
+                op::SELECT_PROTOCOL
+                | op::SPEAKING
+                | op::VIDEO
+                | op::SESSION_UPDATE
+                | op::MEDIA_SINK_WANTS
+                | op::VOICE_BACKEND_VERSION
+                | op::NO_ROUTE
+                | dave_op::TRANSITION_READY
+                | dave_op::INVALID_COMMIT_WELCOME,
+                None,
+            ) => self.close_unidentified(id, op, now),
             _ => self.close(id, 4001, "Unknown opcode.", now),
         }
     }
@@ -99,28 +116,28 @@ impl State {
         if op == b'{' {
             return self.violation(id, Rule::JsonInBinaryFrame, now);
         }
-        self.note(id, now, Event::ReceivedBinary { op, payload: Bytes::copy_from_slice(payload) });
+        self.log_event(id, now, Event::ReceivedBinary { op, payload: Bytes::copy_from_slice(payload) });
         match (op, self.voice_session_of(id)) {
-            (KEY_PACKAGE | COMMIT_WELCOME, None) => self.too_early(id, op, now),
-            (KEY_PACKAGE | COMMIT_WELCOME, Some(ssrc)) => {
+            (dave_op::KEY_PACKAGE | dave_op::COMMIT_WELCOME, None) => self.close_unidentified(id, op, now),
+            (dave_op::KEY_PACKAGE | dave_op::COMMIT_WELCOME, Some(ssrc)) => {
                 self.delivery_binary(id, ssrc, op, payload, now);
             }
             _ => self.close(id, 4001, "Unknown opcode.", now),
         }
     }
 
-    fn too_early(&mut self, id: u64, op: u8, now: Instant) {
+    fn close_unidentified(&mut self, id: u64, op: u8, now: Instant) {
         self.violation(id, Rule::BeforeIdentify(op), now);
         self.close(id, 4003, "Not authenticated.", now);
     }
 
-    fn voice_beat(&mut self, id: u64, d: &Value, now: Instant) {
+    fn voice_heartbeat(&mut self, id: u64, d: &Value, now: Instant) {
         let numbered = self.version_of(id) >= NUMBERED_SINCE;
         let nonce = if numbered { d.get("t") } else { Some(d) };
         let Some(nonce) = nonce.filter(|nonce| nonce.is_number()).cloned() else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        self.expect_voice_beat(id, now);
+        self.expect_voice_heartbeat(id, now);
         let session = self.voice_session_of(id);
         if let (true, Some(ssrc)) = (numbered, session) {
             self.acknowledged(id, ssrc, SeqAck::of(d), now);
@@ -129,7 +146,7 @@ impl State {
             return;
         }
         let d = if numbered { json!({"t": nonce}) } else { nonce };
-        self.send_plain(id, HEARTBEAT_ACK, d, now);
+        self.send_plain(id, op::HEARTBEAT_ACK, d, now);
     }
 
     fn ack_is_muted(&mut self, ssrc: u32) -> bool {
@@ -141,7 +158,7 @@ impl State {
         let Ok(sequence) = seq_ack.sequence() else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        self.judge_ack(ssrc, sequence, now);
+        self.check_ack(ssrc, sequence, now);
         let Some(session) = self.voice_sessions.get(&ssrc) else { return };
         if let Some(missing) = session.buffer.late(now) {
             self.log.violation(now, Some(session.user), Rule::SeqAckLate(missing));
@@ -149,7 +166,7 @@ impl State {
     }
 
     /// Judges the `seq_ack` of a heartbeat or a resume.
-    fn judge_ack(&mut self, ssrc: u32, sequence: Option<u16>, now: Instant) {
+    fn check_ack(&mut self, ssrc: u32, sequence: Option<u16>, now: Instant) {
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         let rule = match session.buffer.acknowledge(sequence) {
             Ok(()) => return,
@@ -160,37 +177,37 @@ impl State {
     }
 
     fn voice_identify(&mut self, id: u64, d: &Value, now: Instant) {
-        if self.struck(Stage::Identify, id, now) {
+        if self.apply_close_fault(HandshakeStep::Identify, id, now) {
             return;
         }
-        let Some(claim) = Claim::parse(d, self.version_of(id)) else {
+        let Some(credentials) = VoiceCredentials::parse(d, self.version_of(id)) else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        match self.admit(id, &claim) {
+        match self.admit(id, &credentials) {
             Err((code, reason)) => self.close(id, code, reason, now),
-            Ok(()) => self.begin_voice_session(id, claim, now),
+            Ok(()) => self.begin_voice_session(id, credentials, now),
         }
     }
 
-    fn begin_voice_session(&mut self, id: u64, claim: Claim, now: Instant) {
-        let (guild, Some(user)) = (claim.guild, claim.user) else { return };
+    fn begin_voice_session(&mut self, id: u64, credentials: VoiceCredentials, now: Instant) {
+        let (guild, Some(user)) = (credentials.guild, credentials.user) else { return };
         let state = self.voice_states.get(&(guild, user));
         let Some(channel) = state.and_then(|state| state.channel) else { return };
         self.close_voice_of(guild, user, 4014, "Disconnected.", now);
-        self.spend(&claim.token);
+        self.spend(&credentials.token);
         let ssrc = self.next_ssrc();
-        let region = match self.connections.get(&id).map(|connection| connection.door) {
-            Some(Door::Voice(region)) => region,
-            Some(Door::Main) | None => 0,
+        let region = match self.connections.get(&id).map(|connection| connection.listener) {
+            Some(Listener::Voice(region)) => region,
+            Some(Listener::Main) | None => 0,
         };
         let session = VoiceSession {
             user,
             guild,
             channel,
-            session_id: claim.session_id,
-            token: claim.token,
+            session_id: credentials.session_id,
+            token: credentials.token,
             version: self.version_of(id),
-            max_dave: claim.max_dave,
+            max_dave: credentials.max_dave,
             region,
             outlet: Outlet::Connection(id),
             resumed: None,
@@ -201,7 +218,7 @@ impl State {
             discovered: None,
         };
         self.voice_sessions.insert(ssrc, session);
-        self.bind(id, Bound::Voice(ssrc), user);
+        self.bind(id, Role::Voice(ssrc), user);
         self.relay.open(Peer { ssrc, user, call: channel });
         self.ready_voice(id, ssrc, now);
     }
@@ -216,13 +233,13 @@ impl State {
             "experiments": [],
             "streams": [],
         });
-        self.send_plain(id, READY, d, now);
+        self.send_plain(id, op::READY, d, now);
         self.late_hello(id, now);
-        self.struck(Stage::Ready, id, now);
+        self.apply_close_fault(HandshakeStep::Ready, id, now);
     }
 
     fn select_protocol(&mut self, id: u64, ssrc: u32, d: &Value, now: Instant) {
-        if self.struck(Stage::SelectProtocol, id, now) {
+        if self.apply_close_fault(HandshakeStep::SelectProtocol, id, now) {
             return;
         }
         let Some(selection) = ProtocolSelection::parse(d) else {
@@ -267,9 +284,9 @@ impl State {
             "video_codec": "H264",
             "media_session_id": media_session,
         });
-        self.send_plain(id, SESSION_DESCRIPTION, d, now);
-        self.pump_delivery(channel, now);
-        self.struck(Stage::Described, id, now);
+        self.send_plain(id, op::SESSION_DESCRIPTION, d, now);
+        self.poll_delivery(channel, now);
+        self.apply_close_fault(HandshakeStep::Described, id, now);
     }
 
     fn client_speaks(&mut self, id: u64, ssrc: u32, d: &Value, now: Instant) {
@@ -287,18 +304,18 @@ impl State {
         if !self.voice_sessions.get(&ssrc).is_some_and(|session| session.described) {
             return self.violation(id, Rule::SpeakingBeforeDescription, now);
         }
-        self.speaks(ssrc, flags, now);
-        self.struck(Stage::Established, id, now);
+        self.set_speaking(ssrc, flags, now);
+        self.apply_close_fault(HandshakeStep::Established, id, now);
     }
 
     fn voice_resume(&mut self, id: u64, d: &Value, now: Instant) {
-        if self.struck(Stage::Identify, id, now) {
+        if self.apply_close_fault(HandshakeStep::Identify, id, now) {
             return;
         }
-        let Some(claim) = Claim::parse(d, self.version_of(id)) else {
+        let Some(credentials) = VoiceCredentials::parse(d, self.version_of(id)) else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        let Some((ssrc, user)) = self.resumable(id, &claim) else {
+        let Some((ssrc, user)) = self.resumable(id, &credentials) else {
             return self.close(id, 4006, "Session is no longer valid.", now);
         };
         let refused = self.faults.refused_resumes.use_up(Some(user));
@@ -306,13 +323,13 @@ impl State {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
         if self.version_of(id) >= NUMBERED_SINCE {
-            self.judge_ack(ssrc, after, now);
+            self.check_ack(ssrc, after, now);
         }
         let missed = self.voice_sessions.get(&ssrc).and_then(|session| session.buffer.replay_after(after));
         match missed.filter(|_| !refused) {
             Some(missed) => self.resume_session(id, ssrc, missed, now),
             None => {
-                self.let_go(ssrc);
+                self.detach_old_socket(ssrc);
                 self.end_voice_session(ssrc, now);
                 self.close(id, 4006, "Session is no longer valid.", now);
             }
@@ -323,44 +340,34 @@ impl State {
         &mut self,
         id: u64,
         ssrc: u32,
-        missed: Vec<(u16, crate::buffer::Numbered)>,
+        missed: Vec<(u16, crate::buffer::NumberedMessage)>,
         now: Instant,
     ) {
-        self.let_go(ssrc);
+        self.detach_old_socket(ssrc);
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         session.outlet = Outlet::Connection(id);
         session.resumed = Some(now);
         session.buffer.resent(now);
         let user = session.user;
         self.relay.resumed(ssrc);
-        self.bind(id, Bound::Voice(ssrc), user);
+        self.bind(id, Role::Voice(ssrc), user);
         self.late_hello(id, now);
-        self.send_plain(id, RESUMED, Value::Null, now);
+        self.send_plain(id, op::RESUMED, Value::Null, now);
         let numbered = self.version_of(id) >= NUMBERED_SINCE;
         for (sequence, message) in missed {
             self.send_message(id, &message, numbered.then_some(sequence), now);
         }
-        self.struck(Stage::Resumed, id, now);
+        self.apply_close_fault(HandshakeStep::Resumed, id, now);
     }
 
     /// Resets a websocket that another one takes over from.
-    fn let_go(&mut self, ssrc: u32) {
+    fn detach_old_socket(&mut self, ssrc: u32) {
         if let Some(Outlet::Connection(old)) = self.voice_sessions.get(&ssrc).map(|session| session.outlet) {
-            self.abandon(old);
+            self.reset(old);
         }
     }
 }
 
-const IDENTIFY: u8 = 0;
-const SELECT_PROTOCOL: u8 = 1;
-const READY: u8 = 2;
-const HEARTBEAT: u8 = 3;
-const SESSION_DESCRIPTION: u8 = 4;
-const HEARTBEAT_ACK: u8 = 6;
-const RESUME: u8 = 7;
-const HELLO: u8 = 8;
-const RESUMED: u8 = 9;
-const BACKEND_VERSION: u8 = 16;
 /// Versions below 4 are refused since November 2024.
 const OLDEST: u8 = 4;
 const NEWEST: u8 = 9;

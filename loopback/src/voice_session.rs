@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::buffer::{Numbered, NumberedBuffer};
+use crate::buffer::{NumberedBuffer, NumberedMessage};
 use crate::log::{Event, Rule, Violation, redacted};
+use crate::opcodes::voice as op;
 use crate::server::State;
-use crate::socket::Order;
+use crate::socket::SocketAction;
 use crate::token::Token;
 
 /// What survives a resume.
@@ -64,10 +65,10 @@ impl VoiceSession {
 
 impl State {
     /// Numbers a message into the buffer and sends it, or leaves it there for the resume.
-    pub(crate) fn send_numbered(&mut self, ssrc: u32, message: Numbered, now: Instant) {
+    pub(crate) fn send_numbered(&mut self, ssrc: u32, message: NumberedMessage, now: Instant) {
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         if session.outlet == Outlet::Member {
-            return self.tell_participant(ssrc, &message);
+            return self.inform_participant(ssrc, &message);
         }
         let sequence = session.buffer.push(message.clone(), now);
         if let Outlet::Connection(id) = session.outlet {
@@ -77,15 +78,21 @@ impl State {
     }
 
     /// Sends a message that has its number already.
-    pub(crate) fn send_message(&mut self, id: u64, message: &Numbered, seq: Option<u16>, now: Instant) {
-        self.order(id, message.encode(seq));
+    pub(crate) fn send_message(
+        &mut self,
+        id: u64,
+        message: &NumberedMessage,
+        seq: Option<u16>,
+        now: Instant,
+    ) {
+        self.queue_action(id, message.encode(seq));
         let event = match message.clone() {
-            Numbered::Json { op, d } => {
+            NumberedMessage::Json { op, d } => {
                 Event::Sent { op, name: None, seq: seq.map(u64::from), d: redacted(d) }
             }
-            Numbered::Binary { op, payload } => Event::SentBinary { op, seq, payload },
+            NumberedMessage::Binary { op, payload } => Event::SentBinary { op, seq, payload },
         };
-        self.note(id, now, event);
+        self.log_event(id, now, event);
     }
 
     /// The others that are in a call.
@@ -104,17 +111,17 @@ impl State {
         for other in &others {
             self.introduce_to(*other, &[ssrc], now);
         }
-        self.send_json(ssrc, MEDIA_SINK_WANTS, json!({"any": 100}), now);
-        self.count_company(channel);
+        self.send_json(ssrc, op::MEDIA_SINK_WANTS, json!({"any": 100}), now);
+        self.count_listeners(channel);
     }
 
     /// Tells the relay how many hear each member of a call.
-    fn count_company(&self, channel: u64) {
+    fn count_listeners(&self, channel: u64) {
         let sessions = self.voice_sessions.iter().filter(|(_, session)| session.channel == channel);
         let inside: Vec<u32> =
             sessions.filter(|(_, session)| session.described).map(|(ssrc, _)| *ssrc).collect();
         for ssrc in &inside {
-            self.relay.company(*ssrc, inside.len() - 1);
+            self.relay.set_listeners(*ssrc, inside.len() - 1);
         }
     }
 
@@ -125,24 +132,24 @@ impl State {
             return;
         }
         let users: Vec<_> = known.iter().map(|(_, user, _)| user.to_string()).collect();
-        self.send_json(listener, CLIENTS_CONNECT, json!({"user_ids": users}), now);
+        self.send_json(listener, op::CLIENTS_CONNECT, json!({"user_ids": users}), now);
         for (ssrc, user, speaking) in known {
             let user = user.to_string();
-            self.send_json(listener, CLIENT_FLAGS, json!({"user_id": user, "flags": null}), now);
-            self.send_json(listener, CLIENT_PLATFORM, json!({"user_id": user, "platform": null}), now);
+            self.send_json(listener, op::CLIENT_FLAGS, json!({"user_id": user, "flags": null}), now);
+            self.send_json(listener, op::CLIENT_PLATFORM, json!({"user_id": user, "platform": null}), now);
             if let Some(speaking) = speaking {
                 let d = json!({"user_id": user, "ssrc": ssrc, "speaking": speaking});
-                self.send_json(listener, SPEAKING, d, now);
+                self.send_json(listener, op::SPEAKING, d, now);
             }
         }
     }
 
     fn send_json(&mut self, ssrc: u32, op: u8, d: Value, now: Instant) {
-        self.send_numbered(ssrc, Numbered::Json { op, d }, now);
+        self.send_numbered(ssrc, NumberedMessage::Json { op, d }, now);
     }
 
     /// Takes new speaking flags and tells the others when they changed.
-    pub(crate) fn speaks(&mut self, ssrc: u32, flags: u8, now: Instant) {
+    pub(crate) fn set_speaking(&mut self, ssrc: u32, flags: u8, now: Instant) {
         self.relay.speaking(ssrc, flags);
         let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
         if session.speaking.replace(flags) == Some(flags) {
@@ -151,7 +158,7 @@ impl State {
         let d = json!({"user_id": session.user.to_string(), "ssrc": ssrc, "speaking": flags});
         let channel = session.channel;
         for other in self.others_in(channel, ssrc) {
-            self.send_json(other, SPEAKING, d.clone(), now);
+            self.send_json(other, op::SPEAKING, d.clone(), now);
         }
     }
 
@@ -173,7 +180,7 @@ impl State {
         let owned = sessions.filter(|(_, session)| session.guild == guild && session.user == user);
         let mut lost = Vec::new();
         for (ssrc, session) in owned {
-            session.superseded.get_or_insert(now + SUPERSEDED);
+            session.superseded.get_or_insert(now + SUPERSEDED_TIMEOUT);
             if let Outlet::Detached(_) = session.outlet {
                 lost.push(*ssrc);
             }
@@ -192,20 +199,23 @@ impl State {
     }
 
     /// Judges how a client that leaves of its own accord has stopped speaking.
-    pub(crate) fn judge_goodbye(&mut self, ssrc: u32, now: Instant) {
+    pub(crate) fn audit_leave(&mut self, ssrc: u32, now: Instant) {
         let session = self.voice_sessions.get(&ssrc).filter(|session| session.superseded.is_none());
         let Some((guild, user)) = session.map(|session| (session.guild, session.user)) else { return };
-        if let Some(breach) = self.relay.farewell(ssrc) {
-            self.log.parting(guild, Violation { at: now, user: Some(user), rule: Rule::Media(breach) });
+        if let Some(rule) = self.relay.audit_leave(ssrc) {
+            self.log.keep_leave_violation(
+                guild,
+                Violation { at: now, user: Some(user), rule: Rule::Media(rule) },
+            );
         }
     }
 
     /// Judges how a client that ends its main session has stopped speaking, wherever that session has joined.
-    pub(crate) fn judge_goodbyes(&mut self, main_session: &str, now: Instant) {
+    pub(crate) fn audit_leaves(&mut self, main_session: &str, now: Instant) {
         let owned = self.voice_states.iter().filter(|(_, state)| state.session_id == main_session);
         for (guild, user) in owned.map(|(key, _)| *key).collect::<Vec<_>>() {
             for ssrc in self.voice_sessions_of(guild, user) {
-                self.judge_goodbye(ssrc, now);
+                self.audit_leave(ssrc, now);
             }
         }
     }
@@ -221,7 +231,7 @@ impl State {
     pub(crate) fn end_voice_session(&mut self, ssrc: u32, now: Instant) {
         let Some(session) = self.voice_sessions.remove(&ssrc) else { return };
         if self.participants.remove(&ssrc).is_some() {
-            self.relay.hush(ssrc);
+            self.relay.forget_stream(ssrc);
         }
         self.relay.close(ssrc);
         if !session.described {
@@ -229,9 +239,9 @@ impl State {
         }
         let d = json!({"user_id": session.user.to_string()});
         for other in self.others_in(session.channel, ssrc) {
-            self.send_json(other, CLIENT_DISCONNECT, d.clone(), now);
+            self.send_json(other, op::CLIENT_DISCONNECT, d.clone(), now);
         }
-        self.count_company(session.channel);
+        self.count_listeners(session.channel);
         self.leave_delivery(session.channel, session.user, now);
     }
 
@@ -248,7 +258,7 @@ impl State {
     }
 
     /// Closes a connection whose audio came without Speaking.
-    pub(crate) fn punish_unannounced_audio(&mut self, ssrc: u32, now: Instant) {
+    pub(crate) fn close_unannounced_audio(&mut self, ssrc: u32, now: Instant) {
         let outlet = self.voice_sessions.get(&ssrc).map(|session| session.outlet);
         if let Some(Outlet::Connection(id)) = outlet {
             self.close(id, 4020, "Invalid SSRC.", now);
@@ -256,9 +266,9 @@ impl State {
     }
 
     /// Sends frames past the numbering, as a fault.
-    pub(crate) fn send_raw(&mut self, user: u64, order: &Order) {
+    pub(crate) fn send_raw(&mut self, user: u64, action: &SocketAction) {
         for id in self.voice_connections(user) {
-            self.order(id, order.clone());
+            self.queue_action(id, action.clone());
         }
     }
 
@@ -273,13 +283,7 @@ impl State {
     }
 }
 
-pub(crate) const SPEAKING: u8 = 5;
-pub(crate) const CLIENTS_CONNECT: u8 = 11;
-pub(crate) const CLIENT_DISCONNECT: u8 = 13;
-const MEDIA_SINK_WANTS: u8 = 15;
-const CLIENT_FLAGS: u8 = 18;
-const CLIENT_PLATFORM: u8 = 20;
 /// How long a client may stay on a server after it was given another; it should leave at once.
-const SUPERSEDED: Duration = Duration::from_secs(5);
+const SUPERSEDED_TIMEOUT: Duration = Duration::from_secs(5);
 /// The gateway version that brought sequence numbers.
 pub(crate) const NUMBERED_SINCE: u8 = 8;

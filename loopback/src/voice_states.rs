@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::EventOrder;
 use crate::log::{Event, Refusal};
 use crate::payload::{self, VoiceStateRequest};
-use crate::server::{Grant, Standing, State, VoiceState};
+use crate::server::{Grant, GrantState, State, VoiceState};
 use crate::token::Token;
 use crate::voice_session::Outlet;
 
@@ -23,7 +23,7 @@ impl State {
         let VoiceStateRequest { guild, channel, self_mute, self_deaf } = request;
         let Some(channel) = channel else {
             for ssrc in self.voice_sessions_of(guild, user) {
-                self.judge_goodbye(ssrc, now);
+                self.audit_leave(ssrc, now);
             }
             if self.remove_voice_state(guild, user, now) {
                 self.close_voice_of(guild, user, 4014, "Disconnected.", now);
@@ -31,11 +31,11 @@ impl State {
             return;
         };
         if let Some(refusal) = self.refusal(guild, channel, user) {
-            return self.note(id, now, Event::Refused(refusal));
+            return self.log_event(id, now, Event::Refused(refusal));
         }
-        self.log.returned(guild, user, now);
+        self.log.rejoined(guild, user, now);
         let stays = self.voice_states.get(&(guild, user)).is_some_and(|state| {
-            state.channel == Some(channel) && state.session_id == session && self.voice_alive(guild, user)
+            state.channel == Some(channel) && state.session_id == session && self.can_connect(guild, user)
         });
         let state = VoiceState {
             channel: Some(channel),
@@ -44,11 +44,11 @@ impl State {
             self_deaf,
             suppress: self.is_suppressed(guild, user, channel),
         };
-        self.seat(guild, user, state);
+        self.put_voice_state(guild, user, state);
         if stays {
-            self.tell_voice_state(guild, user, now);
+            self.send_voice_state(guild, user, now);
         } else {
-            self.place(guild, user, now);
+            self.send_join_events(guild, user, now);
         }
     }
 
@@ -59,8 +59,8 @@ impl State {
     }
 
     /// Gives a user its place; the relay lets nobody hear who is suppressed.
-    pub(crate) fn seat(&mut self, guild: u64, user: u64, state: VoiceState) {
-        self.unseat(guild, user);
+    pub(crate) fn put_voice_state(&mut self, guild: u64, user: u64, state: VoiceState) {
+        self.take_voice_state(guild, user);
         if let Some(channel) = state.channel.filter(|_| state.suppress) {
             self.relay.suppress(channel, user);
         }
@@ -68,7 +68,7 @@ impl State {
     }
 
     /// Takes a user's place away, without telling anyone.
-    pub(crate) fn unseat(&mut self, guild: u64, user: u64) -> Option<VoiceState> {
+    pub(crate) fn take_voice_state(&mut self, guild: u64, user: u64) -> Option<VoiceState> {
         let state = self.voice_states.remove(&(guild, user))?;
         if let Some(channel) = state.channel {
             self.relay.unsuppress(channel, user);
@@ -82,8 +82,8 @@ impl State {
         for (guild, state) in
             suppressed.map(|((guild, _), state)| (*guild, state.clone())).collect::<Vec<_>>()
         {
-            self.seat(guild, user, VoiceState { suppress: false, ..state });
-            self.tell_voice_state(guild, user, now);
+            self.put_voice_state(guild, user, VoiceState { suppress: false, ..state });
+            self.send_voice_state(guild, user, now);
         }
     }
 
@@ -106,7 +106,7 @@ impl State {
     }
 
     /// Whether a connected voice session exists, or a token from which one can still be made.
-    fn voice_alive(&self, guild: u64, user: u64) -> bool {
+    fn can_connect(&self, guild: u64, user: u64) -> bool {
         let session = self.voice_sessions.values().any(|session| {
             let connected = !matches!(session.outlet, Outlet::Detached(_)) && session.superseded.is_none();
             session.guild == guild && session.user == user && connected
@@ -116,37 +116,37 @@ impl State {
 
     fn fresh_grants(&self, guild: u64, user: u64) -> usize {
         let grants = self.grants.values().filter(|grant| grant.guild == guild && grant.user == user);
-        grants.filter(|grant| grant.standing == Standing::Fresh).count()
+        grants.filter(|grant| grant.state == GrantState::Fresh).count()
     }
 
     /// Sends both events of a join or a move, and closes the connection to the channel left behind.
-    fn place(&mut self, guild: u64, user: u64, now: Instant) {
+    fn send_join_events(&mut self, guild: u64, user: u64, now: Instant) {
         let close_last = self.settings.event_order == EventOrder::CloseLast;
         let state_first = self.state_first();
         if state_first {
-            self.tell_voice_state(guild, user, now);
+            self.send_voice_state(guild, user, now);
         }
         if !close_last {
             self.close_voice_of(guild, user, 4014, "Disconnected.", now);
         }
-        self.tell_voice_server(guild, user, now);
+        self.send_voice_server(guild, user, now);
         if close_last {
             self.close_voice_of(guild, user, 4014, "Disconnected.", now);
         }
         if !state_first {
-            self.tell_voice_state(guild, user, now);
+            self.send_voice_state(guild, user, now);
         }
     }
 
     /// Tells everyone of a user's voice state.
-    pub(crate) fn tell_voice_state(&mut self, guild: u64, user: u64, now: Instant) {
+    pub(crate) fn send_voice_state(&mut self, guild: u64, user: u64, now: Instant) {
         let Some(state) = self.voice_states.get(&(guild, user)) else { return };
         let event = payload::voice_state(Some(guild), user, state);
         self.broadcast("VOICE_STATE_UPDATE", &event, now);
     }
 
     /// Gives the user a token and the endpoint, or a null endpoint while there is none.
-    pub(crate) fn tell_voice_server(&mut self, guild: u64, user: u64, now: Instant) {
+    pub(crate) fn send_voice_server(&mut self, guild: u64, user: u64, now: Instant) {
         let Some(state) = self.voice_states.get(&(guild, user)) else { return };
         let session = state.session_id.clone();
         // A simulated member has no main session, and stays where it is.
@@ -159,7 +159,7 @@ impl State {
         let token = Token(self.hex(8));
         self.spend_grants(guild, user);
         self.supersede(guild, user, now);
-        self.grants.insert(token.clone(), Grant { guild, user, standing: Standing::Fresh });
+        self.grants.insert(token.clone(), Grant { guild, user, state: GrantState::Fresh });
         if endpoint.is_none() {
             self.spend(&token);
         }
@@ -173,7 +173,7 @@ impl State {
     /// Uses up the tokens of a user in a guild.
     pub(crate) fn spend_grants(&mut self, guild: u64, user: u64) {
         let owned = self.grants.iter().filter(|(_, grant)| grant.guild == guild && grant.user == user);
-        let fresh = owned.filter(|(_, grant)| grant.standing == Standing::Fresh);
+        let fresh = owned.filter(|(_, grant)| grant.state == GrantState::Fresh);
         for token in fresh.map(|(token, _)| token.clone()).collect::<Vec<_>>() {
             self.spend(&token);
         }
@@ -182,11 +182,11 @@ impl State {
     /// Uses a token up. The last few are remembered, so that using them again is 4006 and not 4004.
     pub(crate) fn spend(&mut self, token: &Token) {
         let Some(grant) = self.grants.get_mut(token) else { return };
-        if std::mem::replace(&mut grant.standing, Standing::Spent) == Standing::Spent {
+        if std::mem::replace(&mut grant.state, GrantState::Spent) == GrantState::Spent {
             return;
         }
         self.spent.push_back(token.clone());
-        if self.spent.len() > SPENT
+        if self.spent.len() > SPENT_MAX
             && let Some(oldest) = self.spent.pop_front()
         {
             self.grants.remove(&oldest);
@@ -195,7 +195,7 @@ impl State {
 
     /// Takes a user out of a guild's voice and tells everyone; says whether it was in.
     pub(crate) fn remove_voice_state(&mut self, guild: u64, user: u64, now: Instant) -> bool {
-        let Some(mut state) = self.unseat(guild, user) else { return false };
+        let Some(mut state) = self.take_voice_state(guild, user) else { return false };
         self.spend_grants(guild, user);
         state.channel = None;
         let event: Value = payload::voice_state(Some(guild), user, &state);
@@ -228,8 +228,8 @@ impl State {
         let guild = record.guild;
         let suppress = self.is_suppressed(guild, user, channel);
         let Some(state) = self.voice_states.get(&(guild, user)).cloned() else { return };
-        self.seat(guild, user, VoiceState { channel: Some(channel), suppress, ..state });
-        self.place(guild, user, now);
+        self.put_voice_state(guild, user, VoiceState { channel: Some(channel), suppress, ..state });
+        self.send_join_events(guild, user, now);
     }
 
     /// Deletes a channel: everyone in it is out, and the call has ended.
@@ -244,17 +244,17 @@ impl State {
     }
 
     /// Takes a guild away from everyone; those in its voice are not told.
-    pub(crate) fn lose_guild(&mut self, guild: u64, whereabouts: Whereabouts, now: Instant) {
+    pub(crate) fn lose_guild(&mut self, guild: u64, loss: GuildLoss, now: Instant) {
         let Some(record) = self.guilds.get_mut(&guild) else { return };
         record.unavailable = true;
         let inside = self.voice_states.range((guild, 0)..=(guild, u64::MAX));
         for user in inside.map(|((_, user), _)| *user).collect::<Vec<_>>() {
             let sessions = self.voice_sessions_of(guild, user);
             let simulated = sessions.iter().any(|ssrc| self.participants.contains_key(ssrc));
-            if simulated && whereabouts == Whereabouts::Outage {
+            if simulated && loss == GuildLoss::Outage {
                 continue;
             }
-            self.unseat(guild, user);
+            self.take_voice_state(guild, user);
             self.spend_grants(guild, user);
             if simulated {
                 sessions.into_iter().for_each(|ssrc| self.end_voice_session(ssrc, now));
@@ -263,9 +263,9 @@ impl State {
             }
         }
         let mut event = json!({"id": guild.to_string()});
-        match whereabouts {
-            Whereabouts::Outage => event["unavailable"] = Value::Bool(true),
-            Whereabouts::Deleted => {
+        match loss {
+            GuildLoss::Outage => event["unavailable"] = Value::Bool(true),
+            GuildLoss::Deleted => {
                 self.channels.retain(|_, channel| channel.guild != guild);
                 self.guilds.remove(&guild);
             }
@@ -282,17 +282,17 @@ impl State {
     }
 
     /// Gives everyone in a guild's voice another server, or none for now.
-    pub(crate) fn tell_voice_server_all(&mut self, guild: u64, now: Instant) {
+    pub(crate) fn send_voice_server_to_all(&mut self, guild: u64, now: Instant) {
         let inside = self.voice_states.range((guild, 0)..=(guild, u64::MAX));
         for user in inside.map(|((_, user), _)| *user).collect::<Vec<_>>() {
-            self.tell_voice_server(guild, user, now);
+            self.send_voice_server(guild, user, now);
         }
     }
 }
 
 /// What became of a guild that went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whereabouts {
+pub(crate) enum GuildLoss {
     /// It does not exist any more, or not for the bots.
     Deleted,
     /// It will be back.
@@ -300,7 +300,7 @@ pub(crate) enum Whereabouts {
 }
 
 /// How many used tokens are remembered.
-const SPENT: usize = 1_024;
+const SPENT_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -311,13 +311,13 @@ mod tests {
     async fn of_the_spent_tokens_only_the_last_are_remembered() {
         let discord = Discord::start().await;
         discord.shared.with(|state, _| {
-            for _ in 0..SPENT + 100 {
+            for _ in 0..SPENT_MAX + 100 {
                 let token = Token(state.hex(8));
-                state.grants.insert(token.clone(), Grant { guild: 1, user: 2, standing: Standing::Fresh });
+                state.grants.insert(token.clone(), Grant { guild: 1, user: 2, state: GrantState::Fresh });
                 state.spend_grants(1, 2);
-                assert_eq!(state.grants.get(&token).map(|grant| grant.standing), Some(Standing::Spent));
+                assert_eq!(state.grants.get(&token).map(|grant| grant.state), Some(GrantState::Spent));
             }
-            assert_eq!((state.grants.len(), state.spent.len()), (SPENT, SPENT));
+            assert_eq!((state.grants.len(), state.spent.len()), (SPENT_MAX, SPENT_MAX));
         });
     }
 }

@@ -13,7 +13,7 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::signatures::{Signer, SignerError};
 use tls_codec::{DeserializeBytes, Serialize};
 
-use super::{delivery::DeliveryError, shapes};
+use super::{delivery::DeliveryError, mls_messages};
 
 /// The signing key of an external sender; cheap to clone.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ pub(crate) fn verify_key_package(
     user: u64,
     bytes: &[u8],
 ) -> Result<KeyPackage, DeliveryError> {
-    let shape = shapes::KeyPackage::parse(bytes)?;
+    let shape = mls_messages::KeyPackage::parse(bytes)?;
     if shape.leaf.user != user {
         return Err(DeliveryError::InvalidKeyPackage("it is of another user"));
     }

@@ -9,7 +9,7 @@
 
 mod group;
 mod media;
-mod roster;
+mod members;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,7 +147,7 @@ impl Participant {
         }
         let opened = match Frame::parse(bytes) {
             Some(frame) => self.openers.get_mut(&user).ok_or(OpenError::NoKey)?.open(&frame, now),
-            None if self.lets_plain_through(now) => Ok(bytes.to_vec()),
+            None if self.accepts_plain(now) => Ok(bytes.to_vec()),
             None => Err(OpenError::NotEncrypted),
         };
         self.count_failure(opened.is_err());
@@ -287,7 +287,7 @@ impl Participant {
             return self.execute_downgrade(now);
         }
         if matches!(self.passthrough, Passthrough::Always) {
-            self.passthrough = Passthrough::Until(now + self.settings.passthrough_grace);
+            self.passthrough = Passthrough::Until(now + self.settings.passthrough_timeout);
         }
         match (prepared.key, &self.sending) {
             (Some(key), Sending::Sealed(sealer)) if sealer.is_of(&key) => {}
@@ -345,7 +345,7 @@ impl Participant {
         ClientMessage::Binary { op: op::KEY_PACKAGE, payload: self.session.key_package() }
     }
 
-    fn lets_plain_through(&mut self, now: Instant) -> bool {
+    fn accepts_plain(&mut self, now: Instant) -> bool {
         match self.passthrough {
             Passthrough::Never => false,
             Passthrough::Until(until) => now < until,

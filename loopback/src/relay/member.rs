@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Peer;
-use super::conduct::{Breach, Conduct};
+use super::media_audit::{MediaAudit, MediaRule};
 use crate::cipher::{Cipher, Mode};
 use crate::netem::{Fate, Netem, Path};
 use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
@@ -14,9 +14,9 @@ use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
 pub(super) struct Member {
     pub peer: Peer,
     pub address: Option<SocketAddr>,
-    pub conduct: Conduct,
+    pub audit: MediaAudit,
     /// When the agenda will have the conduct checked; its other entries are stale.
-    pub watched: Option<Instant>,
+    pub check_at: Option<Instant>,
     pub netem: Netem,
     transport: Option<Transport>,
     up: Path,
@@ -32,15 +32,15 @@ struct Transport {
 impl Member {
     pub(super) fn new(peer: Peer, netem: Netem, random: &mut fastrand::Rng) -> Self {
         let (up, down) = (Path::new(random.u64(..)), Path::new(random.u64(..)));
-        let conduct = Conduct::new();
-        Self { peer, address: None, conduct, watched: None, netem, transport: None, up, down }
+        let audit = MediaAudit::new();
+        Self { peer, address: None, audit, check_at: None, netem, transport: None, up, down }
     }
 
     /// Takes mode and key; those it has already change nothing.
     pub(super) fn describe(&mut self, mode: Mode, key: [u8; 32], first_counter: u32) {
         let same = self.transport.as_ref().is_some_and(|old| old.key == key && old.cipher.mode() == mode);
         if !same {
-            self.conduct.rekeyed();
+            self.audit.rekeyed();
             let cipher = Cipher::new(mode, &key);
             self.transport = Some(Transport { cipher, key, counter: first_counter });
         }
@@ -53,33 +53,33 @@ impl Member {
         datagram: &[u8],
         from: SocketAddr,
         now: Instant,
-        found: &mut Vec<Breach>,
+        found: &mut Vec<MediaRule>,
     ) -> Option<Bytes> {
         let Some(transport) = &self.transport else {
-            found.push(Breach::AudioBeforeDescription);
+            found.push(MediaRule::AudioBeforeDescription);
             return None;
         };
         let Ok(opened) = transport.cipher.open(datagram) else {
-            found.push(Breach::Undecryptable);
+            found.push(MediaRule::Undecryptable);
             return None;
         };
         let Ok(payload) = transport.cipher.payload(datagram, &opened) else {
-            found.push(Breach::Undecryptable);
+            found.push(MediaRule::Undecryptable);
             return None;
         };
         // Only an authentic packet may move the address: NAT mappings change.
         self.address = Some(from);
-        found.extend(opened.nonce.counter().and_then(|counter| self.conduct.counter(counter)));
-        self.conduct.packet(header, payload, now, found);
+        found.extend(opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)));
+        self.audit.packet(header, payload, now, found);
         let is_audio = header.payload_type == OPUS_PAYLOAD_TYPE && !payload.is_empty();
         is_audio.then(|| Bytes::copy_from_slice(payload))
     }
 
     /// Opens and audits one RTCP packet; `None` where nothing is wrong with it.
-    pub(super) fn receive_rtcp(&mut self, datagram: &[u8]) -> Option<Breach> {
+    pub(super) fn receive_rtcp(&mut self, datagram: &[u8]) -> Option<MediaRule> {
         match self.transport.as_ref()?.cipher.open(datagram) {
-            Ok(opened) => opened.nonce.counter().and_then(|counter| self.conduct.counter(counter)),
-            Err(_) => Some(Breach::Undecryptable),
+            Ok(opened) => opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)),
+            Err(_) => Some(MediaRule::Undecryptable),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             let Ok((len, from)) = shared.socket.try_recv_from(&mut buffer) else { break };
             take(&shared, &buffer[..len], from);
         }
-        shared.state().do_due(Instant::now());
+        shared.state().run_due(Instant::now());
         flush(&shared).await;
     }
 }
@@ -45,11 +45,11 @@ fn take(shared: &Shared, datagram: &[u8], from: SocketAddr) {
 
 /// Sends what waits, hands the simulated members what they hear, and says that something happened.
 async fn flush(shared: &Shared) {
-    let (out, heard) = {
+    let (outbox, tap_queue) = {
         let mut state = shared.state();
-        (state.take_out(), state.take_heard())
+        (state.take_outbox(), state.take_tap_queue())
     };
-    for (to, datagram) in out {
+    for (to, datagram) in outbox {
         let sent = shared.socket.send_to(&datagram, to).await;
         let mut state = shared.state();
         match sent {
@@ -57,7 +57,7 @@ async fn flush(shared: &Shared) {
             Err(_) => state.counters.overflow += 1,
         }
     }
-    for (tap, packet) in heard {
+    for (tap, packet) in tap_queue {
         tap.hear(&packet);
     }
     shared.activity.send_modify(|turns| *turns += 1);

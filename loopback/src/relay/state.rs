@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::agenda::{Agenda, Full, Task};
-use super::conduct::Breach;
+use super::media_audit::MediaRule;
 use super::member::Member;
+use super::schedule::{Full, Schedule, Task};
 use super::tap::{Delivery, TapShared};
-use super::{Counters, Dress, Encryptor, Keep, Oddity, Peer, RelayEvent, Tap, Violation};
+use super::{Counters, Encryptor, Keep, MalformedPacket, PacketShape, Peer, RelayEvent, Tap, Violation};
 use crate::cipher::Mode;
 use crate::netem::{Fate, Netem};
 use crate::opus;
@@ -25,7 +25,7 @@ pub(super) struct State {
     members: HashMap<u32, Member>,
     calls: HashMap<u64, Vec<u32>>,
     taps: HashMap<u64, Vec<Weak<TapShared>>>,
-    mouths: HashMap<u32, Mouth>,
+    streams: HashMap<u32, MemberStream>,
     /// Call and user of those whose audio goes nowhere.
     suppressed: HashSet<(u64, u64)>,
     /// By call and user: a bot may speak in many calls at once.
@@ -33,19 +33,19 @@ pub(super) struct State {
     /// The call each user spoke in last.
     latest: HashMap<u64, u64>,
     netem: Netem,
-    dress: Dress,
+    packet_shape: PacketShape,
     keep: Keep,
     discovery_drops: u32,
-    agenda: Agenda,
-    out: Vec<(SocketAddr, Vec<u8>)>,
-    heard: Vec<(Arc<TapShared>, Delivery)>,
-    reports: Option<mpsc::Sender<RelayEvent>>,
+    schedule: Schedule,
+    outbox: Vec<(SocketAddr, Vec<u8>)>,
+    tap_queue: Vec<(Arc<TapShared>, Delivery)>,
+    events: Option<mpsc::Sender<RelayEvent>>,
     violations: Vec<Violation>,
     pub(super) counters: Counters,
 }
 
 /// The stream of a simulated member.
-struct Mouth {
+struct MemberStream {
     sequence: u16,
     timestamp: u32,
     /// When its next packet is expected, once it has spoken.
@@ -60,18 +60,18 @@ impl State {
             members: HashMap::new(),
             calls: HashMap::new(),
             taps: HashMap::new(),
-            mouths: HashMap::new(),
+            streams: HashMap::new(),
             suppressed: HashSet::new(),
             recordings: HashMap::new(),
             latest: HashMap::new(),
             netem: Netem::default(),
-            dress: Dress::default(),
+            packet_shape: PacketShape::default(),
             keep: Keep::default(),
             discovery_drops: 0,
-            agenda: Agenda::default(),
-            out: Vec::new(),
-            heard: Vec::new(),
-            reports: None,
+            schedule: Schedule::default(),
+            outbox: Vec::new(),
+            tap_queue: Vec::new(),
+            events: None,
             violations: Vec::new(),
             counters: Counters::default(),
         }
@@ -95,30 +95,30 @@ impl State {
 
     pub(super) fn speaking(&mut self, ssrc: u32, flags: u8, now: Instant) {
         if let Some(member) = self.members.get_mut(&ssrc) {
-            member.conduct.speaking(flags, now);
-            self.watch(ssrc);
+            member.audit.speaking(flags, now);
+            self.schedule_check(ssrc);
         }
     }
 
-    pub(super) fn company(&mut self, ssrc: u32, others: usize) {
+    pub(super) fn set_listeners(&mut self, ssrc: u32, listeners: usize) {
         if let Some(member) = self.members.get_mut(&ssrc) {
-            member.conduct.company(others);
+            member.audit.set_listeners(listeners);
         }
     }
 
-    pub(super) fn farewell(&mut self, ssrc: u32) -> Option<Breach> {
-        self.members.get_mut(&ssrc)?.conduct.farewell()
+    pub(super) fn audit_leave(&mut self, ssrc: u32) -> Option<MediaRule> {
+        self.members.get_mut(&ssrc)?.audit.end_talkspurt()
     }
 
     pub(super) fn detached(&mut self, ssrc: u32) {
         if let Some(member) = self.members.get_mut(&ssrc) {
-            member.conduct.detached();
+            member.audit.detached();
         }
     }
 
     pub(super) fn resumed(&mut self, ssrc: u32, now: Instant) {
         if let Some(member) = self.members.get_mut(&ssrc) {
-            member.conduct.resumed(now);
+            member.audit.resumed(now);
         }
     }
 
@@ -148,8 +148,8 @@ impl State {
         self.suppressed.remove(&(call, user));
     }
 
-    pub(super) fn hush(&mut self, ssrc: u32) {
-        self.mouths.remove(&ssrc);
+    pub(super) fn forget_stream(&mut self, ssrc: u32) {
+        self.streams.remove(&ssrc);
     }
 
     pub(super) fn drop_discovery(&mut self, requests: u32) {
@@ -166,8 +166,8 @@ impl State {
         members.for_each(|member| member.netem = netem);
     }
 
-    pub(super) fn set_dress(&mut self, dress: Dress) {
-        self.dress = dress;
+    pub(super) fn shape_packets(&mut self, packet_shape: PacketShape) {
+        self.packet_shape = packet_shape;
     }
 
     pub(super) fn keep(&mut self, keep: Keep) {
@@ -176,19 +176,19 @@ impl State {
 
     pub(super) fn send_raw(&mut self, user: u64, datagram: &[u8]) {
         let members = self.members.values().filter(|member| member.peer.user == user);
-        self.out.extend(members.filter_map(|member| member.address).map(|to| (to, datagram.to_vec())));
+        self.outbox.extend(members.filter_map(|member| member.address).map(|to| (to, datagram.to_vec())));
     }
 
     pub(super) fn sealed_for(&mut self, user: u64, ssrc: u32, opus: &[u8]) -> Vec<Vec<u8>> {
-        let mouth = self.mouth(ssrc);
-        let header = Header::opus(ssrc, mouth.sequence, mouth.timestamp);
+        let stream = self.stream(ssrc);
+        let header = Header::opus(ssrc, stream.sequence, stream.timestamp);
         let clear = [&header.bytes()[..], opus].concat();
         let members = self.members.values_mut().filter(|member| member.peer.user == user);
         members.filter_map(|member| member.seal(&clear)).map(|(_, sealed)| sealed).collect()
     }
 
-    pub(super) fn report_to(&mut self, reports: mpsc::Sender<RelayEvent>) {
-        self.reports = Some(reports);
+    pub(super) fn send_events_to(&mut self, events: mpsc::Sender<RelayEvent>) {
+        self.events = Some(events);
     }
 
     // Questions of the handle.
@@ -215,22 +215,22 @@ impl State {
     // Simulated members.
 
     pub(super) fn take_encryptor(&mut self, ssrc: u32) -> Option<Encryptor> {
-        self.mouths.get_mut(&ssrc)?.encryptor.take()
+        self.streams.get_mut(&ssrc)?.encryptor.take()
     }
 
     pub(super) fn return_encryptor(&mut self, ssrc: u32, encryptor: Encryptor) {
-        if let Some(mouth) = self.mouths.get_mut(&ssrc) {
-            mouth.encryptor.get_or_insert(encryptor);
+        if let Some(stream) = self.streams.get_mut(&ssrc) {
+            stream.encryptor.get_or_insert(encryptor);
         }
     }
 
     pub(super) fn set_encryptor(&mut self, ssrc: u32, encryptor: Encryptor) {
-        self.mouth(ssrc).encryptor = Some(encryptor);
+        self.stream(ssrc).encryptor = Some(encryptor);
     }
 
-    fn mouth(&mut self, ssrc: u32) -> &mut Mouth {
+    fn stream(&mut self, ssrc: u32) -> &mut MemberStream {
         let random = &mut self.random;
-        self.mouths.entry(ssrc).or_insert_with(|| Mouth {
+        self.streams.entry(ssrc).or_insert_with(|| MemberStream {
             sequence: random.u16(..),
             timestamp: random.u32(..),
             next: None,
@@ -239,33 +239,33 @@ impl State {
     }
 
     /// `payload` is `opus` after end-to-end encryption, or `None` where that was refused.
-    pub(super) fn say(&mut self, peer: Peer, opus: &[u8], payload: Option<Bytes>, now: Instant) {
+    pub(super) fn send_opus(&mut self, peer: Peer, opus: &[u8], payload: Option<Bytes>, now: Instant) {
         let samples = opus::samples(opus).unwrap_or(960);
-        let mouth = self.mouth(peer.ssrc);
-        let pause = mouth.next.map_or(Duration::ZERO, |next| now.saturating_duration_since(next));
+        let stream = self.stream(peer.ssrc);
+        let pause = stream.next.map_or(Duration::ZERO, |next| now.saturating_duration_since(next));
         let frames = pause.as_millis() / 20;
         if frames >= PAUSE_FRAMES {
-            mouth.timestamp = mouth.timestamp.wrapping_add((frames * 960) as u32);
+            stream.timestamp = stream.timestamp.wrapping_add((frames * 960) as u32);
         }
-        let header = Header::opus(peer.ssrc, mouth.sequence, mouth.timestamp);
-        mouth.next = Some(now + Duration::from_micros(u64::from(samples) * 1000 / 48));
-        mouth.timestamp = mouth.timestamp.wrapping_add(samples);
+        let header = Header::opus(peer.ssrc, stream.sequence, stream.timestamp);
+        stream.next = Some(now + Duration::from_micros(u64::from(samples) * 1000 / 48));
+        stream.timestamp = stream.timestamp.wrapping_add(samples);
         let Some(payload) = payload else {
             self.counters.withheld += 1;
             return;
         };
-        mouth.sequence = mouth.sequence.wrapping_add(1);
+        stream.sequence = stream.sequence.wrapping_add(1);
         self.deliver(delivery(peer, &header, payload, now));
     }
 
-    pub(super) fn say_oddly(&mut self, peer: Peer, oddity: Oddity, now: Instant) {
-        let mouth = self.mouth(peer.ssrc);
-        let header = Header::opus(peer.ssrc, mouth.sequence, mouth.timestamp);
-        if oddity.counts() {
-            mouth.sequence = mouth.sequence.wrapping_add(1);
+    pub(super) fn send_malformed(&mut self, peer: Peer, malformed: MalformedPacket, now: Instant) {
+        let stream = self.stream(peer.ssrc);
+        let header = Header::opus(peer.ssrc, stream.sequence, stream.timestamp);
+        if malformed.counts() {
+            stream.sequence = stream.sequence.wrapping_add(1);
         }
-        let clear = oddity.packet(header);
-        self.forward(peer, &clear, now, |sealed| oddity.spoil(sealed));
+        let clear = malformed.packet(header);
+        self.forward(peer, &clear, now, |sealed| malformed.spoil(sealed));
     }
 
     // What comes in.
@@ -295,13 +295,13 @@ impl State {
         member.address = Some(from);
         let peer = member.peer;
         self.counters.discoveries += 1;
-        self.out.push((from, rtp::discovery_answer(ssrc, from).to_vec()));
-        self.report(RelayEvent::Discovered { peer, from });
+        self.outbox.push((from, rtp::discovery_answer(ssrc, from).to_vec()));
+        self.send_event(RelayEvent::Discovered { peer, from });
     }
 
     fn echo(&mut self, from: SocketAddr, answer: Vec<u8>) {
         self.counters.keepalives += 1;
-        self.out.push((from, answer));
+        self.outbox.push((from, answer));
     }
 
     fn rtcp(&mut self, ssrc: u32, datagram: &[u8], now: Instant) {
@@ -310,8 +310,8 @@ impl State {
             return;
         };
         self.counters.rtcp += 1;
-        let (peer, breach) = (member.peer, member.receive_rtcp(datagram));
-        self.accuse(peer, breach, now);
+        let (peer, rule) = (member.peer, member.receive_rtcp(datagram));
+        self.record_violations(peer, rule, now);
     }
 
     fn rtp(&mut self, header: &Header, datagram: &[u8], from: SocketAddr, now: Instant) {
@@ -323,22 +323,22 @@ impl State {
         let mut found = Vec::new();
         let payload = member.receive(header, datagram, from, now, &mut found);
         let fate = member.fate_up();
-        self.accuse(peer, found, now);
-        self.watch(peer.ssrc);
+        self.record_violations(peer, found, now);
+        self.schedule_check(peer.ssrc);
         let Some(payload) = payload else { return };
-        for delay in self.survivors(fate) {
+        for delay in self.deliveries(fate) {
             let arrival = now + delay;
             let delivery = Delivery { arrival, ..delivery(peer, header, payload.clone(), now) };
             if delay.is_zero() {
                 self.deliver(delivery);
             } else {
-                self.plan(arrival, Task::Deliver(delivery));
+                self.schedule_task(arrival, Task::Deliver(delivery));
             }
         }
     }
 
     /// Counts a packet as lost if no copy of it arrives.
-    fn survivors(&mut self, fate: Fate) -> impl Iterator<Item = Duration> + use<> {
+    fn deliveries(&mut self, fate: Fate) -> impl Iterator<Item = Duration> + use<> {
         let mut arrivals = fate.arrivals().peekable();
         self.counters.lost += u64::from(arrivals.peek().is_none());
         arrivals
@@ -356,10 +356,11 @@ impl State {
         let recorder = self.recordings.entry((call, user)).or_insert_with(|| Recorder::new(keep));
         recorder.packet(arrival, ssrc, sequence, timestamp, Some(payload.clone()));
         self.latest.insert(user, call);
-        let clear = self.dress.packet(Header::opus(ssrc, sequence, timestamp), payload, &mut self.random);
+        let clear =
+            self.packet_shape.packet(Header::opus(ssrc, sequence, timestamp), payload, &mut self.random);
         self.forward(Peer { ssrc, user, call }, &clear, arrival, |_| ());
         let taps = self.taps.get(&call).into_iter().flatten().filter_map(Weak::upgrade);
-        self.heard.extend(taps.filter(|tap| tap.user != user).map(|tap| (tap, delivery.clone())));
+        self.tap_queue.extend(taps.filter(|tap| tap.user != user).map(|tap| (tap, delivery.clone())));
     }
 
     /// Seals a clear packet for everyone else in the call and sends it on its way.
@@ -372,89 +373,89 @@ impl State {
             let Some((to, mut sealed)) = member.seal(clear) else { continue };
             spoil(&mut sealed);
             let fate = member.fate_down();
-            for delay in self.survivors(fate) {
+            for delay in self.deliveries(fate) {
                 if delay.is_zero() {
-                    self.out.push((to, sealed.clone()));
+                    self.outbox.push((to, sealed.clone()));
                 } else {
-                    self.plan(now + delay, Task::Send(to, sealed.clone()));
+                    self.schedule_task(now + delay, Task::Send(to, sealed.clone()));
                 }
             }
         }
     }
 
-    fn accuse(&mut self, peer: Peer, breaches: impl IntoIterator<Item = Breach>, at: Instant) {
-        for breach in breaches {
-            let violation = Violation { at, peer, breach };
+    fn record_violations(&mut self, peer: Peer, rules: impl IntoIterator<Item = MediaRule>, at: Instant) {
+        for rule in rules {
+            let violation = Violation { at, peer, rule };
             if self.violations.len() < VIOLATIONS_MAX {
                 self.violations.push(violation);
             } else {
                 self.counters.unreported += 1;
             }
-            self.report(RelayEvent::Violated(violation));
+            self.send_event(RelayEvent::Violated(violation));
         }
     }
 
-    fn report(&mut self, event: RelayEvent) {
-        let Some(reports) = &self.reports else { return };
-        match reports.try_send(event) {
+    fn send_event(&mut self, event: RelayEvent) {
+        let Some(events) = &self.events else { return };
+        match events.try_send(event) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => self.counters.unreported += 1,
-            Err(mpsc::error::TrySendError::Closed(_)) => self.reports = None,
+            Err(mpsc::error::TrySendError::Closed(_)) => self.events = None,
         }
     }
 
     // The clock.
 
-    fn plan(&mut self, at: Instant, task: Task) {
-        if let Err(Full) = self.agenda.plan(at, task) {
+    fn schedule_task(&mut self, at: Instant, task: Task) {
+        if let Err(Full) = self.schedule.add(at, task) {
             self.counters.overflow += 1;
         }
     }
 
     /// Has the conduct checked in time, if it is not already going to be.
-    fn watch(&mut self, ssrc: u32) {
+    fn schedule_check(&mut self, ssrc: u32) {
         let Some(member) = self.members.get_mut(&ssrc) else { return };
-        let Some(at) = member.conduct.deadline() else { return };
-        if member.watched.is_none_or(|watched| at < watched) {
-            member.watched = Some(at);
-            self.plan(at, Task::Check(ssrc));
+        let Some(at) = member.audit.deadline() else { return };
+        if member.check_at.is_none_or(|check_at| at < check_at) {
+            member.check_at = Some(at);
+            self.schedule_task(at, Task::Check(ssrc));
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.agenda.deadline()
+        self.schedule.deadline()
     }
 
-    pub(super) fn do_due(&mut self, now: Instant) {
-        while let Some((planned, task)) = self.agenda.due(now) {
+    pub(super) fn run_due(&mut self, now: Instant) {
+        while let Some((scheduled, task)) = self.schedule.due(now) {
             match task {
-                Task::Send(to, datagram) => self.out.push((to, datagram)),
+                Task::Send(to, datagram) => self.outbox.push((to, datagram)),
                 // The recorder wants to know when it came, not when it was planned to.
                 Task::Deliver(delivery) => self.deliver(Delivery { arrival: now, ..delivery }),
-                Task::Check(ssrc) => self.check(ssrc, planned, now),
+                Task::Check(ssrc) => self.check(ssrc, scheduled, now),
             }
         }
     }
 
-    fn check(&mut self, ssrc: u32, planned: Instant, now: Instant) {
+    fn check(&mut self, ssrc: u32, scheduled: Instant, now: Instant) {
         let Some(member) = self.members.get_mut(&ssrc) else { return };
-        if member.watched != Some(planned) {
+        if member.check_at != Some(scheduled) {
             return;
         }
-        member.watched = None;
+        member.check_at = None;
         let mut found = Vec::new();
-        member.conduct.check(now, &mut found);
+        member.audit.check(now, &mut found);
         let peer = member.peer;
-        self.accuse(peer, found, now);
-        self.watch(ssrc);
+        self.record_violations(peer, found, now);
+        self.schedule_check(ssrc);
     }
 
-    pub(super) fn take_out(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
-        std::mem::take(&mut self.out)
+    pub(super) fn take_outbox(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        std::mem::take(&mut self.outbox)
     }
 
-    pub(super) fn take_heard(&mut self) -> Vec<(Arc<TapShared>, Delivery)> {
-        std::mem::take(&mut self.heard)
+    pub(super) fn take_tap_queue(&mut self) -> Vec<(Arc<TapShared>, Delivery)> {
+        std::mem::take(&mut self.tap_queue)
     }
 }
 

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CommitFate, DeliveryError, DeliveryService, Standing,
+    CommitFate, DeliveryError, DeliveryService, Membership,
     propose::{Change, Leaf},
-    transition::Alarm,
+    transition::Timer,
 };
 use crate::dave::{
-    VERSION, op,
+    VERSION,
+    mls_codec::{Reader, Reference},
+    mls_messages::{Commit, Welcome},
+    op,
     settings::{Fault, Winner},
-    shapes::{Commit, Welcome},
-    wire::{Reader, Reference},
 };
 use tokio::time::Instant;
 
@@ -56,15 +57,15 @@ impl DeliveryService {
         }
         self.candidates.retain(|earlier| earlier.user != user);
         self.candidates.push(candidate);
-        if self.election.is_off() {
-            self.election = Alarm::In(self.settings.commit_window);
+        if self.commit_timer.is_off() {
+            self.commit_timer = Timer::In(self.settings.commit_window);
         }
         Ok(CommitFate::Waiting)
     }
 
     /// Announces a waiting commit, once all are in or the wait is over.
-    pub(super) fn elect(&mut self, now: Instant) {
-        let complete = self.candidates.len() >= self.committers() || self.election.is_due(now);
+    pub(super) fn choose_commit(&mut self, now: Instant) {
+        let complete = self.candidates.len() >= self.committers() || self.commit_timer.is_due(now);
         if self.candidates.is_empty() || !complete {
             return;
         }
@@ -87,7 +88,7 @@ impl DeliveryService {
         });
         self.candidates = candidates;
         if self.candidates.is_empty() {
-            self.election = Alarm::Off;
+            self.commit_timer = Timer::Off;
         }
     }
 
@@ -180,7 +181,7 @@ impl DeliveryService {
         informed.insert(candidate.user);
         let added = self.apply(candidate.user, self.changes(&parts.commit.references));
         self.candidates.clear();
-        self.election = Alarm::Off;
+        self.commit_timer = Timer::Off;
 
         let id = self.transition_id(initial);
         for user in &informed {
@@ -224,7 +225,7 @@ impl DeliveryService {
 
     fn establish(&mut self, user: u64) {
         if let Some(member) = self.members.get_mut(&user) {
-            member.standing = Standing::Established;
+            member.membership = Membership::Established;
             member.key_package = None;
         }
     }

@@ -18,8 +18,8 @@ impl DeliveryService {
             return self.executed(version, &participants);
         }
         let waiting = participants.clone();
-        let timeout = Alarm::In(self.settings.transition_timeout);
-        let execution = Alarm::Off;
+        let timeout = Timer::In(self.settings.transition_timeout);
+        let execution = Timer::Off;
         self.transitions.open.push(Transition { id, version, participants, waiting, timeout, execution });
     }
 
@@ -34,7 +34,7 @@ impl DeliveryService {
             let complete = transition.waiting.is_empty() || transition.timeout.is_due(now);
             if complete && transition.execution.is_off() {
                 self.transitions.note_overdue(&transition);
-                transition.execution = delay.map_or(Alarm::Off, Alarm::In);
+                transition.execution = delay.map_or(Timer::Off, Timer::In);
                 transition.execution.arm(now);
             }
             if transition.execution.is_due(now) {
@@ -87,8 +87,8 @@ struct Transition {
     version: u16,
     participants: BTreeSet<u64>,
     waiting: BTreeSet<u64>,
-    timeout: Alarm,
-    execution: Alarm,
+    timeout: Timer,
+    execution: Timer,
 }
 
 impl Transitions {
@@ -176,13 +176,13 @@ impl Transition {
 
 /// A time to come, which starts to run at the first look at a clock.
 #[derive(Clone, Copy)]
-pub(super) enum Alarm {
+pub(super) enum Timer {
     Off,
     In(Duration),
     At(Instant),
 }
 
-impl Alarm {
+impl Timer {
     pub(super) fn arm(&mut self, now: Instant) {
         if let Self::In(delay) = *self {
             *self = Self::At(now + delay);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{DeliveryService, Standing};
+use super::{DeliveryService, Membership};
 use crate::dave::{
     identity::ExternalSenderKey,
     op,
@@ -11,20 +11,20 @@ use crate::dave::{
 
 impl DeliveryService {
     /// Op 25 goes to everybody before anything else of MLS.
-    pub(super) fn introduce_sender(&mut self) {
+    pub(super) fn send_external_sender(&mut self) {
         if self.in_force == 0 {
             return;
         }
         let alone = self.members.len() == 1;
-        let strangers =
-            self.members.iter().filter(|(_, member)| member.max_version > 0 && !member.sender_told);
-        for user in strangers.map(|(user, _)| *user).collect::<Vec<_>>() {
+        let newcomers =
+            self.members.iter().filter(|(_, member)| member.max_version > 0 && !member.external_sender_sent);
+        for user in newcomers.map(|(user, _)| *user).collect::<Vec<_>>() {
             let wrong = self.take_fault(|fault| *fault == Fault::WrongExternalSender { to: user });
             let key = if wrong { ExternalSenderKey::generate() } else { self.sender.clone() };
             self.send_binary(user, op::EXTERNAL_SENDER, key.package());
             if let Some(member) = self.members.get_mut(&user) {
-                member.sender_told = true;
-                member.sender_wrong = wrong;
+                member.external_sender_sent = true;
+                member.external_sender_wrong = wrong;
             }
             if alone && self.settings.op24_on_empty_join {
                 self.prepare_sole(user);
@@ -33,7 +33,7 @@ impl DeliveryService {
     }
 
     /// Downgrades or upgrades the call, once transitions allow.
-    pub(super) fn settle_version(&mut self) {
+    pub(super) fn update_version(&mut self) {
         let target = self.version();
         if target == self.in_force || (target == 0 && !self.may_open_transition()) {
             return;
@@ -42,12 +42,12 @@ impl DeliveryService {
     }
 
     /// Ends groups nobody is in, and the group of a sole member.
-    pub(super) fn settle_group(&mut self) {
+    pub(super) fn update_group(&mut self) {
         if self.group.epoch == 0 {
             return;
         }
         match self.established()[..] {
-            [] => self.dissolve(),
+            [] => self.reset_group(),
             [sole] if self.members.len() == 1 => self.reset_sole(sole),
             _ => {}
         }
@@ -58,13 +58,13 @@ impl DeliveryService {
     }
 
     /// Forgets the group, but not who waits with which key package.
-    pub(super) fn dissolve(&mut self) {
+    pub(super) fn reset_group(&mut self) {
         self.group.reset();
         self.candidates.clear();
     }
 
     fn reset_sole(&mut self, sole: u64) {
-        self.dissolve();
+        self.reset_group();
         self.transitions.cancel();
         if let Some(member) = self.members.get_mut(&sole) {
             member.reset();
@@ -84,9 +84,9 @@ impl DeliveryService {
 
     fn downgrade(&mut self) {
         self.in_force = 0;
-        self.dissolve();
-        let told = self.members.iter_mut().filter(|(_, member)| member.sender_told);
-        let users: Vec<u64> = told
+        self.reset_group();
+        let informed = self.members.iter_mut().filter(|(_, member)| member.external_sender_sent);
+        let users: Vec<u64> = informed
             .map(|(user, member)| {
                 member.reset();
                 *user
@@ -107,7 +107,7 @@ impl DeliveryService {
         self.execute_all();
         self.in_force = version;
         self.upgraded = true;
-        self.introduce_sender();
+        self.send_external_sender();
         for user in self.members.keys().copied().collect::<Vec<_>>() {
             self.send_prepare_epoch(user);
         }
@@ -123,6 +123,6 @@ impl DeliveryService {
     }
 
     pub(super) fn is_established(&self, user: u64) -> bool {
-        self.members.get(&user).is_some_and(|member| member.standing == Standing::Established)
+        self.members.get(&user).is_some_and(|member| member.membership == Membership::Established)
     }
 }

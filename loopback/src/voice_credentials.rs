@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use crate::payload;
-use crate::server::{Standing, State};
-use crate::socket::Door;
+use crate::server::{GrantState, State};
+use crate::socket::Listener;
 use crate::token::Token;
 use crate::voice_session::{Outlet, VoiceSession};
 
 /// What a client says of itself in Identify and Resume.
-pub(crate) struct Claim {
+pub(crate) struct VoiceCredentials {
     pub(crate) guild: u64,
     /// Absent in Resume.
     pub(crate) user: Option<u64>,
@@ -19,7 +19,7 @@ pub(crate) struct Claim {
     pub(crate) max_dave: u16,
 }
 
-impl Claim {
+impl VoiceCredentials {
     pub(crate) fn parse(d: &Value, version: u8) -> Option<Self> {
         let channel = payload::snowflake(d, "channel_id");
         if version >= CHANNEL_REQUIRED_SINCE && channel.is_none() {
@@ -46,25 +46,30 @@ impl Claim {
 
 impl State {
     /// Judges an Identify; the codes are those of PROTOCOL 2.7.
-    pub(crate) fn admit(&self, id: u64, claim: &Claim) -> Result<(), (u16, &'static str)> {
-        let Some(guild) = self.guilds.get(&claim.guild) else { return Err((4011, "Server not found.")) };
-        let grant = self.grants.get(&claim.token);
-        let grant = grant.filter(|grant| grant.guild == claim.guild && Some(grant.user) == claim.user);
+    pub(crate) fn admit(&self, id: u64, credentials: &VoiceCredentials) -> Result<(), (u16, &'static str)> {
+        let Some(guild) = self.guilds.get(&credentials.guild) else {
+            return Err((4011, "Server not found."));
+        };
+        let grant = self.grants.get(&credentials.token);
+        let grant =
+            grant.filter(|grant| grant.guild == credentials.guild && Some(grant.user) == credentials.user);
         let Some(grant) = grant else { return Err((4004, "Authentication failed.")) };
-        if grant.standing == Standing::Spent {
+        if grant.state == GrantState::Spent {
             return Err((4006, "Session is no longer valid."));
         }
-        if self.connections.get(&id).map(|connection| connection.door) != Some(Door::Voice(guild.region)) {
+        if self.connections.get(&id).map(|connection| connection.listener)
+            != Some(Listener::Voice(guild.region))
+        {
             return Err((4011, "Server not found."));
         }
         let state = self.voice_states.get(&(grant.guild, grant.user));
-        let Some(state) = state.filter(|state| state.session_id == claim.session_id) else {
+        let Some(state) = state.filter(|state| state.session_id == credentials.session_id) else {
             return Err((4006, "Session is no longer valid."));
         };
-        if claim.channel.is_some() && claim.channel != state.channel {
+        if credentials.channel.is_some() && credentials.channel != state.channel {
             return Err((4006, "Session is no longer valid."));
         }
-        if claim.max_dave == 0 && state.channel.is_some_and(|channel| self.dave_required(channel)) {
+        if credentials.max_dave == 0 && state.channel.is_some_and(|channel| self.dave_required(channel)) {
             return Err((4017, "E2EE/DAVE protocol required."));
         }
         Ok(())
@@ -72,13 +77,13 @@ impl State {
 
     /// The session that a Resume may go on with: it is that of the token, on this server, of the same gateway version,
     /// and no newer token has been given out since.
-    pub(crate) fn resumable(&self, id: u64, claim: &Claim) -> Option<(u32, u64)> {
+    pub(crate) fn resumable(&self, id: u64, credentials: &VoiceCredentials) -> Option<(u32, u64)> {
         let connection = self.connections.get(&id)?;
         let (ssrc, session) = self.voice_sessions.iter().find(|(_, session)| {
-            claim.fits(session)
+            credentials.fits(session)
                 && session.superseded.is_none()
                 && session.version == connection.version
-                && connection.door == Door::Voice(session.region)
+                && connection.listener == Listener::Voice(session.region)
         })?;
         Some((*ssrc, session.user))
     }

@@ -12,7 +12,7 @@ use crate::opus::SILENCE;
 use crate::relay::{Relay, Tap};
 
 /// An ear in a call that understands nothing and only looks at the layout of frames.
-pub(crate) struct Audit {
+pub(crate) struct PlainAudioAudit {
     _tap: Tap,
     watched: Arc<Mutex<Watched>>,
 }
@@ -24,7 +24,7 @@ struct Watched {
     plain: Vec<Violation>,
 }
 
-impl Audit {
+impl PlainAudioAudit {
     pub(crate) fn new(relay: &Relay, call: u64) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
         let tap = relay.tap(call, NOBODY);
@@ -53,8 +53,8 @@ impl Watched {
     fn frame(&mut self, user: u64, frame: &[u8], received: Instant) {
         let Some(since) = self.encrypted.get(&user) else { return };
         // Clear silence is allowed: receivers take it for what it is.
-        let excused = received < *since + UNDER_WAY || frame == SILENCE || is_protocol_frame(frame);
-        if !excused && self.plain.len() < KEPT {
+        let excused = received < *since + IN_FLIGHT_TIMEOUT || frame == SILENCE || is_protocol_frame(frame);
+        if !excused && self.plain.len() < VIOLATIONS_MAX {
             self.plain.push(Violation { at: received, user: Some(user), rule: Rule::PlainAudio });
         }
     }
@@ -62,5 +62,5 @@ impl Watched {
 
 const NOBODY: u64 = 0;
 /// Packets that left before op 22 was read may still come in; what the emulated network adds is not counted.
-const UNDER_WAY: Duration = Duration::from_millis(200);
-const KEPT: usize = 256;
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_millis(200);
+const VIOLATIONS_MAX: usize = 256;
