@@ -13,6 +13,7 @@
 
 mod commit;
 mod fault;
+mod key_package;
 mod propose;
 mod transition;
 mod version;
@@ -26,12 +27,13 @@ use tokio::time::Instant;
 
 use self::{
     commit::Candidate,
+    key_package::verify_key_package,
     propose::Group,
     transition::{Timer, Transitions},
 };
 use super::{
     ServerMessage, VERSION,
-    identity::{ExternalSenderKey, verify_key_package},
+    identity::ExternalSenderKey,
     mls_codec::{Malformed, Reference},
     mls_messages, op,
     settings::{DaveSettings, Fault, PendingFlag, SenderKey},

@@ -172,7 +172,7 @@ impl Session {
         if staged.group_context().extensions().external_senders() != Some(&vec![sender]) {
             return Err(SessionError::Refused("the group trusts another external sender"));
         }
-        members::distinct(staged.members().map(|member| user_of(member.credential.serialized_content())))?;
+        check_distinct(staged.members().map(|member| user_of(member.credential.serialized_content())))?;
         self.group = Some(staged.into_group(&self.provider).map_err(mls)?);
         self.key_package = None;
         self.own_commit = None;
@@ -331,7 +331,7 @@ impl Session {
         if staged.self_removed() {
             return Err(SessionError::Refused("we are removed"));
         }
-        members::distinct(members::after(group, &staged))?;
+        check_distinct(members::after(group, &staged))?;
         group.merge_staged_commit(&self.provider, *staged).map_err(mls)
     }
 
@@ -343,6 +343,13 @@ impl Session {
             let _ = self.provider.storage().delete_key_package(&reference);
         }
     }
+}
+
+fn check_distinct(users: impl Iterator<Item = Option<u64>>) -> Result<(), SessionError> {
+    if members::are_distinct(users) {
+        return Ok(());
+    }
+    Err(SessionError::Refused("a user is in the group twice, or a member is no user"))
 }
 
 fn mls(error: impl std::fmt::Display) -> SessionError {
