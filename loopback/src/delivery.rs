@@ -13,10 +13,10 @@ use crate::builder::Dave;
 use crate::dave::{
     ClientMessage, DaveSettings, DeliveryError, DeliveryService, Participant, ServerMessage, op as dave_op,
 };
-use crate::log::{Rule, Violation};
 use crate::opcodes::voice as voice_op;
 use crate::payload;
 use crate::plain_audio::PlainAudioAudit;
+use crate::rule::{Rule, Violation};
 use crate::server::{ChannelKind, State};
 use crate::voice_session::{Outlet, VoiceSession};
 

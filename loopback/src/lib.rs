@@ -55,6 +55,7 @@ mod rate;
 pub mod recorder;
 pub mod relay;
 pub mod rtp;
+mod rule;
 pub mod score;
 mod server;
 mod shared;
@@ -81,14 +82,15 @@ use tokio::time::{Instant, sleep_until};
 pub use crate::builder::{Builder, Dave, EventOrder, HelloOrder};
 pub use crate::faults::{HandshakeStep, Invalid};
 pub use crate::handles::{Bot, Channel, Guild};
-pub use crate::log::{Closer, Entry, Event, Refusal, Rule, Side, Violation};
+pub use crate::log::{Closer, Entry, Event, Refusal, Side};
 pub use crate::member::Member;
 pub use crate::netem::Netem;
 pub use crate::recorder::Hearing;
+pub use crate::rule::{MediaRule, Rule, Violation};
 
 use crate::builder::Settings;
 use crate::log::Log;
-use crate::relay::{MediaRule, Relay, RelayEvent};
+use crate::relay::{Relay, RelayEvent};
 use crate::server::State;
 use crate::shared::Shared;
 use crate::socket::Listener;
@@ -215,11 +217,7 @@ impl Discord {
             violations.extend(state.deliveries.values().flat_map(|delivery| delivery.violations()));
             violations
         });
-        violations.extend(self.shared.relay.violations().into_iter().map(|violation| Violation {
-            at: violation.at,
-            user: Some(violation.peer.user),
-            rule: Rule::Media(violation.rule),
-        }));
+        violations.extend(self.shared.relay.violations());
         violations.sort_by_key(|violation| violation.at);
         violations
     }
@@ -371,13 +369,14 @@ impl State {
                     Entry { at: now, side: Side::Media, connection: 0, user, event: Event::Discovered };
                 self.log.push(entry);
             }
-            RelayEvent::Violated(violation) if violation.rule == MediaRule::AudioWithoutSpeaking => {
-                self.close_unannounced_audio(violation.peer.ssrc, now);
+            RelayEvent::Violated { peer, violation } if violation.rule == UNANNOUNCED => {
+                self.close_unannounced_audio(peer.ssrc, now);
             }
             _ => {}
         }
     }
 }
 
+const UNANNOUNCED: Rule = Rule::Media(MediaRule::AudioWithoutSpeaking);
 /// Entries shown by [`TimedOut`].
 const SHOWN: usize = 30;

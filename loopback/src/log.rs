@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::relay::MediaRule;
+use crate::rule::{Rule, Violation};
 
 /// Which of Discord's faces an entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,80 +116,6 @@ pub enum Refusal {
     Full,
     /// The guild has an outage.
     Unavailable,
-}
-
-/// A rule of Discord's that a client broke.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Violation {
-    /// When it was noticed, on tokio's clock.
-    pub at: Instant,
-    /// The user that broke it, when known.
-    pub user: Option<u64>,
-    /// What was wrong.
-    pub rule: Rule,
-}
-
-/// The rules watched over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Rule {
-    /// An opcode came before the session was identified.
-    #[error("op {0} came before Identify")]
-    BeforeIdentify(u8),
-    /// Speaking came before the Session Description.
-    #[error("Speaking came before the Session Description")]
-    SpeakingBeforeDescription,
-    /// Speaking named an SSRC that is not the client's.
-    #[error("Speaking named SSRC {0}, which is not the client's own")]
-    ForeignSsrc(u32),
-    /// Speaking came more than 120 times within a minute; the connection is closed with 4021.
-    #[error("Speaking came more than 120 times within a minute: it is for changes, not for every packet")]
-    SpeakingTooOften,
-    /// A heartbeat or resume acknowledged a number that was never sent.
-    #[error("`seq_ack` {} was never sent", shown(.0))]
-    SeqAckUnsent(Option<u16>),
-    /// A heartbeat or resume acknowledged less than an earlier one.
-    #[error("`seq_ack` went back to {}", shown(.0))]
-    SeqAckBackwards(Option<u16>),
-    /// A heartbeat still did not acknowledge this number, that was sent more than a second before.
-    #[error("`seq_ack` of a heartbeat still lacks {0}, sent more than a second before")]
-    SeqAckLate(u16),
-    /// JSON came in a binary frame; Discord ignores it silently.
-    #[error("JSON came in a binary frame, which Discord ignores")]
-    JsonInBinaryFrame,
-    /// An id came as a JSON number, which loses digits in many languages.
-    #[error("`{0}` came as a JSON number: ids are strings")]
-    NumericId(&'static str),
-    /// Select Protocol gave another address than the one discovery told.
-    #[error("Select Protocol named another address than discovery told")]
-    ForeignAddress,
-    /// A heartbeat of the main gateway did not carry the last sequence number.
-    #[error("a heartbeat of the main gateway carried {}, and the last sequence number was {last}", shown(.told))]
-    WrongSequence {
-        /// What it carried.
-        told: Option<u64>,
-        /// The last number sent, but for what was sent within a second.
-        last: u64,
-    },
-    /// More than 120 payloads came within a minute at the main gateway; the connection is closed with 4008.
-    #[error("more than 120 payloads came within a minute at the main gateway")]
-    TooManySends,
-    /// Audio was not encrypted end to end although the call is and others were there to hear it.
-    #[error("audio was not encrypted end to end")]
-    PlainAudio,
-    /// Op 23 did not come for this transition before its time was up.
-    #[error("op 23 did not come in time for transition {0}")]
-    NeverReady(u16),
-    /// The delivery service noticed something about a DAVE message.
-    #[error("{0}")]
-    Dave(String),
-    /// The relay noticed something about the packets.
-    #[error("{0}")]
-    Media(MediaRule),
-}
-
-fn shown<T: fmt::Display>(number: &Option<T>) -> String {
-    number.as_ref().map_or_else(|| "nothing".to_owned(), T::to_string)
 }
 
 /// The bounded log.
@@ -304,13 +230,6 @@ const VIOLATIONS_MAX: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rule_says_in_words_what_was_wrong() {
-        assert_eq!(Rule::SeqAckBackwards(None).to_string(), "`seq_ack` went back to nothing");
-        assert_eq!(Rule::SeqAckUnsent(Some(7)).to_string(), "`seq_ack` 7 was never sent");
-        assert_eq!(Rule::Media(MediaRule::PayloadType(101)).to_string(), "payload type 101, not 120");
-    }
 
     #[test]
     fn leaving_badly_is_forgiven_to_who_returns_to_the_same_guild_soon() {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::log::{Event, Rule, redacted};
+use crate::log::{Event, redacted};
 use crate::main_session::{Dispatch, MainSession, ReplayError};
 use crate::opcodes::main as op;
 use crate::payload::{self, Frame, VoiceStateRequest};
+use crate::rule::Rule;
 use crate::server::{Role, State, tolerance};
 use crate::socket::SocketAction;
 

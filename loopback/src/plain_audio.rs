@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::dave::is_protocol_frame;
-use crate::log::{Rule, Violation};
 use crate::opus::SILENCE;
 use crate::relay::{Relay, Tap};
+use crate::rule::{Rule, Violation};
 
 /// An ear in a call that understands nothing and only looks at the layout of frames.
 pub(crate) struct PlainAudioAudit {

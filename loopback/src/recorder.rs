@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::opus::{self, OpusError, SILENCE_FRAMES};
-use crate::relay::{Keep, Violation};
+use crate::rule::Violation;
 use crate::score::{Score, match_score};
 
 pub use histogram::DurationHistogram;
@@ -20,6 +20,17 @@ mod playback;
 #[cfg(test)]
 mod tests;
 mod timeline;
+
+/// What of a member's audio is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Keep {
+    /// Counts, histograms and the packets, up to the recorder's cap.
+    #[default]
+    Audio,
+    /// Counts and histograms only; for load tests.
+    Counts,
+}
 
 /// Records one sender. It keeps at most 180 000 packets (an hour of 20 ms) and 64 MiB of them; beyond that it counts.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::buffer::{NumberedBuffer, NumberedMessage};
-use crate::log::{Event, Rule, Violation, redacted};
+use crate::log::{Event, redacted};
 use crate::opcodes::voice as op;
+use crate::rule::{Rule, Violation};
 use crate::server::State;
 use crate::socket::SocketAction;
 use crate::token::Token;

@@ -6,53 +6,7 @@ use tokio::time::Instant;
 
 use crate::opus::{self, SILENCE_FRAMES};
 use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
-
-/// A rule that a member's media broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MediaRule {
-    /// Audio went on for 100 ms without a Speaking payload.
-    #[error("audio without Speaking: op 5 has to go out before the first packet")]
-    AudioWithoutSpeaking,
-    /// Audio went on for a second after a resume, and Speaking was not sent again.
-    #[error("audio after a resume without Speaking: op 5 has to be sent again")]
-    SpeakingNotRepeated,
-    /// Audio came before the Session Description went out.
-    #[error("audio before the Session Description")]
-    AudioBeforeDescription,
-    /// A packet did not open with the connection's key.
-    #[error("a packet does not open with the connection's mode and key")]
-    Undecryptable,
-    /// The RTP sequence did not go on by one.
-    #[error("RTP sequence {got} came where {expected} was due")]
-    SequenceJump {
-        /// One more than the last.
-        expected: u16,
-        /// What came.
-        got: u16,
-    },
-    /// The RTP timestamp did not advance by a multiple of 960.
-    #[error("RTP timestamp went on by {step}, not by a multiple of 960")]
-    TimestampStep {
-        /// By how much it went on, wrapping.
-        step: u32,
-    },
-    /// The nonce of the packet before was used again.
-    #[error("the transport nonce was repeated")]
-    NonceRepeated,
-    /// The nonce counter went backwards, so nonces will be repeated.
-    #[error("the transport nonce counter went backwards")]
-    NonceBackwards,
-    /// A payload type other than 120.
-    #[error("payload type {0}, not 120")]
-    PayloadType(u8),
-    /// Speaking ended with fewer than five silence frames.
-    #[error("speaking ended with {frames} silence frames, not five")]
-    SilenceMissing {
-        /// How many there were.
-        frames: u32,
-    },
-}
+use crate::rule::MediaRule;
 
 /// What is remembered of one connection to audit it.
 #[derive(Debug)]
@@ -252,9 +206,10 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{MediaAudit, MediaRule};
+    use super::MediaAudit;
     use crate::opus::SILENCE;
     use crate::rtp::Header;
+    use crate::rule::MediaRule;
 
     struct Story {
         audit: MediaAudit,

@@ -6,18 +6,20 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Peer;
-use super::media_audit::{MediaAudit, MediaRule};
+use super::media_audit::MediaAudit;
 use crate::cipher::{Cipher, Mode};
 use crate::netem::{Fate, Netem, Path};
 use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
+use crate::rule::MediaRule;
 
-pub(super) struct Member {
-    pub peer: Peer,
-    pub address: Option<SocketAddr>,
-    pub audit: MediaAudit,
-    /// When the agenda will have the conduct checked; its other entries are stale.
-    pub check_at: Option<Instant>,
-    pub netem: Netem,
+pub(super) struct MediaConnection {
+    peer: Peer,
+    /// Where it sends from, once that is known.
+    address: Option<SocketAddr>,
+    audit: MediaAudit,
+    /// When the schedule will have the audit checked; its other entries are stale.
+    check_at: Option<Instant>,
+    netem: Netem,
     transport: Option<Transport>,
     up: Path,
     down: Path,
@@ -29,11 +31,50 @@ struct Transport {
     counter: u32,
 }
 
-impl Member {
+impl MediaConnection {
     pub(super) fn new(peer: Peer, netem: Netem, random: &mut fastrand::Rng) -> Self {
         let (up, down) = (Path::new(random.u64(..)), Path::new(random.u64(..)));
         let audit = MediaAudit::new();
         Self { peer, address: None, audit, check_at: None, netem, transport: None, up, down }
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Takes note of where a discovery request came from.
+    pub(super) fn discovered(&mut self, from: SocketAddr) {
+        self.address = Some(from);
+    }
+
+    pub(super) fn set_netem(&mut self, netem: Netem) {
+        self.netem = netem;
+    }
+
+    pub(super) fn audit(&mut self) -> &mut MediaAudit {
+        &mut self.audit
+    }
+
+    /// Says when the audit is to be checked, if it is not already going to be by then.
+    pub(super) fn plan_check(&mut self) -> Option<Instant> {
+        let at = self.audit.deadline()?;
+        if self.check_at.is_some_and(|planned| planned <= at) {
+            return None;
+        }
+        self.check_at = Some(at);
+        Some(at)
+    }
+
+    /// Checks the audit; `None` where this check is stale.
+    pub(super) fn check(&mut self, scheduled: Instant, now: Instant) -> Option<Vec<MediaRule>> {
+        self.check_at.take_if(|at| *at == scheduled)?;
+        let mut found = Vec::new();
+        self.audit.check(now, &mut found);
+        Some(found)
     }
 
     /// Takes mode and key; those it has already change nothing.

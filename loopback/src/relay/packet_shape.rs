@@ -89,7 +89,7 @@ impl MalformedPacket {
     }
 
     /// Tells whether it takes a place in the stream's sequence.
-    pub(super) fn counts(self) -> bool {
+    pub(super) fn takes_sequence(self) -> bool {
         matches!(self, Self::AllPadding | Self::BadPadding | Self::Forged)
     }
 }

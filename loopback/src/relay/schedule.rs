@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
-use super::tap::Delivery;
+use super::tap::RelayedPacket;
 
 /// Something to do later.
 pub(super) enum Task {
     /// Check the conduct of a connection.
     Check(u32),
     /// A packet arrives at the relay.
-    Deliver(Delivery),
+    Deliver(RelayedPacket),
     /// A packet leaves the relay.
     Send(SocketAddr, Vec<u8>),
 }

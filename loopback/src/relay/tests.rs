@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{MalformedPacket, MediaRule, PacketShape, Peer, Relay, RelayEvent};
+use super::{MalformedPacket, PacketShape, Peer, Relay, RelayEvent};
 use crate::cipher::{Cipher, Mode};
 use crate::netem::{Direction, Netem};
 use crate::opus::SILENCE;
 use crate::rtp::Header;
+use crate::rule::{MediaRule, Rule, Violation};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -83,7 +84,11 @@ async fn until(relay: &Relay, condition: impl Fn(&Relay) -> bool) {
 }
 
 fn broken_rules(relay: &Relay) -> Vec<MediaRule> {
-    relay.violations().into_iter().map(|violation| violation.rule).collect()
+    let media = |violation: Violation| match violation.rule {
+        Rule::Media(rule) => rule,
+        other => panic!("{other} is no rule of the relay's"),
+    };
+    relay.violations().into_iter().map(media).collect()
 }
 
 #[tokio::test]
@@ -222,8 +227,8 @@ async fn audio_without_speaking_is_reported_100_ms_after_it_came() {
     assert!(matches!(events.recv().await, Some(RelayEvent::Discovered { .. })));
     let start = Instant::now();
     client.say(&[0xFC, 1]).await;
-    let Some(RelayEvent::Violated(violation)) = events.recv().await else { panic!("no violation") };
-    assert_eq!(violation.rule, MediaRule::AudioWithoutSpeaking);
+    let Some(RelayEvent::Violated { violation, .. }) = events.recv().await else { panic!("no violation") };
+    assert_eq!(violation.rule, Rule::Media(MediaRule::AudioWithoutSpeaking));
     let waited = violation.at - start;
     assert!((100..=102).contains(&waited.as_millis()), "{waited:?}");
 }

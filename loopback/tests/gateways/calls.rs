@@ -5,8 +5,7 @@ use std::time::Duration;
 use actix_voice_loopback::cipher::{Cipher, Mode};
 use actix_voice_loopback::dave::{ClientMessage, DaveSettings, Participant, ServerMessage};
 use actix_voice_loopback::netem::Direction;
-use actix_voice_loopback::relay::MediaRule;
-use actix_voice_loopback::{Channel, Dave, Discord, Event, Member, Netem, Rule, Side};
+use actix_voice_loopback::{Channel, Dave, Discord, Event, MediaRule, Member, Netem, Rule, Side};
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 
