@@ -6,16 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use crate::buffer::NumberedBuffer;
 use crate::dave::Participant;
-use crate::delivery::SharedParticipant;
 use crate::opus::{SILENCE, SILENCE_FRAMES};
 use crate::recorder::Hearing;
 use crate::relay::Tap;
-use crate::server::{State, VoiceState};
+use crate::server::{SharedParticipant, SimulatedMember};
 use crate::shared::Shared;
-use crate::token::Token;
-use crate::voice_session::{Outlet, VoiceSession};
 
 /// A simulated member of a voice channel, made by [`Channel::listener`](crate::Channel::listener).
 ///
@@ -30,12 +26,13 @@ pub struct Member {
     pub ssrc: u32,
     /// Its call at the [relay](crate::Discord::relay).
     pub call: u64,
-    guild: u64,
+    member: SimulatedMember,
 }
 
 impl Member {
     pub(crate) fn join(shared: &Arc<Shared>, channel: u64, name: &str, max_dave: u16) -> Self {
-        let (user_id, ssrc, guild) = shared.with(|state, now| state.simulate(channel, name, max_dave, now));
+        let member = shared.with(|state, now| state.simulate(channel, name, max_dave, now));
+        let SimulatedMember { user: user_id, ssrc, .. } = member;
         let tap = shared.relay.tap(channel, user_id);
         let participant = Arc::new(Mutex::new(Participant::new(user_id, channel)));
         let (receiver, sender) = (Arc::clone(&participant), Arc::clone(&participant));
@@ -50,7 +47,7 @@ impl Member {
             Box::new(move |frame| sender.lock().unwrap_or_else(PoisonError::into_inner).encrypt(frame)),
         );
         shared.with(|state, now| state.join_participant(ssrc, Arc::clone(&participant), now));
-        Self { shared: Arc::clone(shared), tap, participant, user_id, ssrc, call: channel, guild }
+        Self { shared: Arc::clone(shared), tap, participant, user_id, ssrc, call: channel, member }
     }
 
     /// What it has heard of a user so far; `None` if nothing was.
@@ -100,49 +97,7 @@ impl Member {
 
     /// Leaves the channel.
     pub fn leave(&self) {
-        self.shared.with(|state, now| {
-            state.remove_voice_state(self.guild, self.user_id, now);
-            state.end_voice_session(self.ssrc, now);
-        });
-    }
-}
-
-impl State {
-    /// Puts a new user into a channel without a client; says its id, its SSRC and the guild.
-    fn simulate(&mut self, channel: u64, name: &str, max_dave: u16, now: Instant) -> (u64, u32, u64) {
-        let record = self.channels.get(&channel);
-        let guild = record.map_or(0, |record| record.guild);
-        let suppress = self.is_stage(channel);
-        let user = self.user(name, None);
-        let (session_id, ssrc) = (self.hex(16), self.next_ssrc());
-        let state = VoiceState {
-            channel: Some(channel),
-            session_id: session_id.clone(),
-            self_mute: false,
-            self_deaf: false,
-            suppress,
-        };
-        self.put_voice_state(guild, user, state);
-        self.send_voice_state(guild, user, now);
-        let session = VoiceSession {
-            user,
-            guild,
-            channel,
-            session_id,
-            token: Token(String::new()),
-            version: crate::voice_session::NUMBERED_SINCE,
-            max_dave,
-            region: 0,
-            outlet: Outlet::Member,
-            resumed: None,
-            superseded: None,
-            buffer: NumberedBuffer::new(0, 0),
-            described: true,
-            speaking: Some(0),
-            discovered: None,
-        };
-        self.voice_sessions.insert(ssrc, session);
-        (user, ssrc, guild)
+        self.shared.with(|state, now| state.remove_simulated(self.member, now));
     }
 }
 

@@ -19,47 +19,8 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
+use crate::server::{Listener, OpenedSocket, SocketAction, SocketEnd};
 use crate::shared::Shared;
-
-/// What the state wants done with one websocket.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum SocketAction {
-    Text(String),
-    Binary(Vec<u8>),
-    Close {
-        code: u16,
-        reason: String,
-    },
-    /// Ends the TCP connection with RST.
-    Reset,
-    /// Neither reads nor writes any more.
-    Stall,
-}
-
-/// Which gateway a listener is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listener {
-    Main,
-    /// The voice gateway of a region; every region listens on its own port.
-    Voice(usize),
-}
-
-/// What the client asked for in the URL.
-#[derive(Debug)]
-pub(crate) struct OpenedSocket {
-    pub(crate) listener: Listener,
-    pub(crate) version: u8,
-    pub(crate) actions: mpsc::Sender<SocketAction>,
-}
-
-/// How a conversation came to its end, seen from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SocketEnd {
-    /// The socket was lost, or this server closed it.
-    Lost,
-    /// The client closed it.
-    Closed(Option<u16>),
-}
 
 /// Accepts for ever; every connection ends with this future.
 pub(crate) async fn accept(tcp: TcpListener, listener: Listener, shared: Arc<Shared>) {

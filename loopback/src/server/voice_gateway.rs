@@ -8,28 +8,28 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::buffer::{AckError, NumberedBuffer};
-use crate::builder::HelloOrder;
+use super::State;
+use super::buffer::{AckError, NumberedBuffer, NumberedMessage};
+use super::connections::{Listener, Role};
+use super::payload::{self, Frame, ProtocolSelection, SeqAck};
+use super::pending_faults::HandshakeStep;
+use super::voice_credentials::VoiceCredentials;
+use super::voice_sessions::{NUMBERED_SINCE, SessionIdentity, VoiceSession};
+use crate::HelloOrder;
 use crate::cipher::Mode;
 use crate::dave::op as dave_op;
-use crate::faults::HandshakeStep;
 use crate::log::{Event, redacted};
 use crate::opcodes::voice as op;
-use crate::payload::{self, Frame, ProtocolSelection, SeqAck};
 use crate::relay::Peer;
 use crate::rule::Rule;
-use crate::server::{Role, State};
-use crate::socket::Listener;
-use crate::voice_credentials::VoiceCredentials;
-use crate::voice_session::{NUMBERED_SINCE, Outlet, VoiceSession};
 
 impl State {
     /// Greets a new websocket.
-    pub(crate) fn voice_opened(&mut self, id: u64, now: Instant) {
+    pub(super) fn voice_opened(&mut self, id: u64, now: Instant) {
         if self.apply_close_fault(HandshakeStep::Connect, id, now) {
             return;
         }
-        if !(OLDEST..=NEWEST).contains(&self.version_of(id)) {
+        if !(OLDEST..=NEWEST).contains(&self.connections.version(id)) {
             return self.close(id, 4012, "Unsupported gateway version.", now);
         }
         if self.settings.hello == HelloOrder::AtOnce {
@@ -38,7 +38,7 @@ impl State {
     }
 
     fn hello(&mut self, id: u64, now: Instant) {
-        let (version, interval) = (self.version_of(id), self.settings.heartbeat_interval);
+        let (version, interval) = (self.connections.version(id), self.settings.heartbeat_interval);
         self.send_plain(id, op::HELLO, json!({"v": version, "heartbeat_interval": interval}), now);
         self.expect_voice_heartbeat(id, now);
         self.apply_close_fault(HandshakeStep::Hello, id, now);
@@ -55,19 +55,15 @@ impl State {
         self.expect_heartbeat(id, interval.unwrap_or(DAY).min(DAY), now);
     }
 
-    fn version_of(&self, id: u64) -> u8 {
-        self.connections.get(&id).map_or(0, |connection| connection.version)
-    }
-
     fn voice_session_of(&self, id: u64) -> Option<u32> {
-        match self.connections.get(&id)?.role {
-            Role::Voice(ssrc) => Some(ssrc),
+        match self.connections.role(id)? {
+            Role::Voice(ssrc) => Some(*ssrc),
             _ => None,
         }
     }
 
     /// Reads one text frame of a client.
-    pub(crate) fn voice_text(&mut self, id: u64, text: &str, now: Instant) {
+    pub(super) fn voice_text(&mut self, id: u64, text: &str, now: Instant) {
         let Some(Frame { op, d }) = Frame::parse(text.as_bytes()) else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
@@ -110,7 +106,7 @@ impl State {
     }
 
     /// Reads one binary frame of a client.
-    pub(crate) fn voice_binary(&mut self, id: u64, frame: &[u8], now: Instant) {
+    pub(super) fn voice_binary(&mut self, id: u64, frame: &[u8], now: Instant) {
         let Some((&op, payload)) = frame.split_first() else {
             return self.close(id, 4020, "Bad request.", now);
         };
@@ -133,7 +129,7 @@ impl State {
     }
 
     fn voice_heartbeat(&mut self, id: u64, d: &Value, now: Instant) {
-        let numbered = self.version_of(id) >= NUMBERED_SINCE;
+        let numbered = self.connections.version(id) >= NUMBERED_SINCE;
         let nonce = if numbered { d.get("t") } else { Some(d) };
         let Some(nonce) = nonce.filter(|nonce| nonce.is_number()).cloned() else {
             return self.close(id, 4002, "Failed to decode payload.", now);
@@ -151,7 +147,7 @@ impl State {
     }
 
     fn ack_is_muted(&mut self, ssrc: u32) -> bool {
-        let user = self.voice_sessions.get(&ssrc).map(|session| session.user);
+        let user = self.voice_sessions.get(ssrc).map(|session| session.identity().user);
         self.faults.muted_acks.use_up(user)
     }
 
@@ -160,28 +156,28 @@ impl State {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
         self.check_ack(ssrc, sequence, now);
-        let Some(session) = self.voice_sessions.get(&ssrc) else { return };
+        let Some(session) = self.voice_sessions.get(ssrc) else { return };
         if let Some(missing) = session.buffer.late(now) {
-            self.log.violation(now, Some(session.user), Rule::SeqAckLate(missing));
+            self.log.violation(now, Some(session.identity().user), Rule::SeqAckLate(missing));
         }
     }
 
     /// Judges the `seq_ack` of a heartbeat or a resume.
     fn check_ack(&mut self, ssrc: u32, sequence: Option<u16>, now: Instant) {
-        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
+        let Some(session) = self.voice_sessions.get_mut(ssrc) else { return };
         let rule = match session.buffer.acknowledge(sequence) {
             Ok(()) => return,
             Err(AckError::Unsent) => Rule::SeqAckUnsent(sequence),
             Err(AckError::Backwards) => Rule::SeqAckBackwards(sequence),
         };
-        self.log.violation(now, Some(session.user), rule);
+        self.log.violation(now, Some(session.identity().user), rule);
     }
 
     fn voice_identify(&mut self, id: u64, d: &Value, now: Instant) {
         if self.apply_close_fault(HandshakeStep::Identify, id, now) {
             return;
         }
-        let Some(credentials) = VoiceCredentials::parse(d, self.version_of(id)) else {
+        let Some(credentials) = VoiceCredentials::parse(d, self.connections.version(id)) else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
         match self.admit(id, &credentials) {
@@ -192,34 +188,27 @@ impl State {
 
     fn begin_voice_session(&mut self, id: u64, credentials: VoiceCredentials, now: Instant) {
         let (guild, Some(user)) = (credentials.guild, credentials.user) else { return };
-        let state = self.voice_states.get(&(guild, user));
-        let Some(channel) = state.and_then(|state| state.channel) else { return };
+        let Some(channel) = self.voice_states.channel_of(guild, user) else { return };
         self.close_voice_of(guild, user, 4014, "Disconnected.", now);
-        self.spend(&credentials.token);
-        let ssrc = self.next_ssrc();
-        let region = match self.connections.get(&id).map(|connection| connection.listener) {
+        self.grants.spend(&credentials.token);
+        let ssrc = self.random.ssrc();
+        let region = match self.connections.listener(id) {
             Some(Listener::Voice(region)) => region,
             Some(Listener::Main) | None => 0,
         };
-        let session = VoiceSession {
+        let identity = SessionIdentity {
             user,
             guild,
             channel,
             session_id: credentials.session_id,
             token: credentials.token,
-            version: self.version_of(id),
+            version: self.connections.version(id),
             max_dave: credentials.max_dave,
             region,
-            outlet: Outlet::Connection(id),
-            resumed: None,
-            superseded: None,
-            buffer: NumberedBuffer::new(self.settings.first_sequence, self.settings.buffer_capacity),
-            described: false,
-            speaking: None,
-            discovered: None,
         };
-        self.voice_sessions.insert(ssrc, session);
-        self.bind(id, Role::Voice(ssrc), user);
+        let buffer = NumberedBuffer::new(self.settings.first_sequence, self.settings.buffer_capacity);
+        self.voice_sessions.insert(ssrc, VoiceSession::connected(identity, id, buffer));
+        self.connections.bind(id, Role::Voice(ssrc), user);
         self.relay.open(Peer { ssrc, user, call: channel });
         self.ready_voice(id, ssrc, now);
     }
@@ -253,7 +242,7 @@ impl State {
         let Some(mode) = Mode::from_name(&selection.mode).filter(|_| offered) else {
             return self.close(id, 4016, "Unknown encryption mode.", now);
         };
-        let discovered = self.voice_sessions.get(&ssrc).and_then(|session| session.discovered);
+        let discovered = self.voice_sessions.get(ssrc).and_then(VoiceSession::discovered);
         let told = (selection.address.as_str(), selection.port);
         if discovered.is_some_and(|from| (from.ip().to_string().as_str(), from.port()) != told) {
             self.violation(id, Rule::ForeignAddress, now);
@@ -263,19 +252,19 @@ impl State {
 
     /// Lets a user into the call: introductions first, then the Session Description, then what DAVE has to say.
     fn describe_session(&mut self, id: u64, ssrc: u32, mode: Mode, name: &str, now: Instant) {
-        let key: [u8; 32] = std::array::from_fn(|_| self.random.u8(..));
+        let key = self.random.key();
         self.relay.describe(ssrc, mode, key);
-        let media_session = self.hex(16);
-        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
-        let (channel, user, max_dave) = (session.channel, session.user, session.max_dave);
-        let again = std::mem::replace(&mut session.described, true);
-        let version = if again {
-            self.delivery_version(channel)
-        } else {
+        let media_session = self.random.hex(16);
+        let Some(session) = self.voice_sessions.get_mut(ssrc) else { return };
+        let first = session.enter_call();
+        let SessionIdentity { channel, user, max_dave, .. } = *session.identity();
+        let version = if first {
             self.introduce(ssrc, now);
             let version = self.join_delivery(channel, user, max_dave, now);
             self.greet(channel, now);
             version
+        } else {
+            self.deliveries.version(channel)
         };
         let d = json!({
             "mode": name,
@@ -295,14 +284,14 @@ impl State {
         else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        if self.exceeds_rate(id, now) {
+        if self.connections.exceeds_rate(id, now) {
             self.violation(id, Rule::SpeakingTooOften, now);
             return self.close(id, 4021, "Rate limited.", now);
         }
         if named != ssrc {
             return self.violation(id, Rule::ForeignSsrc(named), now);
         }
-        if !self.voice_sessions.get(&ssrc).is_some_and(|session| session.described) {
+        if !self.voice_sessions.get(ssrc).is_some_and(VoiceSession::is_in_call) {
             return self.violation(id, Rule::SpeakingBeforeDescription, now);
         }
         self.set_speaking(ssrc, flags, now);
@@ -313,7 +302,7 @@ impl State {
         if self.apply_close_fault(HandshakeStep::Identify, id, now) {
             return;
         }
-        let Some(credentials) = VoiceCredentials::parse(d, self.version_of(id)) else {
+        let Some(credentials) = VoiceCredentials::parse(d, self.connections.version(id)) else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
         let Some((ssrc, user)) = self.resumable(id, &credentials) else {
@@ -323,10 +312,10 @@ impl State {
         let Ok(after) = SeqAck::of(d).sequence() else {
             return self.close(id, 4002, "Failed to decode payload.", now);
         };
-        if self.version_of(id) >= NUMBERED_SINCE {
+        if self.connections.version(id) >= NUMBERED_SINCE {
             self.check_ack(ssrc, after, now);
         }
-        let missed = self.voice_sessions.get(&ssrc).and_then(|session| session.buffer.replay_after(after));
+        let missed = self.voice_sessions.get(ssrc).and_then(|session| session.buffer.replay_after(after));
         match missed.filter(|_| !refused) {
             Some(missed) => self.resume_session(id, ssrc, missed, now),
             None => {
@@ -337,24 +326,16 @@ impl State {
         }
     }
 
-    fn resume_session(
-        &mut self,
-        id: u64,
-        ssrc: u32,
-        missed: Vec<(u16, crate::buffer::NumberedMessage)>,
-        now: Instant,
-    ) {
+    fn resume_session(&mut self, id: u64, ssrc: u32, missed: Vec<(u16, NumberedMessage)>, now: Instant) {
         self.detach_old_socket(ssrc);
-        let Some(session) = self.voice_sessions.get_mut(&ssrc) else { return };
-        session.outlet = Outlet::Connection(id);
-        session.resumed = Some(now);
-        session.buffer.resent(now);
-        let user = session.user;
+        let Some(session) = self.voice_sessions.get_mut(ssrc) else { return };
+        session.resume(id, now);
+        let user = session.identity().user;
         self.relay.resumed(ssrc);
-        self.bind(id, Role::Voice(ssrc), user);
+        self.connections.bind(id, Role::Voice(ssrc), user);
         self.late_hello(id, now);
         self.send_plain(id, op::RESUMED, Value::Null, now);
-        let numbered = self.version_of(id) >= NUMBERED_SINCE;
+        let numbered = self.connections.version(id) >= NUMBERED_SINCE;
         for (sequence, message) in missed {
             self.send_message(id, &message, numbered.then_some(sequence), now);
         }
@@ -363,8 +344,8 @@ impl State {
 
     /// Resets a websocket that another one takes over from.
     fn detach_old_socket(&mut self, ssrc: u32) {
-        if let Some(Outlet::Connection(old)) = self.voice_sessions.get(&ssrc).map(|session| session.outlet) {
-            self.reset(old);
+        if let Some(old) = self.voice_connection(ssrc) {
+            self.connections.reset(old);
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::socket::SocketAction;
+use super::connections::SocketAction;
 
 /// One message that carries a sequence number at gateway version 8 and above.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,7 @@ pub(crate) enum NumberedMessage {
 
 impl NumberedMessage {
     /// Renders the message as it goes on the wire; without a number for gateway versions below 8.
-    pub(crate) fn encode(&self, sequence: Option<u16>) -> SocketAction {
+    pub(super) fn encode(&self, sequence: Option<u16>) -> SocketAction {
         match (self, sequence) {
             (Self::Json { op, d }, Some(seq)) => {
                 SocketAction::Text(json!({"op": op, "d": d, "seq": seq}).to_string())
@@ -41,7 +41,7 @@ impl NumberedMessage {
 
 /// Why an acknowledged number cannot be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AckError {
+pub(super) enum AckError {
     /// The number was never given to a message.
     Unsent,
     /// An earlier acknowledgement was higher.
@@ -50,7 +50,7 @@ pub(crate) enum AckError {
 
 /// Numbers messages, holds them until they are acknowledged, and replays what a resume missed.
 #[derive(Debug)]
-pub(crate) struct NumberedBuffer {
+pub(super) struct NumberedBuffer {
     next: u16,
     count: u64,
     acknowledged: Option<u16>,
@@ -68,12 +68,12 @@ struct HeldMessage {
 
 impl NumberedBuffer {
     /// Starts with `first` as the number of the first message and holds at most `capacity` of them.
-    pub(crate) fn new(first: u16, capacity: usize) -> Self {
+    pub(super) fn new(first: u16, capacity: usize) -> Self {
         Self { next: first, count: 0, acknowledged: None, capacity, held: VecDeque::new() }
     }
 
     /// Gives the message the next number and holds it; the oldest falls out when the buffer is full.
-    pub(crate) fn push(&mut self, message: NumberedMessage, now: Instant) -> u16 {
+    pub(super) fn push(&mut self, message: NumberedMessage, now: Instant) -> u16 {
         let sequence = self.next;
         self.next = self.next.wrapping_add(1);
         self.count += 1;
@@ -85,12 +85,12 @@ impl NumberedBuffer {
     }
 
     /// The number of the newest message.
-    pub(crate) fn last(&self) -> Option<u16> {
+    pub(super) fn last(&self) -> Option<u16> {
         (self.count > 0).then(|| self.next.wrapping_sub(1))
     }
 
     /// Takes note of what the client says it has, and drops everything up to there.
-    pub(crate) fn acknowledge(&mut self, sequence: Option<u16>) -> Result<(), AckError> {
+    pub(super) fn acknowledge(&mut self, sequence: Option<u16>) -> Result<(), AckError> {
         let Some(sequence) = sequence else {
             return if self.acknowledged.is_some() { Err(AckError::Backwards) } else { Ok(()) };
         };
@@ -111,7 +111,7 @@ impl NumberedBuffer {
     }
 
     /// Everything after `sequence`, oldest first; `None` when some of it is no longer held.
-    pub(crate) fn replay_after(&self, sequence: Option<u16>) -> Option<Vec<(u16, NumberedMessage)>> {
+    pub(super) fn replay_after(&self, sequence: Option<u16>) -> Option<Vec<(u16, NumberedMessage)>> {
         let missing = match (sequence, self.last()) {
             (None, _) => usize::try_from(self.count).ok()?,
             (Some(_), None) => return None,
@@ -128,18 +128,18 @@ impl NumberedBuffer {
     }
 
     /// The first message that was sent so long ago that it should have been acknowledged.
-    pub(crate) fn late(&self, now: Instant) -> Option<u16> {
+    pub(super) fn late(&self, now: Instant) -> Option<u16> {
         self.held.front().filter(|held| held.sent + ACK_TIMEOUT < now).map(|held| held.sequence)
     }
 
     /// Takes note that what is held was sent again.
-    pub(crate) fn resent(&mut self, now: Instant) {
+    pub(super) fn resent(&mut self, now: Instant) {
         self.held.iter_mut().for_each(|held| held.sent = now);
     }
 }
 
 /// How old the news in a heartbeat may be.
-pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -1,23 +1,29 @@
-//! A session of the main gateway: its dispatches are numbered and held, so that a resume can replay them.
+//! Sessions of the main gateway: their dispatches are numbered and held, so that a resume can replay them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::buffer::ACK_TIMEOUT;
+use super::buffer::ACK_TIMEOUT;
 use crate::opcodes::main as op;
 
 /// What outlives the websocket of a main gateway connection.
 #[derive(Debug)]
-pub(crate) struct MainSession {
-    pub(crate) user: u64,
-    pub(crate) intents: u64,
-    pub(crate) connection: Option<u64>,
-    /// When it is given up, while no websocket belongs to it.
-    pub(crate) expires: Option<Instant>,
+pub(super) struct MainSession {
+    user: u64,
+    intents: u64,
+    attachment: Attachment,
     sequence: u64,
     held: VecDeque<HeldMessage>,
+}
+
+/// Which websocket a session has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attachment {
+    Connected(u64),
+    /// None; the session is given up at this time unless it is resumed.
+    Detached(Instant),
 }
 
 #[derive(Debug)]
@@ -30,31 +36,57 @@ struct HeldMessage {
 
 /// One op 0.
 #[derive(Debug, Clone)]
-pub(crate) struct Dispatch {
-    pub(crate) name: &'static str,
-    pub(crate) d: Value,
+pub(super) struct Dispatch {
+    pub(super) name: &'static str,
+    pub(super) d: Value,
 }
 
 impl Dispatch {
-    pub(crate) fn encode(&self, sequence: u64) -> String {
+    pub(super) fn encode(&self, sequence: u64) -> String {
         json!({"op": op::DISPATCH, "t": self.name, "s": sequence, "d": self.d}).to_string()
     }
 }
 
 impl MainSession {
-    pub(crate) fn new(user: u64, intents: u64, connection: u64) -> Self {
-        Self {
-            user,
-            intents,
-            connection: Some(connection),
-            expires: None,
-            sequence: 0,
-            held: VecDeque::new(),
+    pub(super) fn new(user: u64, intents: u64, connection: u64) -> Self {
+        let attachment = Attachment::Connected(connection);
+        Self { user, intents, attachment, sequence: 0, held: VecDeque::new() }
+    }
+
+    pub(super) fn user(&self) -> u64 {
+        self.user
+    }
+
+    /// The websocket that serves the session.
+    pub(super) fn connection(&self) -> Option<u64> {
+        match self.attachment {
+            Attachment::Connected(connection) => Some(connection),
+            Attachment::Detached(_) => None,
+        }
+    }
+
+    /// Gives the session a websocket; says which one it replaces.
+    pub(super) fn attach(&mut self, connection: u64) -> Option<u64> {
+        let replaced = self.connection();
+        self.attachment = Attachment::Connected(connection);
+        replaced
+    }
+
+    /// Keeps the session for its resume after the websocket was lost.
+    pub(super) fn detach(&mut self, until: Instant) {
+        self.attachment = Attachment::Detached(until);
+    }
+
+    /// When the session is given up.
+    fn deadline(&self) -> Option<Instant> {
+        match self.attachment {
+            Attachment::Connected(_) => None,
+            Attachment::Detached(until) => Some(until),
         }
     }
 
     /// Whether the client asked for this event.
-    pub(crate) fn wants(&self, event: &str) -> bool {
+    pub(super) fn wants(&self, event: &str) -> bool {
         match event {
             "VOICE_STATE_UPDATE" => self.intents & GUILD_VOICE_STATES != 0,
             "GUILD_CREATE" | "GUILD_DELETE" | "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "CHANNEL_DELETE" => {
@@ -65,7 +97,7 @@ impl MainSession {
     }
 
     /// Numbers a dispatch and holds it.
-    pub(crate) fn push(&mut self, dispatch: Dispatch, now: Instant) -> u64 {
+    pub(super) fn push(&mut self, dispatch: Dispatch, now: Instant) -> u64 {
         self.sequence += 1;
         self.held.push_back(HeldMessage { sequence: self.sequence, sent: now, dispatch });
         if self.held.len() > HELD_MAX {
@@ -75,7 +107,7 @@ impl MainSession {
     }
 
     /// What came after `sequence`.
-    pub(crate) fn replay_after(&self, sequence: u64) -> Result<Vec<(u64, Dispatch)>, ReplayError> {
+    pub(super) fn replay_after(&self, sequence: u64) -> Result<Vec<(u64, Dispatch)>, ReplayError> {
         if sequence > self.sequence {
             return Err(ReplayError::Unsent);
         }
@@ -88,13 +120,13 @@ impl MainSession {
     }
 
     /// Takes note that what came after `sequence` was sent again.
-    pub(crate) fn resent_after(&mut self, sequence: u64, now: Instant) {
+    pub(super) fn resent_after(&mut self, sequence: u64, now: Instant) {
         let again = self.held.iter_mut().filter(|held| held.sequence > sequence);
         again.for_each(|held| held.sent = now);
     }
 
     /// What a heartbeat should have told at least, or at most, when it told something else.
-    pub(crate) fn misses(&self, told: Option<u64>, now: Instant) -> Option<u64> {
+    pub(super) fn misses(&self, told: Option<u64>, now: Instant) -> Option<u64> {
         let told = told.unwrap_or(0);
         if told > self.sequence {
             return Some(self.sequence);
@@ -104,9 +136,56 @@ impl MainSession {
     }
 }
 
+/// The owner of the main sessions, by session id.
+#[derive(Debug, Default)]
+pub(super) struct MainSessions {
+    by_id: BTreeMap<String, MainSession>,
+}
+
+impl MainSessions {
+    pub(super) fn insert(&mut self, id: String, session: MainSession) {
+        self.by_id.insert(id, session);
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&MainSession> {
+        self.by_id.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut MainSession> {
+        self.by_id.get_mut(id)
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        self.by_id.remove(id);
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.by_id.keys().cloned().collect()
+    }
+
+    /// The sessions of one user.
+    pub(super) fn of_user(&self, user: u64) -> Vec<String> {
+        self.ids_where(|session| session.user == user)
+    }
+
+    /// The sessions whose time for a resume is over.
+    pub(super) fn expired(&self, now: Instant) -> Vec<String> {
+        self.ids_where(|session| session.deadline().is_some_and(|deadline| deadline <= now))
+    }
+
+    /// When the next session is given up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.by_id.values().filter_map(MainSession::deadline).min()
+    }
+
+    fn ids_where(&self, fits: impl Fn(&MainSession) -> bool) -> Vec<String> {
+        self.by_id.iter().filter(|(_, session)| fits(session)).map(|(id, _)| id.clone()).collect()
+    }
+}
+
 /// Why a session cannot be replayed from a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReplayError {
+pub(super) enum ReplayError {
     /// The number was never given: close 4007.
     Unsent,
     /// What is missing is no longer held: invalid session.

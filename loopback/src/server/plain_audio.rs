@@ -12,7 +12,7 @@ use crate::relay::{Relay, Tap};
 use crate::rule::{Rule, Violation};
 
 /// An ear in a call that understands nothing and only looks at the layout of frames.
-pub(crate) struct PlainAudioAudit {
+pub(super) struct PlainAudioAudit {
     _tap: Tap,
     watched: Arc<Mutex<Watched>>,
 }
@@ -25,7 +25,7 @@ struct Watched {
 }
 
 impl PlainAudioAudit {
-    pub(crate) fn new(relay: &Relay, call: u64) -> Self {
+    pub(super) fn new(relay: &Relay, call: u64) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
         let tap = relay.tap(call, NOBODY);
         let ear = Arc::clone(&watched);
@@ -37,14 +37,14 @@ impl PlainAudioAudit {
     }
 
     /// Takes note of who has to encrypt now.
-    pub(crate) fn encrypted(&self, users: impl IntoIterator<Item = u64>, now: Instant) {
+    pub(super) fn encrypted(&self, users: impl IntoIterator<Item = u64>, now: Instant) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let earlier = std::mem::take(&mut watched.encrypted);
         watched.encrypted =
             users.into_iter().map(|user| (user, earlier.get(&user).copied().unwrap_or(now))).collect();
     }
 
-    pub(crate) fn violations(&self) -> Vec<Violation> {
+    pub(super) fn violations(&self) -> Vec<Violation> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).plain.clone()
     }
 }

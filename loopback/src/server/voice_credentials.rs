@@ -2,25 +2,26 @@
 
 use serde_json::Value;
 
-use crate::payload;
-use crate::server::{GrantState, State};
-use crate::socket::Listener;
+use super::State;
+use super::connections::Listener;
+use super::grants::GrantState;
+use super::payload;
+use super::voice_sessions::VoiceSession;
 use crate::token::Token;
-use crate::voice_session::{Outlet, VoiceSession};
 
 /// What a client says of itself in Identify and Resume.
-pub(crate) struct VoiceCredentials {
-    pub(crate) guild: u64,
+pub(super) struct VoiceCredentials {
+    pub(super) guild: u64,
     /// Absent in Resume.
-    pub(crate) user: Option<u64>,
-    pub(crate) channel: Option<u64>,
-    pub(crate) session_id: String,
-    pub(crate) token: Token,
-    pub(crate) max_dave: u16,
+    pub(super) user: Option<u64>,
+    pub(super) channel: Option<u64>,
+    pub(super) session_id: String,
+    pub(super) token: Token,
+    pub(super) max_dave: u16,
 }
 
 impl VoiceCredentials {
-    pub(crate) fn parse(d: &Value, version: u8) -> Option<Self> {
+    pub(super) fn parse(d: &Value, version: u8) -> Option<Self> {
         let channel = payload::snowflake(d, "channel_id");
         if version >= CHANNEL_REQUIRED_SINCE && channel.is_none() {
             return None;
@@ -36,18 +37,19 @@ impl VoiceCredentials {
     }
 
     fn fits(&self, session: &VoiceSession) -> bool {
-        session.outlet != Outlet::Member
-            && session.guild == self.guild
-            && session.session_id == self.session_id
-            && session.token == self.token
-            && self.channel.is_none_or(|channel| session.channel == channel)
+        let identity = session.identity();
+        session.is_resumable()
+            && identity.guild == self.guild
+            && identity.session_id == self.session_id
+            && identity.token == self.token
+            && self.channel.is_none_or(|channel| identity.channel == channel)
     }
 }
 
 impl State {
     /// Judges an Identify; the codes are those of PROTOCOL 2.7.
-    pub(crate) fn admit(&self, id: u64, credentials: &VoiceCredentials) -> Result<(), (u16, &'static str)> {
-        let Some(guild) = self.guilds.get(&credentials.guild) else {
+    pub(super) fn admit(&self, id: u64, credentials: &VoiceCredentials) -> Result<(), (u16, &'static str)> {
+        let Some(guild) = self.directory.guild(credentials.guild) else {
             return Err((4011, "Server not found."));
         };
         let grant = self.grants.get(&credentials.token);
@@ -57,12 +59,10 @@ impl State {
         if grant.state == GrantState::Spent {
             return Err((4006, "Session is no longer valid."));
         }
-        if self.connections.get(&id).map(|connection| connection.listener)
-            != Some(Listener::Voice(guild.region))
-        {
+        if self.connections.listener(id) != Some(Listener::Voice(guild.region)) {
             return Err((4011, "Server not found."));
         }
-        let state = self.voice_states.get(&(grant.guild, grant.user));
+        let state = self.voice_states.get(grant.guild, grant.user);
         let Some(state) = state.filter(|state| state.session_id == credentials.session_id) else {
             return Err((4006, "Session is no longer valid."));
         };
@@ -77,15 +77,14 @@ impl State {
 
     /// The session that a Resume may go on with: it is that of the token, on this server, of the same gateway version,
     /// and no newer token has been given out since.
-    pub(crate) fn resumable(&self, id: u64, credentials: &VoiceCredentials) -> Option<(u32, u64)> {
-        let connection = self.connections.get(&id)?;
+    pub(super) fn resumable(&self, id: u64, credentials: &VoiceCredentials) -> Option<(u32, u64)> {
+        let (version, listener) = (self.connections.version(id), self.connections.listener(id)?);
         let (ssrc, session) = self.voice_sessions.iter().find(|(_, session)| {
             credentials.fits(session)
-                && session.superseded.is_none()
-                && session.version == connection.version
-                && connection.listener == Listener::Voice(session.region)
+                && session.identity().version == version
+                && listener == Listener::Voice(session.identity().region)
         })?;
-        Some((*ssrc, session.user))
+        Some((ssrc, session.identity().user))
     }
 }
 
