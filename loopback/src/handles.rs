@@ -49,7 +49,7 @@ impl Guild {
         self.channel_of(ChannelKind::Voice, name)
     }
 
-    /// The stage channel of this name; it is created when there is none. Who joins is suppressed, and not
+    /// The stage channel of this name; it is created when there is none. A user that joins is suppressed, and not
     /// heard until [`Discord::unsuppress`](crate::Discord::unsuppress).
     pub fn stage(&self, name: &str) -> Channel {
         self.channel_of(ChannelKind::Stage, name)

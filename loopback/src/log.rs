@@ -124,7 +124,7 @@ pub(crate) struct Log {
     most: usize,
     entries: VecDeque<Entry>,
     violations: Vec<Violation>,
-    /// What clients did wrong in leaving, and which guild.
+    /// The violations of clients that left, each with the guild.
     leave_violations: Vec<(u64, Violation)>,
 }
 
@@ -153,14 +153,14 @@ impl Log {
         }
     }
 
-    /// Takes in what a client did wrong in leaving a guild; it is forgotten if the client returns soon.
+    /// Takes in a violation by a client that leaves a guild; it is forgotten if the client returns soon.
     pub(crate) fn keep_leave_violation(&mut self, guild: u64, violation: Violation) {
         if self.leave_violations.len() < VIOLATIONS_MAX {
             self.leave_violations.push((guild, violation));
         }
     }
 
-    /// Takes note that a user joins: one that has just left was only reconnecting, after a loss of its own, or moving.
+    /// Forgets the leave violations of a user that joins again: it was only reconnecting or moving.
     pub(crate) fn rejoined(&mut self, guild: u64, user: u64, now: Instant) {
         self.leave_violations.retain(|(left, violation)| {
             *left != guild || violation.user != Some(user) || violation.at + REJOIN_TIMEOUT < now
@@ -222,7 +222,7 @@ pub(crate) fn redacted(mut d: Value) -> Value {
     d
 }
 
-/// Who comes back so soon has not left.
+/// A client that rejoins so soon was only reconnecting.
 const REJOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Enough to see a pattern.
 const VIOLATIONS_MAX: usize = 1_024;

@@ -21,7 +21,7 @@ mod playback;
 mod tests;
 mod timeline;
 
-/// What of a member's audio is kept.
+/// Which parts of a member's audio are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Keep {

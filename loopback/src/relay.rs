@@ -205,7 +205,7 @@ impl Relay {
         self.audit(ssrc, |audit| audit.set_listeners(others));
     }
 
-    /// Judges a connection whose client is leaving of its own accord: it should have ended its audio with silence.
+    /// Audits a connection whose client leaves of its own accord: the client should have ended its audio with silence.
     pub fn audit_leave(&self, ssrc: u32) -> Option<MediaRule> {
         socket_loop::drain(self.shared());
         self.audit(ssrc, MediaAudit::end_talkspurt).flatten()
@@ -216,19 +216,19 @@ impl Relay {
         self.audit(ssrc, MediaAudit::detached);
     }
 
-    /// Takes note that a connection was resumed: who was speaking has to say so again.
+    /// Takes note that a connection was resumed: a client that was speaking has to announce it again.
     pub fn resumed(&self, ssrc: u32) {
         self.audit(ssrc, |audit| audit.resumed(Instant::now()));
     }
 
-    /// Lets go of a connection. What it sent before still counts, and what was recorded of its user stays.
+    /// Closes a connection. Packets that it sent before still count, and the recording of its user stays.
     pub fn close(&self, ssrc: u32) {
         socket_loop::drain(self.shared());
         self.shared().router().connections.close(ssrc);
         self.shared().wake.notify_one();
     }
 
-    /// Puts a simulated member's ear into a call; it hears everyone else there until it is dropped.
+    /// Puts a tap on a call for a user; it hears everyone else there until it is dropped.
     pub fn tap(&self, call: u64, user: u64) -> Tap {
         self.shared().router().tap(call, user)
     }
@@ -258,7 +258,7 @@ impl Relay {
         self.shared().router().set_encryptor(ssrc, encryptor);
     }
 
-    /// Sends something odd from a simulated member, in its place in the member's stream.
+    /// Sends a malformed packet from a simulated member, in its place in the member's stream.
     pub fn send_malformed(&self, call: u64, user: u64, ssrc: u32, malformed: MalformedPacket) {
         self.shared().router().send_malformed(Peer { ssrc, user, call }, malformed, Instant::now());
         self.shared().wake.notify_one();

@@ -165,7 +165,7 @@ impl State {
                 self.end_voice_session(ssrc, now);
             }
             Role::Voice(ssrc) => self.detach_voice(ssrc, now),
-            Role::Nobody | Role::Closed => {}
+            Role::Unidentified | Role::Closed => {}
         }
     }
 
@@ -202,7 +202,7 @@ impl State {
             Role::Main(session) => self.detach_main(&session, now),
             Role::Voice(ssrc) if ends_voice_session(code) => self.end_voice_session(ssrc, now),
             Role::Voice(ssrc) => self.detach_voice(ssrc, now),
-            Role::Nobody | Role::Closed => {}
+            Role::Unidentified | Role::Closed => {}
         }
     }
 

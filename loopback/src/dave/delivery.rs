@@ -56,7 +56,7 @@ pub struct DeliveryService {
     commit_timer: Timer,
     proposal_timer: Timer,
     faults: Vec<Fault>,
-    /// Key packages seen of late: each may be used once.
+    /// The last key packages: each may be used once.
     used: VecDeque<Reference>,
     outbox: Vec<(u64, ServerMessage)>,
 }
@@ -145,7 +145,7 @@ impl DeliveryService {
 
     /// A client has joined the call. Name it to the others in op 11 before the next [`poll`](Self::poll).
     ///
-    /// A user who is in the call already has come back with a new session.
+    /// A user that is in the call already has come back with a new session.
     pub fn join(&mut self, user: u64, max_version: u16, now: Instant) {
         self.transitions.forget(user);
         self.group.forget_sent_to(user);
@@ -234,9 +234,9 @@ impl DeliveryService {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Says what is to be said to newcomers before their Session Description, where
+    /// Says what to send to newcomers before their Session Description, where
     /// [`external_sender_first`](DaveSettings::external_sender_first) is on: op 25.
-    pub fn greet(&mut self) -> Vec<(u64, ServerMessage)> {
+    pub fn poll_before_description(&mut self) -> Vec<(u64, ServerMessage)> {
         if self.settings.external_sender_first {
             self.send_external_sender();
         }
@@ -249,8 +249,8 @@ impl DeliveryService {
         timers.into_iter().flatten().min()
     }
 
-    /// Whether plain audio of this user is a fault: others are there to hear it, and neither its Session Description nor
-    /// a transition since has told it to speak without DAVE. Who has no key yet, or has lost it, must be silent.
+    /// Whether this user must not send plain audio: others are in the call, and its Session Description, or the last
+    /// transition since, is for a version above 0. A member without a key must be silent.
     pub fn is_encrypted(&self, user: u64) -> bool {
         let encrypts = self.members.get(&user).is_some_and(|member| member.media_version > 0);
         encrypts && self.members.len() > 1
@@ -273,8 +273,8 @@ impl DeliveryService {
         !self.transitions.is_settled()
     }
 
-    /// Who did not say op 23 before the time of a transition was up, since the last call: the users, and the
-    /// transition's id. It may still be on the way.
+    /// The users that did not send op 23 before the time of a transition was up, each with the transition's id, since
+    /// the last call of this. Their op 23 may still be on the way.
     pub fn take_overdue(&mut self) -> Vec<(u64, u16)> {
         self.transitions.take_overdue()
     }
@@ -363,5 +363,5 @@ struct CachedKeyPackage {
 
 /// What comes before the key package in an MLSMessage: version 1, wire format 5.
 const WRAPPED_KEY_PACKAGE: [u8; 4] = [0, 1, 0, 5];
-/// How many key packages are remembered to tell fresh ones.
+/// How many key packages are remembered, to recognise those that were used.
 const MAX_USED: usize = 4096;

@@ -33,7 +33,7 @@ pub struct Participant {
     user: u64,
     settings: ParticipantSettings,
     session: Session,
-    /// Who may be in the group: ourselves and whom ops 11 and 13 left.
+    /// The users that may be in the group: this member, and those of op 11 that no op 13 has taken out.
     recognised: BTreeSet<u64>,
     /// Prepared, not executed.
     transitions: BTreeMap<u16, Prepared>,
@@ -51,7 +51,7 @@ struct Prepared {
     key: Option<BaseSecret>,
 }
 
-/// What becomes of our own frames.
+/// How our own frames are sent.
 enum Sending {
     Plain,
     Held,
@@ -154,7 +154,7 @@ impl Participant {
         opened
     }
 
-    /// What the member has to say of its own accord: op 31 and op 26 after too many failures.
+    /// The messages that the member sends of its own accord: op 31 and op 26 after too many failures.
     pub fn outgoing(&mut self) -> Vec<ClientMessage> {
         std::mem::take(&mut self.outgoing)
     }

@@ -1,4 +1,4 @@
-//! What packets look like on their way to the members: header extensions, padding, and plain oddities.
+//! What packets look like on their way to the members: header extensions, padding, and malformed packets.
 
 use crate::rtp::Header;
 

@@ -138,7 +138,7 @@ impl NumberedBuffer {
     }
 }
 
-/// How old the news in a heartbeat may be.
+/// How long after a message its number may still be missing from heartbeats.
 pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl State {
         self.log_event(id, now, event);
     }
 
-    /// Tells a newcomer of the others, and the others of the newcomer.
+    /// Introduces a newcomer and the others in its call to each other.
     pub(super) fn introduce(&mut self, ssrc: u32, now: Instant) {
         let Some(session) = self.voice_sessions.get(ssrc) else { return };
         let channel = session.identity().channel;
@@ -113,7 +113,7 @@ impl State {
         }
     }
 
-    /// Makes the sessions of a user in a guild things of the past: they cannot be resumed, and end after a while.
+    /// Supersedes the sessions of a user in a guild: they cannot be resumed any more, and end soon.
     pub(super) fn supersede(&mut self, guild: u64, user: u64, now: Instant) {
         for ssrc in self.voice_sessions.supersede(guild, user, now) {
             self.end_voice_session(ssrc, now);

@@ -51,7 +51,8 @@ pub(crate) enum SocketEnd {
 /// What a websocket stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Role {
-    Nobody,
+    /// No session yet.
+    Unidentified,
     /// A main session, by its id.
     Main(String),
     /// A voice session, by its SSRC.
@@ -84,7 +85,7 @@ impl Connections {
     /// Takes in a new websocket and says its number.
     pub(super) fn open(&mut self, opened: OpenedSocket) -> u64 {
         let OpenedSocket { listener, version, actions } = opened;
-        let (role, rate) = (Role::Nobody, Rate::default());
+        let (role, rate) = (Role::Unidentified, Rate::default());
         let connection =
             Connection { actions, listener, version, role, heartbeat_due: None, user: None, rate };
         self.last_number += 1;
@@ -139,7 +140,7 @@ impl Connections {
     /// Takes its session from a websocket that stays open.
     pub(super) fn unbind(&mut self, id: u64) {
         if let Some(connection) = self.by_number.get_mut(&id) {
-            connection.role = Role::Nobody;
+            connection.role = Role::Unidentified;
         }
     }
 

@@ -21,7 +21,7 @@ use crate::rule::Rule;
 impl State {
     /// Lets a user into the call's group; says the DAVE version for its Session Description.
     ///
-    /// What the service has to say to it waits for [`Self::poll_delivery`], which comes after that description.
+    /// The messages of the service to the user wait for [`Self::poll_delivery`], which comes after that description.
     pub(super) fn join_delivery(&mut self, channel: u64, user: u64, max_version: u16, now: Instant) -> u16 {
         if self.settings.dave == Dave::Off {
             return 0;
@@ -134,9 +134,9 @@ impl State {
     }
 
     /// Sends a newcomer what comes before its Session Description.
-    pub(super) fn greet(&mut self, channel: u64, now: Instant) {
+    pub(super) fn poll_before_description(&mut self, channel: u64, now: Instant) {
         let Some(delivery) = self.deliveries.get_mut(channel) else { return };
-        for (user, message) in delivery.service.greet() {
+        for (user, message) in delivery.service.poll_before_description() {
             self.deliver(channel, user, message, now);
         }
     }
@@ -144,7 +144,7 @@ impl State {
     /// Records who did not get ready for a transition, although their websocket was there all the while.
     fn check_readiness(&mut self, channel: u64, now: Instant) {
         let Some(delivery) = self.deliveries.get_mut(channel) else { return };
-        // A transition is told of as it opens; the rest is for timers that come late.
+        // A client learns of a transition when it opens; the second term is for timers that fire late.
         let time = delivery.service.settings_mut().transition_timeout + ACK_TIMEOUT;
         for (user, transition) in delivery.service.take_overdue() {
             let mut connections = self.voice_sessions.in_channel(channel).filter_map(|(_, session)| {

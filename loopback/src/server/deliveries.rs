@@ -69,7 +69,7 @@ impl From<DeliveryError> for Refused {
 #[derive(Default)]
 pub(super) struct Deliveries {
     by_channel: BTreeMap<u64, Delivery>,
-    /// What key packages hashed to, over all calls: each may be used once.
+    /// The hashes of the key packages over all calls: each package may be used once.
     key_packages: VecDeque<[u8; 32]>,
 }
 

@@ -32,8 +32,8 @@ impl State {
         true
     }
 
-    /// Stops reading from and writing to a user's voice websockets. What nobody would hear on them is not asked for:
-    /// heartbeats, and Speaking after a resume.
+    /// Stops reading from and writing to a user's voice websockets. The server asks for no heartbeat on them, and for no
+    /// Speaking after a resume, because it would not read them.
     pub(crate) fn stall_voice(&mut self, user: u64) {
         for id in self.voice_connections(user) {
             self.connections.queue_action(id, SocketAction::Stall);

@@ -52,7 +52,7 @@ impl State {
         }
     }
 
-    /// Who comes to a stage is suppressed, until it is told otherwise.
+    /// Whether a user that joins a channel is suppressed. On a stage it is, until a moderator unsuppresses it.
     fn is_suppressed(&self, guild: u64, user: u64, channel: u64) -> bool {
         let known = self.voice_states.get(guild, user).filter(|state| state.channel == Some(channel));
         known.map_or_else(|| self.directory.is_stage(channel), |state| state.suppress)
@@ -116,7 +116,7 @@ impl State {
         }
     }
 
-    /// Tells everyone of a user's voice state.
+    /// Sends a user's voice state to everyone.
     pub(super) fn send_voice_state(&mut self, guild: u64, user: u64, now: Instant) {
         let Some(state) = self.voice_states.get(guild, user) else { return };
         let event = payload::voice_state(Some(guild), user, state);
@@ -127,7 +127,7 @@ impl State {
     pub(super) fn send_voice_server(&mut self, guild: u64, user: u64, now: Instant) {
         let Some(state) = self.voice_states.get(guild, user) else { return };
         let session = state.session_id.clone();
-        // A simulated member has no main session, and stays where it is.
+        // A simulated member has no main session, and stays on its server.
         if self.main_sessions.get(&session).is_none() {
             return;
         }
@@ -160,7 +160,7 @@ impl State {
         true
     }
 
-    /// Disconnects a user as a moderator does; a lone one is told that the call ended.
+    /// Disconnects a user as a moderator does. The close code is 4022 if the user was alone: the call has ended.
     pub(crate) fn kick(&mut self, guild: u64, user: u64, now: Instant) {
         let code = if self.is_alone(guild, user) { 4022 } else { 4014 };
         if self.voice_state_first() {
@@ -197,7 +197,7 @@ impl State {
         self.broadcast("CHANNEL_DELETE", &payload::channel(channel, &record), now);
     }
 
-    /// Takes a guild away from everyone; those in its voice are not told.
+    /// Takes a guild away from everyone. Users in its voice get no voice event.
     pub(crate) fn lose_guild(&mut self, guild: u64, loss: GuildLoss, now: Instant) {
         if self.directory.set_unavailable(guild, true).is_none() {
             return;
@@ -250,7 +250,7 @@ impl State {
     }
 }
 
-/// What became of a guild that went away.
+/// Why a guild went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GuildLoss {
     /// It does not exist any more, or not for the bots.

@@ -81,7 +81,7 @@ impl State {
         let interval = self.settings.main_heartbeat_interval;
         self.expect_heartbeat(id, interval, now);
         let session = self.main_session_of(id).and_then(|session| self.main_sessions.get(&session));
-        if let Some(last) = session.and_then(|session| session.misses(d.as_u64(), now)) {
+        if let Some(last) = session.and_then(|session| session.expected_sequence(d.as_u64(), now)) {
             self.violation(id, Rule::WrongSequence { told: d.as_u64(), last }, now);
         }
         let user = self.connections.user(id);
@@ -97,7 +97,7 @@ impl State {
         }
     }
 
-    /// Gives the client until the tolerance is over to beat.
+    /// Gives the client its interval and a tolerance to send the next heartbeat.
     pub(super) fn expect_heartbeat(&mut self, id: u64, interval: Duration, now: Instant) {
         self.connections.expect_heartbeat(id, now + tolerance(interval));
     }

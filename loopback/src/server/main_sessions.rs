@@ -106,7 +106,7 @@ impl MainSession {
         self.sequence
     }
 
-    /// What came after `sequence`.
+    /// The dispatches after `sequence`.
     pub(super) fn replay_after(&self, sequence: u64) -> Result<Vec<(u64, Dispatch)>, ReplayError> {
         if sequence > self.sequence {
             return Err(ReplayError::Unsent);
@@ -125,14 +125,14 @@ impl MainSession {
         again.for_each(|held| held.sent = now);
     }
 
-    /// What a heartbeat should have told at least, or at most, when it told something else.
-    pub(super) fn misses(&self, told: Option<u64>, now: Instant) -> Option<u64> {
-        let told = told.unwrap_or(0);
-        if told > self.sequence {
+    /// The sequence number that a heartbeat should have carried at least, or at most; `None` if it carried a right one.
+    pub(super) fn expected_sequence(&self, carried: Option<u64>, now: Instant) -> Option<u64> {
+        let carried = carried.unwrap_or(0);
+        if carried > self.sequence {
             return Some(self.sequence);
         }
         let old = self.held.iter().rev().find(|held| held.sent + ACK_TIMEOUT < now);
-        old.map(|held| held.sequence).filter(|due| told < *due)
+        old.map(|held| held.sequence).filter(|due| carried < *due)
     }
 }
 
@@ -188,7 +188,7 @@ impl MainSessions {
 pub(super) enum ReplayError {
     /// The number was never given: close 4007.
     Unsent,
-    /// What is missing is no longer held: invalid session.
+    /// Some of the dispatches are no longer held: invalid session.
     Gone,
 }
 
@@ -231,9 +231,18 @@ mod tests {
     fn a_beat_tells_the_last_number_but_for_what_is_under_way() {
         let mut session = session(4);
         let (now, later) = (Instant::now(), Instant::now() + ACK_TIMEOUT + ACK_TIMEOUT);
-        assert_eq!((session.misses(None, now), session.misses(Some(5), now)), (None, Some(4)));
-        assert_eq!((session.misses(Some(4), later), session.misses(Some(3), later)), (None, Some(4)));
+        assert_eq!(
+            (session.expected_sequence(None, now), session.expected_sequence(Some(5), now)),
+            (None, Some(4))
+        );
+        assert_eq!(
+            (session.expected_sequence(Some(4), later), session.expected_sequence(Some(3), later)),
+            (None, Some(4))
+        );
         session.resent_after(2, later);
-        assert_eq!((session.misses(Some(2), later), session.misses(Some(1), later)), (None, Some(2)));
+        assert_eq!(
+            (session.expected_sequence(Some(2), later), session.expected_sequence(Some(1), later)),
+            (None, Some(2))
+        );
     }
 }

@@ -11,7 +11,7 @@ use crate::opus::SILENCE;
 use crate::relay::{Relay, Tap};
 use crate::rule::{Rule, Violation};
 
-/// An ear in a call that understands nothing and only looks at the layout of frames.
+/// A tap on a call that decrypts nothing and only looks at the layout of frames.
 pub(super) struct PlainAudioAudit {
     _tap: Tap,
     watched: Arc<Mutex<Watched>>,
@@ -28,9 +28,9 @@ impl PlainAudioAudit {
     pub(super) fn new(relay: &Relay, call: u64) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
         let tap = relay.tap(call, NOBODY);
-        let ear = Arc::clone(&watched);
+        let seen = Arc::clone(&watched);
         tap.decrypt_timed_with(Box::new(move |user, frame, received| {
-            ear.lock().unwrap_or_else(PoisonError::into_inner).frame(user, frame, received);
+            seen.lock().unwrap_or_else(PoisonError::into_inner).frame(user, frame, received);
             None
         }));
         Self { _tap: tap, watched }

@@ -93,7 +93,7 @@ impl State {
     }
 }
 
-/// Who a simulated member is.
+/// The ids of a simulated member.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SimulatedMember {
     pub(crate) user: u64,

@@ -1,4 +1,4 @@
-//! What a client says of itself at the voice gateway, and whether it is let in.
+//! The credentials of Identify and Resume, and whether they let a client in.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::payload;
 use super::voice_sessions::VoiceSession;
 use crate::token::Token;
 
-/// What a client says of itself in Identify and Resume.
+/// The fields of Identify and Resume.
 pub(super) struct VoiceCredentials {
     pub(super) guild: u64,
     /// Absent in Resume.
@@ -47,7 +47,7 @@ impl VoiceCredentials {
 }
 
 impl State {
-    /// Judges an Identify; the codes are those of PROTOCOL 2.7.
+    /// Checks an Identify; the error is the close code and its reason.
     pub(super) fn admit(&self, id: u64, credentials: &VoiceCredentials) -> Result<(), (u16, &'static str)> {
         let Some(guild) = self.directory.guild(credentials.guild) else {
             return Err((4011, "Server not found."));

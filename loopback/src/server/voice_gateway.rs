@@ -162,7 +162,7 @@ impl State {
         }
     }
 
-    /// Judges the `seq_ack` of a heartbeat or a resume.
+    /// Checks the `seq_ack` of a heartbeat or a resume.
     fn check_ack(&mut self, ssrc: u32, sequence: Option<u16>, now: Instant) {
         let Some(session) = self.voice_sessions.get_mut(ssrc) else { return };
         let rule = match session.buffer.acknowledge(sequence) {
@@ -261,7 +261,7 @@ impl State {
         let version = if first {
             self.introduce(ssrc, now);
             let version = self.join_delivery(channel, user, max_dave, now);
-            self.greet(channel, now);
+            self.poll_before_description(channel, now);
             version
         } else {
             self.deliveries.version(channel)

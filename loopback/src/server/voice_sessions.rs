@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::buffer::NumberedBuffer;
 use crate::token::Token;
 
-/// Whose session it is, and what the client said when it began.
+/// The user of a session, its channel, and the credentials that it began with.
 #[derive(Debug)]
 pub(super) struct SessionIdentity {
     pub(super) user: u64,
@@ -238,7 +238,7 @@ impl VoiceSessions {
         self.in_call(channel).map(|(other, _)| other).filter(|other| *other != ssrc).collect()
     }
 
-    /// Makes the sessions of a user in a guild things of the past; returns those that are over at once.
+    /// Supersedes the sessions of a user in a guild; returns those that have no websocket and so are over at once.
     pub(super) fn supersede(&mut self, guild: u64, user: u64, now: Instant) -> Vec<u32> {
         for session in self.by_ssrc.values_mut() {
             if session.identity.guild == guild && session.identity.user == user {

@@ -1,4 +1,4 @@
-//! Commits: which are acceptable, which one counts, and who is told.
+//! Commits: which are acceptable, which one counts, and which members it is sent to.
 
 use std::collections::BTreeSet;
 
@@ -120,7 +120,7 @@ impl DeliveryService {
         self.check_welcome(commit, parts.welcome.as_ref())
     }
 
-    /// The commit must cover every proposal its sender was told, and nothing else.
+    /// The commit must cover every proposal that its sender was sent, and nothing else.
     fn check_references(&self, user: u64, references: &[Reference]) -> Result<(), DeliveryError> {
         let covered: BTreeSet<_> = references.iter().copied().collect();
         if covered.is_empty() || covered.len() != references.len() {
@@ -147,7 +147,7 @@ impl DeliveryService {
         key.ok_or(DeliveryError::InvalidCommit("the sender has no such leaf"))
     }
 
-    /// Everybody who is added must be welcomed, and nobody else; a Remove needs a path.
+    /// The welcome must be for exactly those that the commit adds; a Remove needs a path.
     fn check_welcome(&self, commit: &Commit<'_>, welcome: Option<&Welcome<'_>>) -> Result<(), DeliveryError> {
         let changes = self.changes(&commit.references);
         let added: BTreeSet<Reference> = changes
@@ -199,7 +199,7 @@ impl DeliveryService {
         self.open_transition(id, VERSION, informed);
     }
 
-    /// Moves the group to its next epoch; returns who was added with which key package.
+    /// Moves the group to its next epoch; returns the users that were added, with their key packages.
     fn apply(&mut self, committer: u64, changes: Vec<Change>) -> Vec<(u64, Reference)> {
         if self.group.epoch == 0 {
             let key = self.committer_key(committer, 0).map(<[u8]>::to_vec).unwrap_or_default();

@@ -12,7 +12,7 @@ impl DeliveryService {
         found.map(|at| self.faults.remove(at)).is_some()
     }
 
-    /// Commits the faults that are messages of their own; those whose time has not come stay.
+    /// Carries out the faults that are messages of their own; a fault that does not fit yet stays.
     pub(super) fn commit_faults(&mut self) {
         let faults = std::mem::take(&mut self.faults);
         self.faults = faults.into_iter().filter(|fault| !self.commit_fault(*fault)).collect();

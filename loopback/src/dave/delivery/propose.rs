@@ -1,4 +1,4 @@
-//! Proposals: what the group should become, compared with what its members have been told.
+//! Proposals: what the group should become, compared with what its members have been sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -28,7 +28,7 @@ pub(super) struct Group {
     pub(super) in_flight: Vec<InFlight>,
     /// Proposals sent by a fault, and to whom.
     pub(super) stray_proposals: Vec<(u64, Reference)>,
-    /// All proposals of late, to tell an outdated commit from a wrong one.
+    /// The last proposals, to distinguish an outdated commit from a wrong one.
     history: VecDeque<Reference>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Leaf {
     pub(super) signature_key: Vec<u8>,
 }
 
-/// A proposal and who has been sent it.
+/// A proposal, and the members that it was sent to.
 pub(super) struct InFlight {
     pub(super) change: Change,
     pub(super) reference: Reference,
@@ -65,7 +65,7 @@ impl Group {
         self.stray_proposals.clear();
     }
 
-    /// A user's local queue is empty again.
+    /// Forgets what a user was sent: its local queue is empty again.
     pub(super) fn forget_sent_to(&mut self, user: u64) {
         for proposal in &mut self.in_flight {
             proposal.sent_to.remove(&user);
@@ -96,7 +96,7 @@ impl Group {
     }
 }
 
-/// A change and who should know of it.
+/// A change, and the members that it has to be sent to.
 type Wanted = (Change, BTreeSet<u64>);
 
 impl DeliveryService {
@@ -119,7 +119,7 @@ impl DeliveryService {
         self.drop_outdated_candidates();
     }
 
-    /// Sends what is wanted and not yet told, removals first.
+    /// Sends the wanted changes that were not sent yet, removals first.
     pub(super) fn propose(&mut self, now: Instant) {
         let wanted = self.wanted();
         if !self.has_unsent(&wanted) || !self.may_open_transition() {
@@ -191,7 +191,7 @@ impl DeliveryService {
         written(proposal)
     }
 
-    /// What would make the group equal to the call, and whom to tell.
+    /// The changes that would make the group equal to the call, each with the members it concerns.
     fn wanted(&self) -> Vec<Wanted> {
         let waiting: BTreeSet<u64> = self.waiting().map(|(user, _)| user).collect();
         if self.group.epoch == 0 {
@@ -216,7 +216,7 @@ impl DeliveryService {
         wanted
     }
 
-    /// Members in no group whose key package is there, with the Add of each.
+    /// The members that are in no group and have sent a key package, with the Add of each.
     fn waiting(&self) -> impl Iterator<Item = (u64, Change)> + '_ {
         self.members.iter().filter(|(_, member)| member.membership == Membership::Pending).filter_map(
             |(user, member)| {
@@ -234,7 +234,7 @@ impl DeliveryService {
         })
     }
 
-    /// Creates what is missing and notes who is told; returns the messages for each user.
+    /// Creates the missing proposals and notes which users they go to; returns the messages for each user.
     fn unsent(&mut self, wanted: Vec<Wanted>) -> BTreeMap<u64, Vec<Vec<u8>>> {
         let mut unsent: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
         for (change, audience) in wanted {

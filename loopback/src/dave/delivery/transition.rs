@@ -1,4 +1,4 @@
-//! Transitions: everybody says ready, or time is up, and then all switch.
+//! Transitions: all participants send op 23, or the time is up, and then all switch.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -75,9 +75,9 @@ impl DeliveryService {
 #[derive(Default)]
 pub(super) struct Transitions {
     open: Vec<Transition>,
-    /// The last few, to judge readiness that comes late.
+    /// The last few, for an op 23 that comes late.
     closed: VecDeque<Transition>,
-    /// Who was not ready in time, for which transition; until somebody asks.
+    /// The users that were not ready in time, each with the transition; until they are taken.
     overdue: Vec<(u64, u16)>,
     last_id: u16,
 }
@@ -108,7 +108,8 @@ impl Transitions {
         if transition.waiting.remove(&user) { Ok(()) } else { Err(DeliveryError::RepeatedReady(id)) }
     }
 
-    /// Neither waits for a user any more nor tells it to execute. Its readiness may still be on the way.
+    /// Takes a user out of the open transitions: no op 23 of it is waited for and no op 22 is sent to it. Its op 23 may
+    /// still be on the way.
     pub(super) fn forget(&mut self, user: u64) {
         for transition in std::mem::take(&mut self.open) {
             let mut rest = transition.without(user);

@@ -1,4 +1,4 @@
-//! Who speaks DAVE at all: the external sender, upgrades and downgrades, and groups that come to an end.
+//! The version of the call: the external sender, upgrades and downgrades, and groups that come to an end.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::dave::{
 };
 
 impl DeliveryService {
-    /// Op 25 goes to everybody before anything else of MLS.
+    /// Sends op 25 to every member that has not got it; no other message of MLS may come before it.
     pub(super) fn send_external_sender(&mut self) {
         if self.in_force == 0 {
             return;
@@ -41,7 +41,7 @@ impl DeliveryService {
         if target == 0 { self.downgrade() } else { self.upgrade(target) }
     }
 
-    /// Ends groups nobody is in, and the group of a sole member.
+    /// Ends a group without members, and the group of a sole member.
     pub(super) fn update_group(&mut self) {
         if self.group.epoch == 0 {
             return;
@@ -57,7 +57,7 @@ impl DeliveryService {
         self.settings.pacing == Pacing::Overlapping || self.transitions.is_settled()
     }
 
-    /// Forgets the group, but not who waits with which key package.
+    /// Forgets the group. Members that wait keep their key packages.
     pub(super) fn reset_group(&mut self) {
         self.group.reset();
         self.candidates.clear();

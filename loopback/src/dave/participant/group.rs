@@ -139,8 +139,8 @@ impl Session {
         Ok(Committed::Applied)
     }
 
-    /// Somebody else's commit has won the race for the first group, so a welcome will come. The winner adds us, and we
-    /// never do; what covers the same proposals as our own commit is our own commit, garbled.
+    /// Ignores the commit of another member that has won the race for the first group; a welcome will come. Such a commit
+    /// adds us, which our own never does. A commit that covers the proposals of our own is our own, but damaged.
     fn lost_race(&self, bytes: &[u8]) -> Result<Committed, SessionError> {
         let Some(own) = &self.own_commit else { return Ok(Committed::Ignored) };
         let references =
@@ -206,7 +206,7 @@ impl Session {
         secret.try_into().ok()
     }
 
-    /// What all members of this epoch, and nobody else, have in common.
+    /// The secret that all members of this epoch, and only they, can derive.
     pub(super) fn epoch_authenticator(&self) -> Option<Vec<u8>> {
         let group = self.group.as_ref().filter(|_| self.is_established())?;
         Some(group.epoch_authenticator().as_slice().to_vec())
@@ -273,7 +273,7 @@ impl Session {
         group.store_pending_proposal(self.provider.storage(), *proposal).map_err(mls)
     }
 
-    /// Takes back what could not be committed: our own removal, blank leaves, and users who would be in twice.
+    /// Takes back what could not be committed: our own removal, blank leaves, and users that would be members twice.
     fn withdraw_unusable(&mut self) -> Result<(), SessionError> {
         let Some(group) = &mut self.group else { return Ok(()) };
         for reference in members::unusable(group) {

@@ -1,4 +1,4 @@
-//! Who is in a group, and who would be after a commit: every member a user, no user twice.
+//! The members of a group, now and after a commit: every member is a user, and no user is a member twice.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use openmls::{
     prelude::{LeafNodeIndex, Proposal, QueuedProposal, StagedCommit, hash_ref::ProposalRef},
 };
 
-/// Queued proposals that could not be committed: our own removal, blank leaves, and users who would be in twice.
+/// Queued proposals that could not be committed: our own removal, blank leaves, and users that would be members twice.
 pub(super) fn unusable(group: &MlsGroup) -> Vec<ProposalRef> {
     let mut leaves: Vec<(LeafNodeIndex, Option<u64>)> = group
         .members()
