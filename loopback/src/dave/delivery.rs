@@ -211,7 +211,9 @@ impl DeliveryService {
         }
         member.reset();
         // Without the right key it could only fail for ever.
-        member.external_sender_sent &= !std::mem::take(&mut member.external_sender_wrong);
+        if member.external_sender == ExternalSenderState::WrongSent {
+            member.external_sender = ExternalSenderState::Unsent;
+        }
         self.transitions.forget(user);
         self.group.forget_sent_to(user);
         Ok(())
@@ -320,10 +322,7 @@ struct Member {
     max_version: u16,
     membership: Membership,
     key_package: Option<CachedKeyPackage>,
-    /// Whether op 25 has been sent.
-    external_sender_sent: bool,
-    /// It was sent with another key, by a fault.
-    external_sender_wrong: bool,
+    external_sender: ExternalSenderState,
     /// The version it was described the call with, or of the last transition it executed.
     media_version: u16,
 }
@@ -334,10 +333,14 @@ impl Member {
             max_version,
             membership: Membership::Pending,
             key_package: None,
-            external_sender_sent: false,
-            external_sender_wrong: false,
+            external_sender: ExternalSenderState::Unsent,
             media_version: 0,
         }
+    }
+
+    /// Whether it was sent op 25, with whatever key.
+    fn knows_external_sender(&self) -> bool {
+        self.external_sender != ExternalSenderState::Unsent
     }
 
     /// Forgets the group, as ops 24 and 31 make a client do.
@@ -345,6 +348,15 @@ impl Member {
         self.membership = Membership::Pending;
         self.key_package = None;
     }
+}
+
+/// Whether a member was sent op 25.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ExternalSenderState {
+    Unsent,
+    Sent,
+    /// It was sent with another key, by a fault.
+    WrongSent,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -23,13 +23,7 @@ impl State {
     ) {
         let Some(user) = self.main_sessions.get(session).map(MainSession::user) else { return };
         let VoiceStateRequest { guild, channel, self_mute, self_deaf } = request;
-        let Some(channel) = channel else {
-            self.audit_leaves(guild, user, now);
-            if self.remove_voice_state(guild, user, now) {
-                self.close_voice_of(guild, user, 4014, "Disconnected.", now);
-            }
-            return;
-        };
+        let Some(channel) = channel else { return self.leave(guild, user, now) };
         if let Some(refusal) = self.refusal(guild, channel, user) {
             return self.log_event(id, now, Event::Refused(refusal));
         }
@@ -49,6 +43,14 @@ impl State {
             self.send_voice_state(guild, user, now);
         } else {
             self.send_join_events(guild, user, now);
+        }
+    }
+
+    /// Takes a user that leaves of its own accord out of a guild's voice.
+    fn leave(&mut self, guild: u64, user: u64, now: Instant) {
+        self.audit_leaves(guild, user, now);
+        if self.remove_voice_state(guild, user, now) {
+            self.close_voice_of(guild, user, 4014, "Disconnected.", now);
         }
     }
 

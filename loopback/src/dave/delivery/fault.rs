@@ -2,7 +2,7 @@
 
 use openmls_rust_crypto::OpenMlsRustCrypto;
 
-use super::DeliveryService;
+use super::{DeliveryService, Member};
 use crate::dave::{identity, mls_messages::proposal_reference, settings::Fault};
 
 impl DeliveryService {
@@ -20,7 +20,7 @@ impl DeliveryService {
 
     /// Says whether it is done.
     fn commit_fault(&mut self, fault: Fault) -> bool {
-        let is_member = |user: &u64| self.members.get(user).is_some_and(|member| member.external_sender_sent);
+        let is_member = |user: &u64| self.members.get(user).is_some_and(Member::knows_external_sender);
         match fault {
             Fault::UnknownUser { to, stranger } if is_member(&to) => self.propose_add(to, stranger),
             Fault::OwnAdd { to } if is_member(&to) => self.propose_add(to, to),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{DeliveryService, Membership};
+use super::{DeliveryService, ExternalSenderState, Membership};
 use crate::dave::{
     identity::ExternalSenderKey,
     op,
@@ -16,15 +16,17 @@ impl DeliveryService {
             return;
         }
         let alone = self.members.len() == 1;
-        let newcomers =
-            self.members.iter().filter(|(_, member)| member.max_version > 0 && !member.external_sender_sent);
+        let newcomers = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.max_version > 0 && !member.knows_external_sender());
         for user in newcomers.map(|(user, _)| *user).collect::<Vec<_>>() {
             let wrong = self.take_fault(|fault| *fault == Fault::WrongExternalSender { to: user });
             let key = if wrong { ExternalSenderKey::generate() } else { self.sender.clone() };
             self.send_binary(user, op::EXTERNAL_SENDER, key.package());
             if let Some(member) = self.members.get_mut(&user) {
-                member.external_sender_sent = true;
-                member.external_sender_wrong = wrong;
+                member.external_sender =
+                    if wrong { ExternalSenderState::WrongSent } else { ExternalSenderState::Sent };
             }
             if alone && self.settings.op24_on_empty_join {
                 self.prepare_sole(user);
@@ -85,7 +87,7 @@ impl DeliveryService {
     fn downgrade(&mut self) {
         self.in_force = 0;
         self.reset_group();
-        let informed = self.members.iter_mut().filter(|(_, member)| member.external_sender_sent);
+        let informed = self.members.iter_mut().filter(|(_, member)| member.knows_external_sender());
         let users: Vec<u64> = informed
             .map(|(user, member)| {
                 member.reset();
