@@ -1,54 +1,22 @@
 //! Faults: one line each, aimed at a user's connections.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use crate::buffer::Numbered;
 use crate::dave::{DaveSettings, DeliveryService, Fault};
 use crate::netem::Netem;
-use crate::server::{Bound, State};
-use crate::socket::Order;
-use crate::voice_states::Whereabouts;
+use crate::server::{GuildLoss, HandshakeStep, NumberedMessage, SocketAction};
 use crate::{Channel, Discord, Guild};
-
-/// A moment in the life of a voice connection at which it can be closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stage {
-    /// The websocket was opened; nothing was said.
-    Connect,
-    /// Hello was sent.
-    Hello,
-    /// Identify or Resume came; it is not looked at.
-    Identify,
-    /// Ready was sent.
-    Ready,
-    /// Select Protocol came; it is not looked at.
-    SelectProtocol,
-    /// The Session Description was sent.
-    Described,
-    /// The first Speaking came after the Session Description.
-    Established,
-    /// Resumed and the replay were sent.
-    Resumed,
-}
 
 /// The faults of the voice gateway and of the relay.
 impl Discord {
     /// Closes a user's voice websockets; with 1006 as with [`Self::reset_voice`].
     pub fn close_voice(&self, user: u64, code: u16, reason: &str) {
-        self.shared.with(|state, now| {
-            for id in state.voice_connections(user) {
-                state.close(id, code, reason, now);
-            }
-        });
+        self.shared.with(|state, now| state.close_voice(user, code, reason, now));
     }
 
     /// Closes the next voice connection that comes to this stage; call again for one more.
-    pub fn close_voice_at(&self, stage: Stage, code: u16) {
-        self.shared.with(|state, _| state.faults.close_at.push_back((stage, code)));
+    pub fn close_voice_at(&self, step: HandshakeStep, code: u16) {
+        self.shared.with(|state, _| state.close_voice_at(step, code));
     }
 
     /// Ends a user's voice websockets with a TCP reset.
@@ -58,45 +26,35 @@ impl Discord {
 
     /// Stops reading from and writing to a user's voice websockets, without closing them.
     pub fn stall_voice(&self, user: u64) {
-        self.shared.with(|state, _| {
-            for id in state.voice_connections(user) {
-                state.order(id, Order::Stall);
-                state.stalled(id);
-            }
-        });
+        self.shared.with(|state, _| state.stall_voice(user));
     }
 
     /// Leaves the next `beats` voice heartbeats of a user unanswered.
     pub fn mute_acks(&self, user: u64, beats: u32) {
-        self.shared.with(|state, _| state.faults.muted_acks.add(user, beats));
+        self.shared.with(|state, _| state.mute_acks(user, beats));
     }
 
     /// Refuses the next voice resume of a user with 4006.
     pub fn refuse_resume(&self, user: u64) {
-        self.shared.with(|state, _| state.faults.refused_resumes.add(user, 1));
+        self.shared.with(|state, _| state.refuse_resume(user));
     }
 
     /// Sends a text frame to a user's voice websockets as it is.
     pub fn send_raw_text(&self, user: u64, text: impl Into<String>) {
-        let order = Order::Text(text.into());
-        self.shared.with(|state, _| state.send_raw(user, &order));
+        let action = SocketAction::Text(text.into());
+        self.shared.with(|state, _| state.send_raw(user, &action));
     }
 
     /// Sends a binary frame to a user's voice websockets as it is.
     pub fn send_raw_binary(&self, user: u64, frame: impl Into<Vec<u8>>) {
-        let order = Order::Binary(frame.into());
-        self.shared.with(|state, _| state.send_raw(user, &order));
+        let action = SocketAction::Binary(frame.into());
+        self.shared.with(|state, _| state.send_raw(user, &action));
     }
 
     /// Sends a binary message to a user's voice sessions, numbered and held for a resume like Discord's own.
     pub fn send_numbered(&self, user: u64, op: u8, payload: impl Into<Bytes>) {
-        let message = Numbered::Binary { op, payload: payload.into() };
-        self.shared.with(|state, now| {
-            let owned = state.voice_sessions.iter().filter(|(_, session)| session.user == user);
-            for ssrc in owned.map(|(ssrc, _)| *ssrc).collect::<Vec<_>>() {
-                state.send_numbered(ssrc, message.clone(), now);
-            }
-        });
+        let message = NumberedMessage::Binary { op, payload: payload.into() };
+        self.shared.with(|state, now| state.send_numbered_to(user, &message, now));
     }
 
     /// Sends a datagram from the relay to a user as it is.
@@ -132,14 +90,9 @@ impl Discord {
 
     #[track_caller]
     fn with_service(&self, channel: &Channel, act: impl FnOnce(&mut DeliveryService)) {
-        let found = self.shared.with(|state, now| {
-            let service = state.deliveries.get_mut(&channel.id).map(|delivery| &mut delivery.service);
-            let found = service.map(act);
-            state.pump_delivery(channel.id, now);
-            found
-        });
+        let found = self.shared.with(|state, now| state.with_service(channel.id, act, now));
         assert!(
-            found.is_some(),
+            found,
             "there is no delivery service: nobody is in channel {} yet, or DAVE is off",
             channel.id
         );
@@ -155,12 +108,7 @@ impl Discord {
 impl Discord {
     /// Closes a user's main websockets; 1006 resets the TCP connection.
     pub fn close_main(&self, user: u64, code: u16) {
-        self.each_main_session(user, |state, session, now| {
-            let id = state.main_sessions.get(session).and_then(|known| known.connection);
-            if let Some(id) = id {
-                state.close(id, code, "", now);
-            }
-        });
+        self.shared.with(|state, now| state.close_main(user, code, now));
     }
 
     /// Ends a user's main websockets with a TCP reset.
@@ -170,46 +118,25 @@ impl Discord {
 
     /// Leaves the next `beats` heartbeats of a user at the main gateway unanswered.
     pub fn mute_main_acks(&self, user: u64, beats: u32) {
-        self.shared.with(|state, _| state.faults.muted_main_acks.add(user, beats));
+        self.shared.with(|state, _| state.mute_main_acks(user, beats));
     }
 
     /// Tells a user that its main session can be resumed, or that it is lost (op 9).
     pub fn invalid_session(&self, user: u64, session: Invalid) {
-        self.each_main_session(user, |state, id, now| {
-            state.invalidate_main_session(id, session == Invalid::Resumable, now);
-        });
+        let resumable = session == Invalid::Resumable;
+        self.shared.with(|state, now| state.invalidate_main_sessions(user, resumable, now));
     }
 
     /// Asks a user to reconnect and resume (op 7).
     pub fn reconnect(&self, user: u64) {
-        self.each_main_session(user, |state, session, now| {
-            let id = state.main_sessions.get(session).and_then(|known| known.connection);
-            if let Some(id) = id {
-                state.send_plain(id, 7, serde_json::Value::Null, now);
-            }
-        });
+        self.shared.with(|state, now| state.ask_to_reconnect(user, now));
     }
 
     /// Forgets a user's main sessions, so that a resume is answered with op 9 and `false`.
     ///
     /// The voice states they own go, and their voice connections are closed with 4014.
     pub fn lose_main_session(&self, user: u64) {
-        self.each_main_session(user, |state, session, now| {
-            let id = state.main_sessions.get(session).and_then(|known| known.connection);
-            state.lose_main_session(session, now);
-            if let Some(id) = id {
-                state.close(id, 1006, "", now);
-            }
-        });
-    }
-
-    fn each_main_session(&self, user: u64, mut change: impl FnMut(&mut State, &str, Instant)) {
-        self.shared.with(|state, now| {
-            let owned = state.main_sessions.iter().filter(|(_, session)| session.user == user);
-            for session in owned.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-                change(state, &session, now);
-            }
-        });
+        self.shared.with(|state, now| state.lose_main_sessions(user, now));
     }
 }
 
@@ -251,7 +178,7 @@ impl Discord {
     ///
     /// Voice connections cannot be resumed from then on, and those still there after five seconds are closed with 4014.
     pub fn delete_guild(&self, guild: &Guild) {
-        self.shared.with(|state, now| state.lose_guild(guild.id, Whereabouts::Deleted, now));
+        self.shared.with(|state, now| state.lose_guild(guild.id, GuildLoss::Deleted, now));
     }
 
     /// Lets a guild have an outage (GUILD_DELETE with `unavailable`): the bots in its voice are out, and no voice event
@@ -260,7 +187,7 @@ impl Discord {
     /// Voice connections cannot be resumed from then on, and those still there after five seconds are closed with 4014.
     /// Simulated members stay. Joins are met with silence until [`Self::restore_guild`].
     pub fn make_guild_unavailable(&self, guild: &Guild) {
-        self.shared.with(|state, now| state.lose_guild(guild.id, Whereabouts::Outage, now));
+        self.shared.with(|state, now| state.lose_guild(guild.id, GuildLoss::Outage, now));
     }
 
     /// Ends the outage of a guild (GUILD_CREATE).
@@ -270,21 +197,12 @@ impl Discord {
 
     /// Moves a guild's voice to another server: everyone in it gets another VOICE_SERVER_UPDATE.
     pub fn change_region(&self, guild: &Guild) {
-        self.shared.with(|state, now| {
-            let regions = state.endpoints.len();
-            if let Some(record) = state.guilds.get_mut(&guild.id) {
-                record.region = (record.region + 1) % regions;
-            }
-            state.tell_voice_server_all(guild.id, now);
-        });
+        self.shared.with(|state, now| state.change_region(guild.id, now));
     }
 
     /// Withholds the endpoint in every guild: joins get `endpoint: null` until [`Self::give_endpoint`].
     pub fn null_endpoint_first(&self) {
-        self.shared.with(|state, _| {
-            state.faults.withhold_endpoints = true;
-            state.guilds.values_mut().for_each(|guild| guild.endpoint_withheld = true);
-        });
+        self.shared.with(|state, _| state.withhold_endpoints());
     }
 
     /// Takes a guild's voice server away: everyone in it gets `endpoint: null`.
@@ -298,74 +216,11 @@ impl Discord {
     }
 
     fn withhold(&self, guild: &Guild, withheld: bool) {
-        self.shared.with(|state, now| {
-            if let Some(record) = state.guilds.get_mut(&guild.id) {
-                record.endpoint_withheld = withheld;
-            }
-            state.tell_voice_server_all(guild.id, now);
-        });
+        self.shared.with(|state, now| state.withhold_endpoint(guild.id, withheld, now));
     }
 
     /// Answers every join of this channel with silence, as for a missing permission.
     pub fn refuse_silently(&self, channel: &Channel) {
-        self.shared.with(|state, _| {
-            if let Some(record) = state.channels.get_mut(&channel.id) {
-                record.forbidden = true;
-            }
-        });
-    }
-}
-
-/// Faults that wait for their moment.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    pub(crate) close_at: VecDeque<(Stage, u16)>,
-    pub(crate) muted_acks: PerUser,
-    pub(crate) muted_main_acks: PerUser,
-    pub(crate) refused_resumes: PerUser,
-    pub(crate) withhold_endpoints: bool,
-}
-
-/// How often something is still to go wrong, by user.
-#[derive(Debug, Default)]
-pub(crate) struct PerUser(BTreeMap<u64, u32>);
-
-impl PerUser {
-    pub(crate) fn add(&mut self, user: u64, times: u32) {
-        *self.0.entry(user).or_default() += times;
-    }
-
-    /// Says whether it goes wrong now, which is one time less to come.
-    pub(crate) fn use_up(&mut self, user: Option<u64>) -> bool {
-        let Some(left) = user.and_then(|user| self.0.get_mut(&user)) else { return false };
-        let goes_wrong = *left > 0;
-        *left = left.saturating_sub(1);
-        goes_wrong
-    }
-}
-
-impl State {
-    /// Closes a connection if a fault waits for this stage; says whether it did.
-    pub(crate) fn struck(&mut self, stage: Stage, id: u64, now: Instant) -> bool {
-        let waiting = self.faults.close_at.iter().position(|(at, _)| *at == stage);
-        let Some((_, code)) = waiting.and_then(|position| self.faults.close_at.remove(position)) else {
-            return false;
-        };
-        self.close(id, code, "", now);
-        true
-    }
-
-    /// Whether no heartbeat is expected of a websocket: it is stalled, closed or gone, or was not greeted yet.
-    pub(crate) fn is_excused_from_beats(&self, id: u64) -> bool {
-        self.connections.get(&id).is_none_or(|connection| connection.beat_by.is_none())
-    }
-
-    /// Excuses a stalled websocket from what nobody would hear on it: heartbeats, and Speaking after a resume.
-    fn stalled(&mut self, id: u64) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.beat_by = None;
-        if let Bound::Voice(ssrc) = connection.bound {
-            self.relay.detached(ssrc);
-        }
+        self.shared.with(|state, _| state.forbid_channel(channel.id));
     }
 }

@@ -3,14 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use crate::dave::VERSION;
 use crate::member::Member;
-use crate::payload;
-use crate::server::{ChannelKind, ChannelRecord, GuildRecord, State, UserRecord};
+use crate::server::{ChannelKind, ChannelRecord};
 use crate::shared::Shared;
-use crate::token::Token;
 
 /// A bot account, made by [`Discord::bot`](crate::Discord::bot).
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +15,13 @@ pub struct Bot {
     pub user_id: u64,
     /// What it identifies with at the main gateway.
     pub token: String,
+}
+
+impl Bot {
+    pub(crate) fn of(shared: &Shared, name: &str, token: Option<&str>) -> Self {
+        let (user_id, token) = shared.with(|state, _| state.bot(name, token));
+        Self { user_id, token: token.0 }
+    }
 }
 
 impl fmt::Debug for Bot {
@@ -46,7 +49,7 @@ impl Guild {
         self.channel_of(ChannelKind::Voice, name)
     }
 
-    /// The stage channel of this name; it is created when there is none. Who joins is suppressed, and not
+    /// The stage channel of this name; it is created when there is none. A user that joins is suppressed, and not
     /// heard until [`Discord::unsuppress`](crate::Discord::unsuppress).
     pub fn stage(&self, name: &str) -> Channel {
         self.channel_of(ChannelKind::Stage, name)
@@ -99,12 +102,7 @@ impl Channel {
     }
 
     fn change(&self, change: impl FnOnce(&mut ChannelRecord)) {
-        self.shared.with(|state, now| {
-            let Some(record) = state.channels.get_mut(&self.id) else { return };
-            change(record);
-            let object = payload::channel(self.id, record);
-            state.broadcast("CHANNEL_UPDATE", &object, now);
-        });
+        self.shared.with(|state, now| state.change_channel(self.id, change, now));
     }
 }
 
@@ -112,61 +110,5 @@ impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, guild_id, .. } = self;
         f.debug_struct("Channel").field("id", id).field("guild_id", guild_id).finish_non_exhaustive()
-    }
-}
-
-impl State {
-    /// The bot of this name.
-    pub(crate) fn bot(&mut self, name: &str, token: Option<&str>) -> Bot {
-        let known = self.users.iter().find(|(_, user)| user.name == name && user.token.is_some());
-        if let Some((user_id, UserRecord { token: Some(token), .. })) = known {
-            return Bot { user_id: *user_id, token: token.0.clone() };
-        }
-        let token = token.map_or_else(|| self.hex(24), str::to_owned);
-        let user_id = self.user(name, Some(Token(token.clone())));
-        Bot { user_id, token }
-    }
-
-    /// A new user.
-    pub(crate) fn user(&mut self, name: &str, token: Option<Token>) -> u64 {
-        let id = self.next_id();
-        self.users.insert(id, UserRecord { name: name.to_owned(), token });
-        id
-    }
-
-    fn guild(&mut self, name: &str, now: Instant) -> u64 {
-        if let Some((id, _)) = self.guilds.iter().find(|(_, guild)| guild.name == name) {
-            return *id;
-        }
-        let id = self.next_id();
-        let endpoint_withheld = self.faults.withhold_endpoints;
-        let record = GuildRecord { name: name.to_owned(), region: 0, endpoint_withheld, unavailable: false };
-        self.guilds.insert(id, record);
-        let create = self.guild_create(id);
-        self.broadcast("GUILD_CREATE", &create, now);
-        id
-    }
-
-    fn channel(&mut self, guild: u64, kind: ChannelKind, name: &str, now: Instant) -> u64 {
-        let known = self
-            .channels
-            .iter()
-            .find(|(_, channel)| channel.guild == guild && channel.kind == kind && channel.name == name);
-        if let Some((id, _)) = known {
-            return *id;
-        }
-        let id = self.next_id();
-        let record = ChannelRecord {
-            guild,
-            name: name.to_owned(),
-            kind,
-            bitrate: 64_000,
-            user_limit: 0,
-            forbidden: false,
-        };
-        let object = payload::channel(id, &record);
-        self.channels.insert(id, record);
-        self.broadcast("CHANNEL_CREATE", &object, now);
-        id
     }
 }

@@ -23,47 +23,36 @@
 //!
 //! # Layout
 //!
-//! * `server`: the state, and who is connected; `voice_states`: who is in which channel; `shared`: its lock, and who is
-//!   woken
-//! * `main_gateway`, `main_session`: the main gateway, version 10
-//! * `voice_gateway`, `voice_claim`, `voice_session`, `buffer`: the voice gateway, versions 4 to 9
+//! * `server`: the state behind both gateways; its own page lists the parts
+//! * `shared`, `socket`, `tls`, `paced`: the lock around the state, websockets, certificates, and paused clocks
 //! * [`relay`], [`cipher`], [`rtp`], [`netem`]: the media relay, what packets are made of, and bad networks
-//! * `delivery`, [`dave`]: where the delivery service is fed, and end-to-end encryption itself
-//! * `audit`, `rate`, `log`: the rules that clients are held to, and all that happened
+//! * [`dave`]: end-to-end encryption, as the delivery service and as a member
+//! * `rule`, `log`: the rules that clients are held to, and all that happened
 //! * `member`, [`recorder`], [`score`], [`opus`]: simulated members, what they heard, and how good it was
 //! * `builder`, `handles`, `faults`: what a test sets up, holds, and makes go wrong
-//! * `payload`, `token`, `socket`, `tls`, `paced`: JSON, secrets, sockets, certificates, and paused clocks
+//! * `opcodes`, `token`: the gateways' opcodes by name, and secrets
 
-mod audit;
-mod buffer;
 mod builder;
 pub mod cipher;
 pub mod dave;
-mod delivery;
 mod faults;
 mod handles;
 mod log;
-mod main_gateway;
-mod main_session;
 mod member;
 pub mod netem;
+mod opcodes;
 pub mod opus;
 mod paced;
-mod payload;
-mod rate;
 pub mod recorder;
 pub mod relay;
 pub mod rtp;
+mod rule;
 pub mod score;
 mod server;
 mod shared;
 mod socket;
 mod tls;
 mod token;
-mod voice_claim;
-mod voice_gateway;
-mod voice_session;
-mod voice_states;
 
 use std::fmt;
 use std::future::Future;
@@ -78,19 +67,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 pub use crate::builder::{Builder, Dave, EventOrder, HelloOrder};
-pub use crate::faults::{Invalid, Stage};
+pub use crate::faults::Invalid;
 pub use crate::handles::{Bot, Channel, Guild};
-pub use crate::log::{Closer, Entry, Event, Refusal, Rule, Side, Violation};
+pub use crate::log::{Closer, Entry, Event, Refusal, Side};
 pub use crate::member::Member;
 pub use crate::netem::Netem;
 pub use crate::recorder::Hearing;
+pub use crate::rule::{MediaRule, Rule, Violation};
+pub use crate::server::HandshakeStep;
 
 use crate::builder::Settings;
-use crate::log::Log;
-use crate::relay::{Breach, Relay, RelayEvent};
-use crate::server::State;
+use crate::relay::Relay;
+use crate::server::{Listener, State};
 use crate::shared::Shared;
-use crate::socket::Door;
 use crate::tls::Authority;
 
 /// A running Discord; the clones are the same one, and it ends with the last of them.
@@ -136,12 +125,12 @@ impl Discord {
         let mut tasks = JoinSet::new();
         let paused = paced::clock_is_paused().await;
         tasks.spawn(paced::hold_back_paused_clock(paused, clock_step, Arc::clone(&shared)));
-        tasks.spawn(socket::accept(main, Door::Main, Arc::clone(&shared)));
+        tasks.spawn(socket::accept(main, Listener::Main, Arc::clone(&shared)));
         for (region, listener) in regions.into_iter().enumerate() {
-            tasks.spawn(socket::accept(listener, Door::Voice(region), Arc::clone(&shared)));
+            tasks.spawn(socket::accept(listener, Listener::Voice(region), Arc::clone(&shared)));
         }
         tasks.spawn(keep_time(Arc::clone(&shared)));
-        tasks.spawn(hear_relay(Arc::clone(&shared)));
+        tasks.spawn(take_relay_events(Arc::clone(&shared)));
         let ca_pem = authority.map(|authority| authority.pem);
         Ok(Self { shared, gateway_url, ca_pem, _tasks: Arc::new(tasks) })
     }
@@ -160,12 +149,12 @@ impl Discord {
 
     /// The bot of this name; it is created when there is none.
     pub fn bot(&self, name: &str) -> Bot {
-        self.shared.with(|state, _| state.bot(name, None))
+        Bot::of(&self.shared, name, None)
     }
 
     /// The bot of this name, with this token if it is created now.
     pub fn bot_with_token(&self, name: &str, token: &str) -> Bot {
-        self.shared.with(|state, _| state.bot(name, Some(token)))
+        Bot::of(&self.shared, name, Some(token))
     }
 
     /// The guild of this name; it is created when there is none.
@@ -180,7 +169,7 @@ impl Discord {
 
     /// Everything that happened, oldest first; the last 65,536 entries.
     pub fn log(&self) -> Vec<Entry> {
-        self.shared.peek(|state| state.log.entries())
+        self.shared.peek(State::log_entries)
     }
 
     /// The payloads of a user's text messages with this opcode on one gateway, oldest first.
@@ -198,27 +187,18 @@ impl Discord {
     /// Who has left in mid-word and comes back to the guild within ten seconds was only reconnecting: that is a
     /// violation until then, and none any more.
     pub fn violations(&self) -> Vec<Violation> {
-        self.violations_with(|log| log.violations().cloned().collect())
+        self.with_media_violations(self.shared.peek(State::violations))
     }
 
     /// The rules that clients broke so far, oldest first, but for those that may still turn out to be none.
     pub fn settled_violations(&self) -> Vec<Violation> {
         let now = Instant::now();
-        self.violations_with(|log| log.settled(now).cloned().collect())
+        self.with_media_violations(self.shared.peek(|state| state.settled_violations(now)))
     }
 
-    /// What the log tells, and what the calls and the relay have noticed.
-    fn violations_with(&self, logged: impl FnOnce(&Log) -> Vec<Violation>) -> Vec<Violation> {
-        let mut violations = self.shared.peek(|state| {
-            let mut violations = logged(&state.log);
-            violations.extend(state.deliveries.values().flat_map(|delivery| delivery.violations()));
-            violations
-        });
-        violations.extend(self.shared.relay.violations().into_iter().map(|violation| Violation {
-            at: violation.at,
-            user: Some(violation.peer.user),
-            rule: Rule::Media(violation.breach),
-        }));
+    /// Adds the violations that the relay has noticed.
+    fn with_media_violations(&self, mut violations: Vec<Violation>) -> Vec<Violation> {
+        violations.extend(self.shared.relay.violations());
         violations.sort_by_key(|violation| violation.at);
         violations
     }
@@ -230,30 +210,22 @@ impl Discord {
 
     /// The epoch of the group in a channel's call; 0 while there is none.
     pub fn dave_epoch(&self, channel: &Channel) -> u64 {
-        self.shared.peek(|state| state.deliveries.get(&channel.id).map_or(0, |call| call.service.epoch()))
+        self.shared.peek(|state| state.dave_epoch(channel.id))
     }
 
     /// The users in the group of a channel's call, by id.
     pub fn dave_members(&self, channel: &Channel) -> Vec<u64> {
-        let members = |state: &State| Some(state.deliveries.get(&channel.id)?.service.established());
-        self.shared.peek(members).unwrap_or_default()
+        self.shared.peek(|state| state.dave_members(channel.id))
     }
 
     /// The users that are in a channel, as voice states say.
     pub fn members_of(&self, channel: &Channel) -> Vec<u64> {
-        self.shared.peek(|state| {
-            let inside = state.voice_states.iter().filter(|(_, state)| state.channel == Some(channel.id));
-            inside.map(|((_, user), _)| *user).collect()
-        })
+        self.shared.peek(|state| state.members_of(channel.id))
     }
 
     /// The users whose voice session in this channel is described, that is, who hear and can be heard.
     pub fn connected_to(&self, channel: &Channel) -> Vec<u64> {
-        self.shared.peek(|state| {
-            let sessions = state.voice_sessions.values();
-            let inside = sessions.filter(|session| session.channel == channel.id && session.described);
-            inside.map(|session| session.user).collect()
-        })
+        self.shared.peek(|state| state.connected_to(channel.id))
     }
 
     /// Waits until a condition holds.
@@ -344,7 +316,7 @@ async fn keep_time(shared: Arc<Shared>) {
     shared.keep_time().await;
 }
 
-fn hear_relay(shared: Arc<Shared>) -> impl Future<Output = ()> {
+fn take_relay_events(shared: Arc<Shared>) -> impl Future<Output = ()> {
     let mut events = shared.relay.events();
     async move {
         loop {
@@ -353,27 +325,8 @@ fn hear_relay(shared: Arc<Shared>) -> impl Future<Output = ()> {
                     Some(event) => shared.with(|state, now| state.relay_event(event, now)),
                     None => return,
                 },
-                () = shared.undecrypted.notified() => shared.with(State::hear_participants),
+                () = shared.undecrypted.notified() => shared.with(State::poll_participants),
             }
-        }
-    }
-}
-
-impl State {
-    fn relay_event(&mut self, event: RelayEvent, now: Instant) {
-        match event {
-            RelayEvent::Discovered { peer, from } => {
-                let Some(session) = self.voice_sessions.get_mut(&peer.ssrc) else { return };
-                session.discovered = Some(from);
-                let user = Some(peer.user);
-                let entry =
-                    Entry { at: now, side: Side::Media, connection: 0, user, event: Event::Discovered };
-                self.log.push(entry);
-            }
-            RelayEvent::Violated(violation) if violation.breach == Breach::AudioWithoutSpeaking => {
-                self.punish_unannounced_audio(violation.peer.ssrc, now);
-            }
-            _ => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::relay::Breach;
+use crate::rule::{Rule, Violation};
 
 /// Which of Discord's faces an entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,93 +118,19 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// A rule of Discord's that a client broke.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Violation {
-    /// When it was noticed, on tokio's clock.
-    pub at: Instant,
-    /// The user that broke it, when known.
-    pub user: Option<u64>,
-    /// What was wrong.
-    pub rule: Rule,
-}
-
-/// The rules watched over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Rule {
-    /// An opcode came before the session was identified.
-    #[error("op {0} came before Identify")]
-    BeforeIdentify(u8),
-    /// Speaking came before the Session Description.
-    #[error("Speaking came before the Session Description")]
-    SpeakingBeforeDescription,
-    /// Speaking named an SSRC that is not the client's.
-    #[error("Speaking named SSRC {0}, which is not the client's own")]
-    ForeignSsrc(u32),
-    /// Speaking came more than 120 times within a minute; the connection is closed with 4021.
-    #[error("Speaking came more than 120 times within a minute: it is for changes, not for every packet")]
-    SpeakingTooOften,
-    /// A heartbeat or resume acknowledged a number that was never sent.
-    #[error("`seq_ack` {} was never sent", shown(.0))]
-    SeqAckUnsent(Option<u16>),
-    /// A heartbeat or resume acknowledged less than an earlier one.
-    #[error("`seq_ack` went back to {}", shown(.0))]
-    SeqAckBackwards(Option<u16>),
-    /// A heartbeat still did not acknowledge this number, that was sent more than a second before.
-    #[error("`seq_ack` of a heartbeat still lacks {0}, sent more than a second before")]
-    SeqAckLate(u16),
-    /// JSON came in a binary frame; Discord ignores it silently.
-    #[error("JSON came in a binary frame, which Discord ignores")]
-    JsonInBinaryFrame,
-    /// An id came as a JSON number, which loses digits in many languages.
-    #[error("`{0}` came as a JSON number: ids are strings")]
-    NumericId(&'static str),
-    /// Select Protocol gave another address than the one discovery told.
-    #[error("Select Protocol named another address than discovery told")]
-    ForeignAddress,
-    /// A heartbeat of the main gateway did not carry the last sequence number.
-    #[error("a heartbeat of the main gateway carried {}, and the last sequence number was {last}", shown(.told))]
-    WrongSequence {
-        /// What it carried.
-        told: Option<u64>,
-        /// The last number sent, but for what was sent within a second.
-        last: u64,
-    },
-    /// More than 120 payloads came within a minute at the main gateway; the connection is closed with 4008.
-    #[error("more than 120 payloads came within a minute at the main gateway")]
-    TooManySends,
-    /// Audio was not encrypted end to end although the call is and others were there to hear it.
-    #[error("audio was not encrypted end to end")]
-    PlainAudio,
-    /// Op 23 did not come for this transition before its time was up.
-    #[error("op 23 did not come in time for transition {0}")]
-    NeverReady(u16),
-    /// The delivery service noticed something about a DAVE message.
-    #[error("{0}")]
-    Dave(String),
-    /// The relay noticed something about the packets.
-    #[error("{0}")]
-    Media(Breach),
-}
-
-fn shown<T: fmt::Display>(number: &Option<T>) -> String {
-    number.as_ref().map_or_else(|| "nothing".to_owned(), T::to_string)
-}
-
 /// The bounded log.
 #[derive(Debug)]
 pub(crate) struct Log {
     most: usize,
     entries: VecDeque<Entry>,
     violations: Vec<Violation>,
-    /// What clients did wrong in leaving, and which guild.
-    partings: Vec<(u64, Violation)>,
+    /// The violations of clients that left, each with the guild.
+    leave_violations: Vec<(u64, Violation)>,
 }
 
 impl Log {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, entries: VecDeque::new(), violations: Vec::new(), partings: Vec::new() }
+        Self { most, entries: VecDeque::new(), violations: Vec::new(), leave_violations: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
@@ -217,38 +143,38 @@ impl Log {
 
     pub(crate) fn violation(&mut self, at: Instant, user: Option<u64>, rule: Rule) {
         tracing::debug!(user, ?rule, "violation");
-        self.keep(Violation { at, user, rule });
+        self.keep_violation(Violation { at, user, rule });
     }
 
     /// Takes a violation in, unless there are enough.
-    pub(crate) fn keep(&mut self, violation: Violation) {
-        if self.violations.len() < VIOLATIONS {
+    pub(crate) fn keep_violation(&mut self, violation: Violation) {
+        if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(violation);
         }
     }
 
-    /// Takes in what a client did wrong in leaving a guild; it is forgotten if the client returns soon.
-    pub(crate) fn parting(&mut self, guild: u64, violation: Violation) {
-        if self.partings.len() < VIOLATIONS {
-            self.partings.push((guild, violation));
+    /// Takes in a violation by a client that leaves a guild; it is forgotten if the client returns soon.
+    pub(crate) fn keep_leave_violation(&mut self, guild: u64, violation: Violation) {
+        if self.leave_violations.len() < VIOLATIONS_MAX {
+            self.leave_violations.push((guild, violation));
         }
     }
 
-    /// Takes note that a user joins: one that has just left was only reconnecting, after a loss of its own, or moving.
-    pub(crate) fn returned(&mut self, guild: u64, user: u64, now: Instant) {
-        self.partings.retain(|(left, violation)| {
-            *left != guild || violation.user != Some(user) || violation.at + RETURN < now
+    /// Forgets the leave violations of a user that joins again: it was only reconnecting or moving.
+    pub(crate) fn rejoined(&mut self, guild: u64, user: u64, now: Instant) {
+        self.leave_violations.retain(|(left, violation)| {
+            *left != guild || violation.user != Some(user) || violation.at + REJOIN_TIMEOUT < now
         });
     }
 
     pub(crate) fn violations(&self) -> impl Iterator<Item = &Violation> {
-        self.violations.iter().chain(self.partings.iter().map(|(_, violation)| violation))
+        self.violations.iter().chain(self.leave_violations.iter().map(|(_, violation)| violation))
     }
 
     /// The violations that no return can undo any more.
     pub(crate) fn settled(&self, now: Instant) -> impl Iterator<Item = &Violation> {
-        let late = self.partings.iter().map(|(_, violation)| violation);
-        self.violations.iter().chain(late.filter(move |violation| violation.at + RETURN < now))
+        let unsettled = self.leave_violations.iter().map(|(_, violation)| violation);
+        self.violations.iter().chain(unsettled.filter(move |violation| violation.at + REJOIN_TIMEOUT < now))
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -296,42 +222,37 @@ pub(crate) fn redacted(mut d: Value) -> Value {
     d
 }
 
-/// Who comes back so soon has not left.
-const RETURN: Duration = Duration::from_secs(10);
+/// A client that rejoins so soon was only reconnecting.
+const REJOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Enough to see a pattern.
-const VIOLATIONS: usize = 1_024;
+const VIOLATIONS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_says_in_words_what_was_wrong() {
-        assert_eq!(Rule::SeqAckBackwards(None).to_string(), "`seq_ack` went back to nothing");
-        assert_eq!(Rule::SeqAckUnsent(Some(7)).to_string(), "`seq_ack` 7 was never sent");
-        assert_eq!(Rule::Media(Breach::PayloadType(101)).to_string(), "payload type 101, not 120");
-    }
-
-    #[test]
     fn leaving_badly_is_forgiven_to_who_returns_to_the_same_guild_soon() {
         let (mut log, now) = (Log::new(10), Instant::now());
-        log.parting(5, Violation { at: now, user: Some(1), rule: Rule::PlainAudio });
-        for (guild, user, later) in [(6, 1, Duration::ZERO), (5, 2, Duration::ZERO), (5, 1, RETURN * 2)] {
-            log.returned(guild, user, now + later);
+        log.keep_leave_violation(5, Violation { at: now, user: Some(1), rule: Rule::PlainAudio });
+        for (guild, user, later) in
+            [(6, 1, Duration::ZERO), (5, 2, Duration::ZERO), (5, 1, REJOIN_TIMEOUT * 2)]
+        {
+            log.rejoined(guild, user, now + later);
             assert_eq!(log.violations().count(), 1);
         }
-        assert_eq!(log.settled(now + RETURN * 2).count(), 1);
-        assert_eq!(log.settled(now + RETURN).count(), 0, "it may still return");
-        log.returned(5, 1, now + RETURN);
+        assert_eq!(log.settled(now + REJOIN_TIMEOUT * 2).count(), 1);
+        assert_eq!(log.settled(now + REJOIN_TIMEOUT).count(), 0, "it may still return");
+        log.rejoined(5, 1, now + REJOIN_TIMEOUT);
         assert_eq!(log.violations().count(), 0);
     }
 
     #[test]
     fn violations_beyond_enough_are_not_kept() {
         let mut log = Log::new(10);
-        for _ in 0..VIOLATIONS + 1 {
-            log.keep(Violation { at: Instant::now(), user: None, rule: Rule::PlainAudio });
+        for _ in 0..VIOLATIONS_MAX + 1 {
+            log.keep_violation(Violation { at: Instant::now(), user: None, rule: Rule::PlainAudio });
         }
-        assert_eq!(log.violations().count(), VIOLATIONS);
+        assert_eq!(log.violations().count(), VIOLATIONS_MAX);
     }
 }

@@ -6,16 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use crate::buffer::NumberedBuffer;
 use crate::dave::Participant;
-use crate::delivery::SharedParticipant;
-use crate::opus::SILENCE;
+use crate::opus::{SILENCE, SILENCE_FRAMES};
 use crate::recorder::Hearing;
 use crate::relay::Tap;
-use crate::server::{State, VoiceState};
+use crate::server::{SharedParticipant, SimulatedMember};
 use crate::shared::Shared;
-use crate::token::Token;
-use crate::voice_session::{Outlet, VoiceSession};
 
 /// A simulated member of a voice channel, made by [`Channel::listener`](crate::Channel::listener).
 ///
@@ -30,27 +26,28 @@ pub struct Member {
     pub ssrc: u32,
     /// Its call at the [relay](crate::Discord::relay).
     pub call: u64,
-    guild: u64,
+    member: SimulatedMember,
 }
 
 impl Member {
     pub(crate) fn join(shared: &Arc<Shared>, channel: u64, name: &str, max_dave: u16) -> Self {
-        let (user_id, ssrc, guild) = shared.with(|state, now| state.simulate(channel, name, max_dave, now));
+        let member = shared.with(|state, now| state.simulate(channel, name, max_dave, now));
+        let SimulatedMember { user: user_id, ssrc, .. } = member;
         let tap = shared.relay.tap(channel, user_id);
         let participant = Arc::new(Mutex::new(Participant::new(user_id, channel)));
-        let (ear, mouth) = (Arc::clone(&participant), Arc::clone(&participant));
+        let (receiver, sender) = (Arc::clone(&participant), Arc::clone(&participant));
         let undecrypted = Arc::clone(&shared.undecrypted);
         tap.decrypt_with(Box::new(move |user, frame| {
-            let mut member = ear.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut member = receiver.lock().unwrap_or_else(PoisonError::into_inner);
             let decrypted = member.decrypt(user, frame, Instant::now());
             decrypted.inspect_err(|_| undecrypted.notify_one()).ok()
         }));
         shared.relay.encrypt_with(
             ssrc,
-            Box::new(move |frame| mouth.lock().unwrap_or_else(PoisonError::into_inner).encrypt(frame)),
+            Box::new(move |frame| sender.lock().unwrap_or_else(PoisonError::into_inner).encrypt(frame)),
         );
         shared.with(|state, now| state.join_participant(ssrc, Arc::clone(&participant), now));
-        Self { shared: Arc::clone(shared), tap, participant, user_id, ssrc, call: channel, guild }
+        Self { shared: Arc::clone(shared), tap, participant, user_id, ssrc, call: channel, member }
     }
 
     /// What it has heard of a user so far; `None` if nothing was.
@@ -78,8 +75,9 @@ impl Member {
     /// The packets are Opus at 48 kHz, 20 ms each.
     pub async fn speak(&self, packets: impl IntoIterator<Item = Bytes>) {
         self.announce(MICROPHONE);
+        let silence = std::iter::repeat_n(Bytes::from_static(&SILENCE), SILENCE_FRAMES as usize);
         let mut due = Instant::now();
-        for packet in packets.into_iter().chain(std::iter::repeat_n(Bytes::from_static(&SILENCE), 5)) {
+        for packet in packets.into_iter().chain(silence) {
             sleep_until(due).await;
             due += FRAME;
             self.say(packet);
@@ -89,59 +87,17 @@ impl Member {
 
     /// Sends one Opus packet now; see [`Self::announce`].
     pub fn say(&self, opus: Bytes) {
-        self.shared.relay.say(self.call, self.user_id, self.ssrc, opus);
+        self.shared.relay.send_opus(self.call, self.user_id, self.ssrc, opus);
     }
 
     /// Sends Speaking with these flags: 1 microphone, 2 soundshare, 4 priority, 0 for none.
     pub fn announce(&self, flags: u8) {
-        self.shared.with(|state, now| state.speaks(self.ssrc, flags, now));
+        self.shared.with(|state, now| state.set_speaking(self.ssrc, flags, now));
     }
 
     /// Leaves the channel.
     pub fn leave(&self) {
-        self.shared.with(|state, now| {
-            state.remove_voice_state(self.guild, self.user_id, now);
-            state.end_voice_session(self.ssrc, now);
-        });
-    }
-}
-
-impl State {
-    /// Puts a new user into a channel without a client; says its id, its SSRC and the guild.
-    fn simulate(&mut self, channel: u64, name: &str, max_dave: u16, now: Instant) -> (u64, u32, u64) {
-        let record = self.channels.get(&channel);
-        let guild = record.map_or(0, |record| record.guild);
-        let suppress = self.is_stage(channel);
-        let user = self.user(name, None);
-        let (session_id, ssrc) = (self.hex(16), self.next_ssrc());
-        let state = VoiceState {
-            channel: Some(channel),
-            session_id: session_id.clone(),
-            self_mute: false,
-            self_deaf: false,
-            suppress,
-        };
-        self.seat(guild, user, state);
-        self.tell_voice_state(guild, user, now);
-        let session = VoiceSession {
-            user,
-            guild,
-            channel,
-            session_id,
-            token: Token(String::new()),
-            version: crate::voice_session::NUMBERED_SINCE,
-            max_dave,
-            region: 0,
-            outlet: Outlet::Member,
-            resumed: None,
-            superseded: None,
-            buffer: NumberedBuffer::new(0, 0),
-            described: true,
-            speaking: Some(0),
-            discovered: None,
-        };
-        self.voice_sessions.insert(ssrc, session);
-        (user, ssrc, guild)
+        self.shared.with(|state, now| state.remove_simulated(self.member, now));
     }
 }
 

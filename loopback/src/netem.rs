@@ -73,8 +73,8 @@ impl Path {
         if lost < netem.loss {
             return Fate { copies: [None, None] };
         }
-        let hold = if held < netem.reorder { HOLD } else { Duration::ZERO };
-        let delay = netem.delay + netem.jitter.mul_f64(wobble) + hold;
+        let reorder_delay = if held < netem.reorder { REORDER_DELAY } else { Duration::ZERO };
+        let delay = netem.delay + netem.jitter.mul_f64(wobble) + reorder_delay;
         Fate { copies: [Some(delay), (twice < netem.duplicate).then_some(delay)] }
     }
 }
@@ -90,7 +90,7 @@ impl Netem {
 }
 
 /// One and a half 20 ms packets, so that at least one overtakes.
-const HOLD: Duration = Duration::from_millis(30);
+const REORDER_DELAY: Duration = Duration::from_millis(30);
 
 #[cfg(test)]
 mod tests {

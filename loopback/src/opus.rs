@@ -9,6 +9,8 @@ use crate::dave::FRAME_MARKER;
 
 /// The packet that means silence on Discord, 20 ms.
 pub const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
+/// Discord's docs, "Voice Data Interpolation": five frames of silence before stopping.
+pub const SILENCE_FRAMES: u32 = 5;
 /// Samples per channel and second of every RTP timestamp and of all audio here.
 pub const SAMPLE_RATE: u32 = 48_000;
 /// Samples per channel of a 20 ms frame.

@@ -5,28 +5,39 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::opus::{self, OpusError};
-use crate::relay::{Keep, Violation};
+use crate::opus::{self, OpusError, SILENCE_FRAMES};
+use crate::rule::Violation;
 use crate::score::{Score, match_score};
 
+pub use histogram::DurationHistogram;
 pub use playback::Holes;
-pub use spread::Spread;
 
 use timeline::{Place, Timeline};
 
+mod histogram;
 mod ogg_file;
 mod playback;
-mod spread;
 #[cfg(test)]
 mod tests;
 mod timeline;
+
+/// Which parts of a member's audio are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Keep {
+    /// Counts, histograms and the packets, up to the recorder's cap.
+    #[default]
+    Audio,
+    /// Counts and histograms only; for load tests.
+    Counts,
+}
 
 /// Records one sender. It keeps at most 180 000 packets (an hour of 20 ms) and 64 MiB of them; beyond that it counts.
 #[derive(Debug)]
 pub struct Recorder {
     keep: Keep,
     timeline: Timeline,
-    spurt: Option<Spurt>,
+    talkspurt: Option<Talkspurt>,
     packets: u64,
     out_of_order: u64,
     duplicates: u64,
@@ -34,8 +45,8 @@ pub struct Recorder {
     unkept: u64,
     kept_bytes: usize,
     longest_gap: Duration,
-    spacing: Spread,
-    lateness: Spread,
+    spacing: DurationHistogram,
+    lateness: DurationHistogram,
     audio: Vec<Packet>,
 }
 
@@ -74,9 +85,9 @@ pub struct Hearing {
     /// Packets that came after the recorder was full; their audio is missing.
     pub unkept: u64,
     /// From one arrival to the next, while speaking.
-    pub spacing: Spread,
+    pub spacing: DurationHistogram,
     /// How much later packets came than their RTP timestamps say, measured from the most punctual of the spurt so far.
-    pub lateness: Spread,
+    pub lateness: DurationHistogram,
     /// The longest time without a packet while speaking, reconnections among it: a pause after five silence frames does
     /// not count.
     pub longest_gap: Duration,
@@ -88,7 +99,7 @@ pub struct Hearing {
 
 /// Where a talk spurt began, for lateness.
 #[derive(Clone, Copy, Debug)]
-struct Spurt {
+struct Talkspurt {
     arrival: Instant,
     position: i64,
     /// The smallest transit so far, µs against the first packet's.
@@ -104,7 +115,7 @@ impl Recorder {
         Self {
             keep,
             timeline: Timeline::default(),
-            spurt: None,
+            talkspurt: None,
             packets: 0,
             out_of_order: 0,
             duplicates: 0,
@@ -112,8 +123,8 @@ impl Recorder {
             unkept: 0,
             kept_bytes: 0,
             longest_gap: Duration::ZERO,
-            spacing: Spread::new(),
-            lateness: Spread::new(),
+            spacing: DurationHistogram::new(),
+            lateness: DurationHistogram::new(),
             audio: Vec::new(),
         }
     }
@@ -179,8 +190,8 @@ impl Recorder {
     /// Ends the spurt of a stream that another one replaces; one that did not say its five frames of silence was cut, and
     /// the time until now is a gap.
     fn count_break(&mut self, arrival: Instant) {
-        let cut = self.spurt.take().filter(|spurt| spurt.silence < SILENCE_FRAMES);
-        let gap = cut.map_or(Duration::ZERO, |spurt| arrival.saturating_duration_since(spurt.last));
+        let cut = self.talkspurt.take().filter(|talkspurt| talkspurt.silence < SILENCE_FRAMES);
+        let gap = cut.map_or(Duration::ZERO, |talkspurt| arrival.saturating_duration_since(talkspurt.last));
         self.longest_gap = self.longest_gap.max(gap);
     }
 
@@ -191,24 +202,25 @@ impl Recorder {
     }
 
     fn time(&mut self, arrival: Instant, position: i64, silent: bool) {
-        let ended = |spurt: &Spurt| {
-            spurt.silence >= SILENCE_FRAMES && arrival.saturating_duration_since(spurt.last) > RESUMED
+        let ended = |talkspurt: &Talkspurt| {
+            talkspurt.silence >= SILENCE_FRAMES
+                && arrival.saturating_duration_since(talkspurt.last) > TALKSPURT_TIMEOUT
         };
-        let Some(spurt) = self.spurt.as_mut().filter(|spurt| !ended(spurt)) else {
+        let Some(talkspurt) = self.talkspurt.as_mut().filter(|talkspurt| !ended(talkspurt)) else {
             let silence = u32::from(silent);
-            self.spurt = Some(Spurt { arrival, position, punctual: 0, last: arrival, silence });
+            self.talkspurt = Some(Talkspurt { arrival, position, punctual: 0, last: arrival, silence });
             self.lateness.record(Duration::ZERO);
             return;
         };
-        let gap = arrival.saturating_duration_since(spurt.last);
+        let gap = arrival.saturating_duration_since(talkspurt.last);
         self.spacing.record(gap);
         self.longest_gap = self.longest_gap.max(gap);
-        let passed = arrival.saturating_duration_since(spurt.arrival).as_micros() as i64;
-        let transit = passed - (position - spurt.position) * 1000 / 48;
-        spurt.punctual = spurt.punctual.min(transit);
-        self.lateness.record(Duration::from_micros((transit - spurt.punctual).unsigned_abs()));
-        spurt.last = arrival;
-        spurt.silence = if silent { spurt.silence.saturating_add(1) } else { 0 };
+        let passed = arrival.saturating_duration_since(talkspurt.arrival).as_micros() as i64;
+        let transit = passed - (position - talkspurt.position) * 1000 / 48;
+        talkspurt.punctual = talkspurt.punctual.min(transit);
+        self.lateness.record(Duration::from_micros((transit - talkspurt.punctual).unsigned_abs()));
+        talkspurt.last = arrival;
+        talkspurt.silence = if silent { talkspurt.silence.saturating_add(1) } else { 0 };
     }
 }
 
@@ -241,7 +253,5 @@ impl Hearing {
 /// An hour of 20 ms packets.
 const PACKETS_MAX: usize = 180_000;
 const BYTES_MAX: usize = 64 << 20;
-/// Discord's docs, "Voice Data Interpolation": five frames of silence before stopping.
-pub(crate) const SILENCE_FRAMES: u32 = 5;
 /// After five silence frames, packets further apart than this begin a new spurt.
-const RESUMED: Duration = Duration::from_millis(60);
+const TALKSPURT_TIMEOUT: Duration = Duration::from_millis(60);

@@ -1,10 +1,10 @@
 //! The media relay: one UDP socket that answers discovery and passes every member's audio on to the others of its call.
 //!
 //! ```text
-//!  member ── datagram ──▶ Socket ──▶ Conduct ──▶ Netem up ──▶ Recorder of the sender
+//!  member ── datagram ──▶ socket ──▶ MediaAudit ──▶ Netem up ──▶ Recorder of the sender
 //!                                    (audits)                    │
 //!                                                                ├──▶ seal for each other member ──▶ Netem down ──▶
-//!  simulated member ── say ──────────────────────────────────────┘──▶ Tap of each simulated member
+//!  simulated member ── send_opus ─────────────────────────────────┘──▶ Tap of each simulated member
 //! ```
 //!
 //! Payloads are opaque, end-to-end encrypted or not. The relay keeps sequence, timestamp and SSRC, and seals with each
@@ -20,20 +20,29 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use media_audit::MediaAudit;
+use router::Router;
+
 use crate::cipher::Mode;
 use crate::netem::Netem;
 use crate::recorder::Hearing;
+use crate::rule::{MediaRule, Violation};
 
-pub use conduct::Breach;
-pub use dress::{Dress, Oddity};
+pub use packet_shape::{MalformedPacket, PacketShape};
 pub use tap::{Decryptor, Tap};
 
-mod agenda;
-mod conduct;
-mod dress;
-mod member;
-mod pump;
-mod state;
+pub use crate::recorder::Keep;
+
+mod connections;
+mod events;
+mod media_audit;
+mod media_connection;
+mod member_stream;
+mod packet_shape;
+mod recordings;
+mod router;
+mod schedule;
+mod socket_loop;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -60,19 +69,13 @@ pub enum RelayEvent {
         /// Where it came from.
         from: SocketAddr,
     },
-    /// A member broke a rule; after [`Breach::AudioWithoutSpeaking`] Discord closes the connection.
-    Violated(Violation),
-}
-
-/// A rule broken, by whom and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// When it was noticed.
-    pub at: Instant,
-    /// By which connection.
-    pub peer: Peer,
-    /// Which rule.
-    pub breach: Breach,
+    /// A member broke a rule; after [`MediaRule::AudioWithoutSpeaking`] Discord closes the connection.
+    Violated {
+        /// Which connection.
+        peer: Peer,
+        /// Which rule, and when.
+        violation: Violation,
+    },
 }
 
 /// What the relay counts over all members.
@@ -107,17 +110,6 @@ pub struct Counters {
     pub unreported: u64,
 }
 
-/// What of a member's audio is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Keep {
-    /// Counts, histograms and the packets, up to the recorder's cap.
-    #[default]
-    Audio,
-    /// Counts and histograms only; for load tests.
-    Counts,
-}
-
 /// Encrypts a simulated member's packet end to end; `None` while it has no key.
 pub type Encryptor = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send>;
 
@@ -129,12 +121,12 @@ pub struct Relay {
 
 struct Running {
     shared: Arc<Shared>,
-    pump: AbortHandle,
+    task: AbortHandle,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.pump.abort();
+        self.task.abort();
     }
 }
 
@@ -143,15 +135,15 @@ struct Shared {
     /// The same socket, read without asking the runtime whether there is something.
     direct: std::net::UdpSocket,
     address: SocketAddr,
-    state: Mutex<state::State>,
+    router: Mutex<Router>,
     /// Something waits to be sent or is due earlier than before.
     wake: Notify,
     activity: watch::Sender<u64>,
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, state::State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn router(&self) -> MutexGuard<'_, Router> {
+        self.router.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,12 +169,12 @@ impl Relay {
             direct: socket.try_clone()?,
             socket: UdpSocket::from_std(socket)?,
             address,
-            state: Mutex::new(state::State::new(seed)),
+            router: Mutex::new(Router::new(seed)),
             wake: Notify::new(),
             activity: watch::Sender::new(0),
         });
-        let pump = tokio::spawn(pump::run(shared.clone())).abort_handle();
-        Ok(Self { running: Arc::new(Running { shared, pump }) })
+        let task = tokio::spawn(socket_loop::run(shared.clone())).abort_handle();
+        Ok(Self { running: Arc::new(Running { shared, task }) })
     }
 
     /// Where it listens; what Ready names.
@@ -192,141 +184,141 @@ impl Relay {
 
     /// Lets a connection in; its discovery requests are answered from now on.
     pub fn open(&self, peer: Peer) {
-        self.shared().state().open(peer);
+        self.shared().router().open(peer);
     }
 
     /// Gives a connection its mode and key, as its Session Description did; media flows from now on.
     ///
     /// The same mode and key again change nothing; others restart the audit of its packet counter.
     pub fn describe(&self, ssrc: u32, mode: Mode, key: [u8; 32]) {
-        self.shared().state().describe(ssrc, mode, key);
+        self.shared().router().describe(ssrc, mode, key);
     }
 
     /// Takes note of the flags of a connection's op 5.
     pub fn speaking(&self, ssrc: u32, flags: u8) {
-        self.shared().state().speaking(ssrc, flags, Instant::now());
+        self.shared().router().speaking(ssrc, flags, Instant::now());
         self.shared().wake.notify_one();
     }
 
     /// Takes note of how many others are in the call of a connection; 1 until said otherwise.
-    pub fn company(&self, ssrc: u32, others: usize) {
-        self.shared().state().company(ssrc, others);
+    pub fn set_listeners(&self, ssrc: u32, others: usize) {
+        self.audit(ssrc, |audit| audit.set_listeners(others));
     }
 
-    /// Judges a connection whose client is leaving of its own accord: it should have ended its audio with silence.
-    pub fn farewell(&self, ssrc: u32) -> Option<Breach> {
-        pump::drain(self.shared());
-        self.shared().state().farewell(ssrc)
+    /// Audits a connection whose client leaves of its own accord: the client should have ended its audio with silence.
+    pub fn audit_leave(&self, ssrc: u32) -> Option<MediaRule> {
+        socket_loop::drain(self.shared());
+        self.audit(ssrc, MediaAudit::end_talkspurt).flatten()
     }
 
     /// Takes note that a connection's websocket is lost or stalled: nothing can be said on it until a resume.
     pub fn detached(&self, ssrc: u32) {
-        self.shared().state().detached(ssrc);
+        self.audit(ssrc, MediaAudit::detached);
     }
 
-    /// Takes note that a connection was resumed: who was speaking has to say so again.
+    /// Takes note that a connection was resumed: a client that was speaking has to announce it again.
     pub fn resumed(&self, ssrc: u32) {
-        self.shared().state().resumed(ssrc, Instant::now());
+        self.audit(ssrc, |audit| audit.resumed(Instant::now()));
     }
 
-    /// Lets go of a connection. What it sent before still counts, and what was recorded of its user stays.
+    /// Closes a connection. Packets that it sent before still count, and the recording of its user stays.
     pub fn close(&self, ssrc: u32) {
-        pump::drain(self.shared());
-        self.shared().state().close(ssrc);
+        socket_loop::drain(self.shared());
+        self.shared().router().connections.close(ssrc);
         self.shared().wake.notify_one();
     }
 
-    /// Puts a simulated member's ear into a call; it hears everyone else there until it is dropped.
+    /// Puts a tap on a call for a user; it hears everyone else there until it is dropped.
     pub fn tap(&self, call: u64, user: u64) -> Tap {
-        self.shared().state().tap(call, user)
+        self.shared().router().tap(call, user)
     }
 
     /// Sends one Opus packet from a simulated member to everyone else in the call.
     ///
     /// The first packet of an SSRC begins its stream at a random place. Timestamps advance by the packet's length, and
     /// over a pause by the time passed. Pacing is the caller's.
-    pub fn say(&self, call: u64, user: u64, ssrc: u32, opus: Bytes) {
-        let encryptor = self.shared().state().take_encryptor(ssrc);
+    pub fn send_opus(&self, call: u64, user: u64, ssrc: u32, opus: Bytes) {
+        let encryptor = self.shared().router().streams.take_encryptor(ssrc);
         // Called outside the lock: it may well ask this relay something.
         let (payload, encryptor) = match encryptor {
             None => (Some(opus.clone()), None),
             Some(mut encryptor) => (encryptor(&opus).map(Bytes::from), Some(encryptor)),
         };
-        let mut state = self.shared().state();
+        let mut router = self.shared().router();
         if let Some(encryptor) = encryptor {
-            state.return_encryptor(ssrc, encryptor);
+            router.streams.return_encryptor(ssrc, encryptor);
         }
-        state.say(Peer { ssrc, user, call }, &opus, payload, Instant::now());
-        drop(state);
+        router.send_opus(Peer { ssrc, user, call }, &opus, payload, Instant::now());
+        drop(router);
         self.shared().wake.notify_one();
     }
 
     /// Encrypts what this simulated member says from now on, end to end.
     pub fn encrypt_with(&self, ssrc: u32, encryptor: Encryptor) {
-        self.shared().state().set_encryptor(ssrc, encryptor);
+        self.shared().router().set_encryptor(ssrc, encryptor);
     }
 
-    /// Sends something odd from a simulated member, in its place in the member's stream.
-    pub fn say_oddly(&self, call: u64, user: u64, ssrc: u32, oddity: Oddity) {
-        self.shared().state().say_oddly(Peer { ssrc, user, call }, oddity, Instant::now());
+    /// Sends a malformed packet from a simulated member, in its place in the member's stream.
+    pub fn send_malformed(&self, call: u64, user: u64, ssrc: u32, malformed: MalformedPacket) {
+        self.shared().router().send_malformed(Peer { ssrc, user, call }, malformed, Instant::now());
         self.shared().wake.notify_one();
     }
 
     /// Drops what a user says in a call, without a word, as Discord does with the audience of a stage.
     pub fn suppress(&self, call: u64, user: u64) {
-        self.shared().state().suppress(call, user);
+        self.shared().router().suppress(call, user);
     }
 
     /// Lets a user be heard in a call again.
     pub fn unsuppress(&self, call: u64, user: u64) {
-        self.shared().state().unsuppress(call, user);
+        self.shared().router().unsuppress(call, user);
     }
 
     /// Forgets a simulated member's stream.
-    pub fn hush(&self, ssrc: u32) {
-        self.shared().state().hush(ssrc);
+    pub fn forget_stream(&self, ssrc: u32) {
+        self.shared().router().streams.forget(ssrc);
     }
 
     /// Leaves the next `requests` discovery requests unanswered.
     pub fn drop_discovery(&self, requests: u32) {
-        self.shared().state().drop_discovery(requests);
+        self.shared().router().connections.drop_discovery(requests);
     }
 
     /// Makes the network of every connection like this, for what is sent from now on.
     pub fn netem(&self, netem: Netem) {
-        self.shared().state().netem(netem);
+        self.shared().router().connections.set_netem(netem);
     }
 
     /// Makes the network of one user's present connections like this.
     pub fn netem_of(&self, user: u64, netem: Netem) {
-        self.shared().state().netem_of(user, netem);
+        self.shared().router().connections.set_netem_of(user, netem);
     }
 
     /// Chooses what packets look like on their way to the members.
-    pub fn dress(&self, dress: Dress) {
-        self.shared().state().set_dress(dress);
+    pub fn shape_packets(&self, shape: PacketShape) {
+        self.shared().router().shape_packets(shape);
     }
 
     /// Chooses what is kept of members that have not sent anything yet.
     pub fn keep(&self, keep: Keep) {
-        self.shared().state().keep(keep);
+        self.shared().router().recordings.set_keep(keep);
     }
 
     /// Sends a datagram as it is to every connection of a user whose address is known.
     pub fn send_raw(&self, user: u64, datagram: Vec<u8>) {
-        self.shared().state().send_raw(user, &datagram);
+        self.shared().router().send_raw(user, &datagram);
         self.shared().wake.notify_one();
     }
 
     /// Seals an Opus packet of this SSRC as it would go to each connection of a user, and does not send it.
     pub fn sealed_for(&self, user: u64, ssrc: u32, opus: &[u8]) -> Vec<Vec<u8>> {
-        self.shared().state().sealed_for(user, ssrc, opus)
+        self.shared().router().sealed_for(user, ssrc, opus)
     }
 
     /// Takes the reports from now on; the last taker gets them. At most 1024 wait, further ones are counted.
     pub fn events(&self) -> mpsc::Receiver<RelayEvent> {
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        self.shared().state().report_to(sender);
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+        self.shared().router().events.send_to(sender);
         receiver
     }
 
@@ -340,28 +332,33 @@ impl Relay {
     /// Reconnections are one recording. Under end-to-end encryption its packets are ciphertext: listen through a
     /// [`Tap`] then.
     pub fn recording(&self, user: u64) -> Option<Hearing> {
-        let state = self.shared().state();
-        state.recording(state.latest_call(user)?, user)
+        let router = self.shared().router();
+        router.recording(router.recordings.latest_call(user)?, user)
     }
 
     /// What came from a user so far in one call; `None` if nothing did.
     pub fn recording_in(&self, call: u64, user: u64) -> Option<Hearing> {
-        self.shared().state().recording(call, user)
+        self.shared().router().recording(call, user)
     }
 
     /// The rules broken so far, at most the first 4096.
     pub fn violations(&self) -> Vec<Violation> {
-        self.shared().state().violations()
+        self.shared().router().events.violations()
     }
 
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
-        self.shared().state().counters
+        self.shared().router().counters()
     }
 
     /// Where a connection sends from, once it is known.
     pub fn address_of(&self, ssrc: u32) -> Option<SocketAddr> {
-        self.shared().state().address_of(ssrc)
+        self.shared().router().connections.address_of(ssrc)
+    }
+
+    /// Does something with the audit of a connection, if there is one of this SSRC.
+    fn audit<R>(&self, ssrc: u32, act: impl FnOnce(&mut MediaAudit) -> R) -> Option<R> {
+        Some(act(self.shared().router().connections.get_mut(ssrc)?.audit()))
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -369,4 +366,4 @@ impl Relay {
     }
 }
 
-const EVENTS: usize = 1024;
+const EVENTS_MAX: usize = 1024;

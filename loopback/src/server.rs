@@ -1,390 +1,250 @@
-//! The state behind both gateways: users, guilds, channels, voice states, and who is connected.
+//! The state behind both gateways: who is connected, and what is due.
 //!
-//! Everything that decides is a method of [`State`] and takes the time; sockets only carry frames in and orders out.
+//! Everything that decides is a method of [`State`] and takes the time; sockets only carry frames in and actions out.
+//! Each part of the state is owned by a struct in a file of its own:
+//!
+//! * `connections`, `rate`: websockets and what is sent on them
+//! * `main_sessions`, `voice_sessions`, `buffer`: what outlives a websocket
+//! * `directory`, `voice_states`, `grants`, `addresses`: guilds, who is in which channel, and with which token
+//! * `deliveries`, `plain_audio`, `participants`: end-to-end encryption of each call
+//! * `pending_faults`, `random`: faults that wait for their moment, and what follows from the seed
+//!
+//! What concerns several parts is a method of [`State`], in a file for each occasion:
+//!
+//! * `main_gateway`, `voice_gateway`, `voice_credentials`: what clients send
+//! * `joins`, `calls`, `dave_calls`: coming into a channel, being in its call, and encrypting there
+//! * `setup`, `faults`, `queries`: what tests ask for
 
-use std::collections::{BTreeMap, VecDeque};
+mod addresses;
+mod buffer;
+mod calls;
+mod connections;
+mod dave_calls;
+mod deliveries;
+mod directory;
+mod faults;
+mod grants;
+mod joins;
+mod main_gateway;
+mod main_sessions;
+mod participants;
+mod payload;
+mod pending_faults;
+mod plain_audio;
+mod queries;
+mod random;
+mod rate;
+mod setup;
+mod voice_credentials;
+mod voice_gateway;
+mod voice_sessions;
+mod voice_states;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub(crate) use buffer::NumberedMessage;
+pub(crate) use connections::{Listener, OpenedSocket, SocketAction, SocketEnd};
+#[cfg(test)]
+pub(crate) use directory::UserRecord;
+pub(crate) use directory::{ChannelKind, ChannelRecord};
+pub(crate) use joins::GuildLoss;
+pub(crate) use participants::SharedParticipant;
+pub use pending_faults::HandshakeStep;
+pub(crate) use setup::SimulatedMember;
+
+use addresses::Addresses;
+use connections::{Connections, Role};
+use deliveries::Deliveries;
+use directory::Directory;
+use grants::Grants;
+use main_sessions::MainSessions;
+use participants::Participants;
+use pending_faults::PendingFaults;
+use random::RandomSource;
+use voice_sessions::VoiceSessions;
+use voice_states::VoiceStates;
+
 use crate::builder::Settings;
-use crate::delivery::{Delivery, SharedParticipant};
-use crate::faults::Faults;
-use crate::log::{Closer, Entry, Event, Log, Rule, Side, redacted};
-use crate::main_session::MainSession;
-use crate::rate::Rate;
-use crate::relay::Relay;
-use crate::socket::{Door, Ended, Opening, Order};
-use crate::token::Token;
-use crate::voice_session::VoiceSession;
+use crate::log::{Closer, Entry, Event, Log, Side, redacted};
+use crate::relay::{Relay, RelayEvent};
+use crate::rule::{MediaRule, Rule};
 
 /// The whole of Discord.
 pub(crate) struct State {
-    pub(crate) settings: Settings,
-    pub(crate) random: fastrand::Rng,
-    pub(crate) log: Log,
-    pub(crate) relay: Relay,
-    /// The `host:port` of each voice region.
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) gateway_url: String,
-    pub(crate) users: BTreeMap<u64, UserRecord>,
-    pub(crate) guilds: BTreeMap<u64, GuildRecord>,
-    pub(crate) channels: BTreeMap<u64, ChannelRecord>,
-    /// By guild and user.
-    pub(crate) voice_states: BTreeMap<(u64, u64), VoiceState>,
-    /// By token.
-    pub(crate) grants: BTreeMap<Token, Grant>,
-    /// The tokens of spent grants, oldest first; only the last few are remembered.
-    pub(crate) spent: VecDeque<Token>,
-    pub(crate) connections: BTreeMap<u64, Connection>,
-    pub(crate) main_sessions: BTreeMap<String, MainSession>,
-    /// By SSRC.
-    pub(crate) voice_sessions: BTreeMap<u32, VoiceSession>,
-    /// By channel.
-    pub(crate) deliveries: BTreeMap<u64, Delivery>,
-    /// Of simulated members, by SSRC.
-    pub(crate) participants: BTreeMap<u32, SharedParticipant>,
-    /// What key packages hashed to, over all calls: each may be used once.
-    pub(crate) key_packages: VecDeque<[u8; 32]>,
-    pub(crate) faults: Faults,
-    next_id: u64,
-    next_connection: u64,
-    next_ssrc: u32,
-}
-
-/// A user, bot or not.
-#[derive(Debug)]
-pub(crate) struct UserRecord {
-    pub(crate) name: String,
-    /// Simulated members have none.
-    pub(crate) token: Option<Token>,
-}
-
-/// A guild.
-#[derive(Debug)]
-pub(crate) struct GuildRecord {
-    pub(crate) name: String,
-    pub(crate) region: usize,
-    pub(crate) endpoint_withheld: bool,
-    /// It has an outage.
-    pub(crate) unavailable: bool,
-}
-
-/// A voice or stage channel.
-#[derive(Debug)]
-pub(crate) struct ChannelRecord {
-    pub(crate) guild: u64,
-    pub(crate) name: String,
-    pub(crate) kind: ChannelKind,
-    pub(crate) bitrate: u32,
-    pub(crate) user_limit: u32,
-    pub(crate) forbidden: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChannelKind {
-    Voice,
-    Stage,
-}
-
-impl ChannelKind {
-    /// <https://docs.discord.com/developers/resources/channel#channel-object-channel-types>
-    pub(crate) fn number(self) -> u8 {
-        match self {
-            Self::Voice => 2,
-            Self::Stage => 13,
-        }
-    }
-}
-
-/// A user's place in a guild's voice.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct VoiceState {
-    /// `None` only in the event that tells of leaving.
-    pub(crate) channel: Option<u64>,
-    pub(crate) session_id: String,
-    pub(crate) self_mute: bool,
-    pub(crate) self_deaf: bool,
-    pub(crate) suppress: bool,
-}
-
-/// What a voice token is good for.
-#[derive(Debug)]
-pub(crate) struct Grant {
-    pub(crate) guild: u64,
-    pub(crate) user: u64,
-    pub(crate) standing: Standing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Fresh,
-    /// Used up or superseded.
-    Spent,
-}
-
-/// A websocket, seen from the state.
-pub(crate) struct Connection {
-    pub(crate) orders: mpsc::Sender<Order>,
-    pub(crate) door: Door,
-    pub(crate) version: u8,
-    pub(crate) bound: Bound,
-    /// When silence has lasted too long.
-    pub(crate) beat_by: Option<Instant>,
-    pub(crate) user: Option<u64>,
-    /// What the gateway limits: any payload at the main gateway, Speaking at the voice gateway.
-    pub(crate) rate: Rate,
-}
-
-/// What a websocket stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Bound {
-    Nobody,
-    Main(String),
-    Voice(u32),
-    /// The server closed it; nothing that still comes counts.
-    Closed,
+    settings: Settings,
+    addresses: Addresses,
+    random: RandomSource,
+    log: Log,
+    relay: Relay,
+    directory: Directory,
+    voice_states: VoiceStates,
+    grants: Grants,
+    connections: Connections,
+    main_sessions: MainSessions,
+    voice_sessions: VoiceSessions,
+    deliveries: Deliveries,
+    participants: Participants,
+    faults: PendingFaults,
 }
 
 impl State {
     pub(crate) fn new(settings: Settings, relay: Relay, gateway_url: String, endpoints: Vec<String>) -> Self {
         Self {
-            random: fastrand::Rng::with_seed(settings.seed),
+            addresses: Addresses::new(gateway_url, endpoints),
+            random: RandomSource::new(settings.seed),
             log: Log::new(settings.log_entries),
             settings,
+            voice_states: VoiceStates::new(relay.clone()),
             relay,
-            endpoints,
-            gateway_url,
-            users: BTreeMap::new(),
-            guilds: BTreeMap::new(),
-            channels: BTreeMap::new(),
-            voice_states: BTreeMap::new(),
-            grants: BTreeMap::new(),
-            spent: VecDeque::new(),
-            connections: BTreeMap::new(),
-            main_sessions: BTreeMap::new(),
-            voice_sessions: BTreeMap::new(),
-            deliveries: BTreeMap::new(),
-            participants: BTreeMap::new(),
-            key_packages: VecDeque::new(),
-            faults: Faults::default(),
-            next_id: FIRST_ID,
-            next_connection: 1,
-            next_ssrc: FIRST_SSRC,
+            directory: Directory::default(),
+            grants: Grants::default(),
+            connections: Connections::default(),
+            main_sessions: MainSessions::default(),
+            voice_sessions: VoiceSessions::default(),
+            deliveries: Deliveries::default(),
+            participants: Participants::default(),
+            faults: PendingFaults::default(),
         }
     }
 
     /// Takes in a new websocket and says its number.
-    pub(crate) fn opened(&mut self, opening: Opening, now: Instant) -> u64 {
-        let Opening { door, version, orders } = opening;
-        let id = self.next_connection;
-        self.next_connection += 1;
-        let connection = Connection {
-            orders,
-            door,
-            version,
-            bound: Bound::Nobody,
-            beat_by: None,
-            user: None,
-            rate: Rate::default(),
-        };
-        self.connections.insert(id, connection);
-        self.note(id, now, Event::Opened { version });
-        match door {
-            Door::Main => self.main_opened(id, now),
-            Door::Voice(_) => self.voice_opened(id, now),
+    pub(crate) fn opened(&mut self, opened: OpenedSocket, now: Instant) -> u64 {
+        let (listener, version) = (opened.listener, opened.version);
+        let id = self.connections.open(opened);
+        self.log_event(id, now, Event::Opened { version });
+        match listener {
+            Listener::Main => self.main_opened(id, now),
+            Listener::Voice(_) => self.voice_opened(id, now),
         }
         id
     }
 
     /// Takes in a text frame.
     pub(crate) fn text(&mut self, id: u64, text: &str, now: Instant) {
-        match self.open_door(id) {
-            Some(Door::Main) => self.main_text(id, text, now),
-            Some(Door::Voice(_)) => self.voice_text(id, text, now),
+        match self.connections.open_listener(id) {
+            Some(Listener::Main) => self.main_text(id, text, now),
+            Some(Listener::Voice(_)) => self.voice_text(id, text, now),
             None => {}
         }
     }
 
     /// Takes in a binary frame.
     pub(crate) fn binary(&mut self, id: u64, frame: &[u8], now: Instant) {
-        match self.open_door(id) {
-            Some(Door::Main) => self.close(id, 4002, "Error while decoding payload.", now),
-            Some(Door::Voice(_)) => self.voice_binary(id, frame, now),
+        match self.connections.open_listener(id) {
+            Some(Listener::Main) => self.close(id, 4002, "Error while decoding payload.", now),
+            Some(Listener::Voice(_)) => self.voice_binary(id, frame, now),
             None => {}
         }
     }
 
     /// Takes note that a websocket is gone.
-    pub(crate) fn ended(&mut self, id: u64, ended: Ended, now: Instant) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        let bound = connection.bound.clone();
-        if bound != Bound::Closed {
+    pub(crate) fn ended(&mut self, id: u64, ended: SocketEnd, now: Instant) {
+        let Some(role) = self.connections.role(id).cloned() else { return };
+        if role != Role::Closed {
             let code = match ended {
-                Ended::Closed(code) => code,
-                Ended::Lost => None,
+                SocketEnd::Closed(code) => code,
+                SocketEnd::Lost => None,
             };
-            self.note(id, now, Event::Closed { by: Closer::Client, code });
+            self.log_event(id, now, Event::Closed { by: Closer::Client, code });
         }
-        self.connections.remove(&id);
-        let farewell = matches!(ended, Ended::Closed(Some(1000 | 1001)));
-        match bound {
-            Bound::Main(session) if farewell => {
-                self.judge_goodbyes(&session, now);
+        self.connections.remove(id);
+        let leaves = matches!(ended, SocketEnd::Closed(Some(1000 | 1001)));
+        match role {
+            Role::Main(session) if leaves => {
+                for (guild, user) in self.voice_states.of_session(&session) {
+                    self.audit_leaves(guild, user, now);
+                }
                 self.lose_main_session(&session, now);
             }
-            Bound::Main(session) => self.detach_main(&session, now),
-            Bound::Voice(ssrc) if farewell => {
-                self.judge_goodbye(ssrc, now);
+            Role::Main(session) => self.detach_main(&session, now),
+            Role::Voice(ssrc) if leaves => {
+                self.audit_leave(ssrc, now);
                 self.end_voice_session(ssrc, now);
             }
-            Bound::Voice(ssrc) => self.detach_voice(ssrc, now),
-            Bound::Nobody | Bound::Closed => {}
+            Role::Voice(ssrc) => self.detach_voice(ssrc, now),
+            Role::Unidentified | Role::Closed => {}
+        }
+    }
+
+    /// Takes in what the relay reports.
+    pub(crate) fn relay_event(&mut self, event: RelayEvent, now: Instant) {
+        match event {
+            RelayEvent::Discovered { peer, from } => {
+                let Some(session) = self.voice_sessions.get_mut(peer.ssrc) else { return };
+                session.set_discovered(from);
+                let (user, event) = (Some(peer.user), Event::Discovered);
+                self.log.push(Entry { at: now, side: Side::Media, connection: 0, user, event });
+            }
+            RelayEvent::Violated { peer, violation } if violation.rule == UNANNOUNCED_AUDIO => {
+                self.close_unannounced_audio(peer.ssrc, now);
+            }
+            RelayEvent::Violated { .. } => {}
         }
     }
 
     /// Closes a websocket from the server's side; 1006 resets the TCP connection instead.
-    pub(crate) fn close(&mut self, id: u64, code: u16, reason: &str, now: Instant) {
-        let Some(bound) = self.release(id) else { return };
-        let order = match code {
-            1006 => Order::Reset,
-            code => Order::Close { code, reason: reason.to_owned() },
+    fn close(&mut self, id: u64, code: u16, reason: &str, now: Instant) {
+        let Some(role) = self.connections.mark_closed(id) else { return };
+        let action = match code {
+            1006 => SocketAction::Reset,
+            code => SocketAction::Close { code, reason: reason.to_owned() },
         };
-        self.order(id, order);
+        self.connections.queue_action(id, action);
         let shown = (code != 1006).then_some(code);
-        self.note(id, now, Event::Closed { by: Closer::Server, code: shown });
-        match bound {
-            Bound::Main(session) if matches!(code, 4004 | 4007 | 4009..=4014) => {
+        self.log_event(id, now, Event::Closed { by: Closer::Server, code: shown });
+        match role {
+            Role::Main(session) if matches!(code, 4004 | 4007 | 4009..=4014) => {
                 self.lose_main_session(&session, now);
             }
-            Bound::Main(session) => self.detach_main(&session, now),
-            Bound::Voice(ssrc) if ends_voice_session(code) => self.end_voice_session(ssrc, now),
-            Bound::Voice(ssrc) => self.detach_voice(ssrc, now),
-            Bound::Nobody | Bound::Closed => {}
-        }
-    }
-
-    /// Unbinds a websocket that is about to be closed; `None` when it already was.
-    fn release(&mut self, id: u64) -> Option<Bound> {
-        let connection = self.connections.get_mut(&id)?;
-        connection.beat_by = None;
-        let bound = std::mem::replace(&mut connection.bound, Bound::Closed);
-        (bound != Bound::Closed).then_some(bound)
-    }
-
-    /// Binds a websocket to a session of a user.
-    pub(crate) fn bind(&mut self, id: u64, bound: Bound, user: u64) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.bound = bound;
-            connection.user = Some(user);
-        }
-    }
-
-    /// Lets a replaced or stalled websocket go without a word.
-    pub(crate) fn abandon(&mut self, id: u64) {
-        if self.release(id).is_some() {
-            self.order(id, Order::Reset);
-        }
-    }
-
-    /// Queues an order; a client that lets thousands pile up is reset.
-    pub(crate) fn order(&mut self, id: u64, order: Order) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        if connection.orders.try_send(order).is_err() {
-            tracing::debug!(connection = id, "does not read: dropped");
-            // Dropping the only sender ends the websocket's task.
-            connection.orders = mpsc::channel(1).0;
+            Role::Main(session) => self.detach_main(&session, now),
+            Role::Voice(ssrc) if ends_voice_session(code) => self.end_voice_session(ssrc, now),
+            Role::Voice(ssrc) => self.detach_voice(ssrc, now),
+            Role::Unidentified | Role::Closed => {}
         }
     }
 
     /// Sends `{op, d}` without a number.
-    pub(crate) fn send_plain(&mut self, id: u64, op: u8, d: Value, now: Instant) {
-        self.order(id, Order::Text(json!({"op": op, "d": d}).to_string()));
-        self.note(id, now, Event::Sent { op, name: None, seq: None, d: redacted(d) });
+    fn send_plain(&mut self, id: u64, op: u8, d: Value, now: Instant) {
+        self.connections.queue_action(id, SocketAction::Text(json!({"op": op, "d": d}).to_string()));
+        self.log_event(id, now, Event::Sent { op, name: None, seq: None, d: redacted(d) });
     }
 
-    /// Writes into the log.
-    pub(crate) fn note(&mut self, id: u64, now: Instant, event: Event) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        let side = match connection.door {
-            Door::Main => Side::Main,
-            Door::Voice(_) => Side::Voice,
-        };
-        self.log.push(Entry { at: now, side, connection: id, user: connection.user, event });
+    /// Writes into the log what happened on a websocket.
+    fn log_event(&mut self, id: u64, now: Instant, event: Event) {
+        let Some(side) = self.connections.side(id) else { return };
+        let user = self.connections.user(id);
+        self.log.push(Entry { at: now, side, connection: id, user, event });
     }
 
-    /// Counts what the gateway limits; says whether it came too often.
-    pub(crate) fn exceeds_rate(&mut self, id: u64, now: Instant) -> bool {
-        self.connections.get_mut(&id).is_some_and(|connection| connection.rate.is_exceeded(now))
-    }
-
-    /// Records a broken rule.
-    pub(crate) fn violation(&mut self, id: u64, rule: Rule, now: Instant) {
-        let user = self.connections.get(&id).and_then(|connection| connection.user);
-        self.log.violation(now, user, rule);
-    }
-
-    fn open_door(&self, id: u64) -> Option<Door> {
-        let connection = self.connections.get(&id)?;
-        (connection.bound != Bound::Closed).then_some(connection.door)
+    /// Records a rule that the client of a websocket broke.
+    fn violation(&mut self, id: u64, rule: Rule, now: Instant) {
+        self.log.violation(now, self.connections.user(id), rule);
     }
 
     /// When [`Self::elapse`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let beats = self.connections.values().filter_map(|connection| connection.beat_by);
-        let mains = self.main_sessions.values().filter_map(|session| session.expires);
-        let voices = self.voice_sessions.values().filter_map(VoiceSession::deadline);
-        let calls = self.deliveries.values().filter_map(Delivery::deadline);
-        beats.chain(mains).chain(voices).chain(calls).min()
+        let (heartbeats, calls) = (self.connections.deadline(), self.deliveries.deadline());
+        let (mains, voices) = (self.main_sessions.deadline(), self.voice_sessions.deadline());
+        [heartbeats, mains, voices, calls].into_iter().flatten().min()
     }
 
     /// Carries out what is due.
     pub(crate) fn elapse(&mut self, now: Instant) {
-        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        let silent = self.connections.iter().filter(|(_, connection)| due(connection.beat_by));
-        let silent: Vec<_> = silent.map(|(id, connection)| (*id, connection.door)).collect();
-        for (id, door) in silent {
-            let code = if door == Door::Main { 4000 } else { 4009 };
+        for (id, listener) in self.connections.silent(now) {
+            let code = if listener == Listener::Main { 4000 } else { 4009 };
             self.close(id, code, "Session timed out.", now);
         }
-        let mains = self.main_sessions.iter().filter(|(_, session)| due(session.expires));
-        for session in mains.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+        for session in self.main_sessions.expired(now) {
             self.lose_main_session(&session, now);
         }
-        let voices = self.voice_sessions.iter().filter(|(_, session)| due(session.deadline()));
-        for ssrc in voices.map(|(ssrc, _)| *ssrc).collect::<Vec<_>>() {
+        for ssrc in self.voice_sessions.expired(now) {
             self.expire_voice(ssrc, now);
         }
-        let calls = self.deliveries.iter().filter(|(_, delivery)| due(delivery.deadline()));
-        for channel in calls.map(|(channel, _)| *channel).collect::<Vec<_>>() {
-            self.pump_delivery(channel, now);
-        }
-    }
-
-    pub(crate) fn next_id(&mut self) -> u64 {
-        // Ids that JSON numbers in floating point would damage, as real snowflakes are.
-        self.next_id += 4_194_305;
-        self.next_id
-    }
-
-    pub(crate) fn next_ssrc(&mut self) -> u32 {
-        self.next_ssrc += self.random.u32(1..100);
-        self.next_ssrc
-    }
-
-    /// Random bytes as lower-case hexadecimal.
-    pub(crate) fn hex(&mut self, bytes: usize) -> String {
-        (0..bytes).map(|_| format!("{:02x}", self.random.u8(..))).collect()
-    }
-
-    /// Whose turn it is when two events race.
-    pub(crate) fn state_first(&mut self) -> bool {
-        match self.settings.event_order {
-            crate::EventOrder::StateFirst | crate::EventOrder::CloseLast => true,
-            crate::EventOrder::ServerFirst => false,
-            crate::EventOrder::Random => self.random.bool(),
+        for channel in self.deliveries.due(now) {
+            self.poll_delivery(channel, now);
         }
     }
 }
@@ -395,9 +255,8 @@ fn ends_voice_session(code: u16) -> bool {
 }
 
 /// How much longer than its interval a client may be silent.
-pub(crate) fn tolerance(interval: Duration) -> Duration {
+fn tolerance(interval: Duration) -> Duration {
     interval.mul_f64(1.5)
 }
 
-const FIRST_ID: u64 = 1_100_000_000_000_000_000;
-const FIRST_SSRC: u32 = 3_200;
+const UNANNOUNCED_AUDIO: Rule = Rule::Media(MediaRule::AudioWithoutSpeaking);

@@ -1,4 +1,4 @@
-//! What every task shares: the state behind its lock, and who is woken when it changes.
+//! What every task shares: the state behind its lock, and the tasks that are woken when it changes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -19,56 +19,17 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
+use crate::server::{Listener, OpenedSocket, SocketAction, SocketEnd};
 use crate::shared::Shared;
 
-/// What the state wants done with one websocket.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Order {
-    Text(String),
-    Binary(Vec<u8>),
-    Close {
-        code: u16,
-        reason: String,
-    },
-    /// Ends the TCP connection with RST.
-    Reset,
-    /// Neither reads nor writes any more.
-    Stall,
-}
-
-/// Which gateway a listener is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
-    Main,
-    /// The voice gateway of a region; every region listens on its own port.
-    Voice(usize),
-}
-
-/// What the client asked for in the URL.
-#[derive(Debug)]
-pub(crate) struct Opening {
-    pub(crate) door: Door,
-    pub(crate) version: u8,
-    pub(crate) orders: mpsc::Sender<Order>,
-}
-
-/// How a conversation came to its end, seen from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// The socket was lost, or this server closed it.
-    Lost,
-    /// The client closed it.
-    Closed(Option<u16>),
-}
-
 /// Accepts for ever; every connection ends with this future.
-pub(crate) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared>) {
+pub(crate) async fn accept(tcp: TcpListener, listener: Listener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = tcp.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(Box::pin(serve(stream, door, Arc::clone(&shared))));
+                    connections.spawn(Box::pin(serve(stream, listener, Arc::clone(&shared))));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "accept failed");
@@ -80,27 +41,28 @@ pub(crate) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared
     }
 }
 
-async fn serve(stream: TcpStream, door: Door, shared: Arc<Shared>) {
-    let handshake = timeout(HANDSHAKE, open(stream, shared.acceptor.as_ref())).await;
+async fn serve(stream: TcpStream, listener: Listener, shared: Arc<Shared>) {
+    let handshake = timeout(HANDSHAKE_TIMEOUT, open(stream, shared.acceptor.as_ref())).await;
     let (mut websocket, version) = match handshake {
         Ok(Ok(open)) => open,
         Ok(Err(error)) => return tracing::debug!(%error, "the handshake failed"),
         Err(_) => return tracing::debug!("the handshake did not end"),
     };
-    let (sender, mut orders) = mpsc::channel(ORDERS);
-    let connection = shared.with(|state, now| state.opened(Opening { door, version, orders: sender }, now));
-    let ended = converse(&mut websocket, &mut orders, &shared, connection).await;
+    let (sender, mut actions) = mpsc::channel(ACTIONS_MAX);
+    let connection =
+        shared.with(|state, now| state.opened(OpenedSocket { listener, version, actions: sender }, now));
+    let ended = exchange(&mut websocket, &mut actions, &shared, connection).await;
     shared.with(|state, now| state.ended(connection, ended, now));
 }
 
 async fn open(
     stream: TcpStream,
     acceptor: Option<&TlsAcceptor>,
-) -> Result<(WebSocketStream<Wire>, u8), io::Error> {
+) -> Result<(WebSocketStream<Stream>, u8), io::Error> {
     stream.set_nodelay(true)?;
-    let wire = match acceptor {
-        Some(acceptor) => Wire::Tls(Box::new(acceptor.accept(stream).await?)),
-        None => Wire::Plain(stream),
+    let stream = match acceptor {
+        Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(stream).await?)),
+        None => Stream::Plain(stream),
     };
     let mut version = 0;
     #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
@@ -108,7 +70,7 @@ async fn open(
         version = version_of(request.uri().query().unwrap_or_default());
         Ok(response)
     };
-    let websocket = accept_hdr_async(wire, read_version).await.map_err(io::Error::other)?;
+    let websocket = accept_hdr_async(stream, read_version).await.map_err(io::Error::other)?;
     Ok((websocket, version))
 }
 
@@ -117,22 +79,22 @@ fn version_of(query: &str) -> u8 {
     query.split('&').find_map(|pair| pair.strip_prefix("v=")).and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
-async fn converse(
-    websocket: &mut WebSocketStream<Wire>,
-    orders: &mut mpsc::Receiver<Order>,
+async fn exchange(
+    websocket: &mut WebSocketStream<Stream>,
+    actions: &mut mpsc::Receiver<SocketAction>,
     shared: &Shared,
     connection: u64,
-) -> Ended {
+) -> SocketEnd {
     let mut code = None;
     loop {
         websocket.get_ref().acknowledge_at_once();
         tokio::select! {
             biased;
-            order = orders.recv() => match order {
-                Some(order) => if !carry_out(order, websocket, orders).await {
-                    return Ended::Lost;
+            action = actions.recv() => match action {
+                Some(action) => if !carry_out(action, websocket, actions).await {
+                    return SocketEnd::Lost;
                 },
-                None => return Ended::Lost,
+                None => return SocketEnd::Lost,
             },
             frame = websocket.next() => match frame {
                 Some(Ok(Message::Text(text))) => shared.with(|state, now| state.text(connection, &text, now)),
@@ -141,7 +103,7 @@ async fn converse(
                 }
                 Some(Ok(Message::Close(frame))) => code = Some(frame.map(|frame| u16::from(frame.code))),
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return code.map_or(Ended::Lost, Ended::Closed),
+                Some(Err(_)) | None => return code.map_or(SocketEnd::Lost, SocketEnd::Closed),
             },
         }
     }
@@ -149,43 +111,43 @@ async fn converse(
 
 /// Says whether the conversation goes on.
 async fn carry_out(
-    order: Order,
-    websocket: &mut WebSocketStream<Wire>,
-    orders: &mut mpsc::Receiver<Order>,
+    action: SocketAction,
+    websocket: &mut WebSocketStream<Stream>,
+    actions: &mut mpsc::Receiver<SocketAction>,
 ) -> bool {
-    match order {
-        Order::Text(text) => send(websocket, Message::text(text)).await,
-        Order::Binary(frame) => send(websocket, Message::binary(frame)).await,
-        Order::Close { code, reason } => {
+    match action {
+        SocketAction::Text(text) => send(websocket, Message::text(text)).await,
+        SocketAction::Binary(frame) => send(websocket, Message::binary(frame)).await,
+        SocketAction::Close { code, reason } => {
             let frame = CloseFrame { code: code.into(), reason: reason.into() };
-            let _peer_may_be_gone = timeout(LINGER, websocket.close(Some(frame))).await;
+            let _peer_may_be_gone = timeout(CLOSE_TIMEOUT, websocket.close(Some(frame))).await;
             // Unread data at the time of dropping would turn the close into a reset.
-            let _ = timeout(LINGER, async { while let Some(Ok(_)) = websocket.next().await {} }).await;
+            let _ = timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = websocket.next().await {} }).await;
             false
         }
-        Order::Reset => {
+        SocketAction::Reset => {
             let _ = websocket.get_ref().tcp().set_zero_linger();
             false
         }
-        Order::Stall => {
-            while !matches!(orders.recv().await, None | Some(Order::Reset)) {}
+        SocketAction::Stall => {
+            while !matches!(actions.recv().await, None | Some(SocketAction::Reset)) {}
             false
         }
     }
 }
 
 /// A client that does not read for long is given up.
-async fn send(websocket: &mut WebSocketStream<Wire>, message: Message) -> bool {
-    matches!(timeout(LINGER, websocket.send(message)).await, Ok(Ok(())))
+async fn send(websocket: &mut WebSocketStream<Stream>, message: Message) -> bool {
+    matches!(timeout(CLOSE_TIMEOUT, websocket.send(message)).await, Ok(Ok(())))
 }
 
 /// A TCP stream, with or without TLS.
-enum Wire {
+enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Wire {
+impl Stream {
     /// Asks the kernel not to delay TCP acknowledgements.
     ///
     /// A client with Nagle's algorithm on holds its second message back until the first is acknowledged. Those 40 ms
@@ -205,7 +167,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -218,7 +180,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
@@ -242,7 +204,7 @@ impl AsyncWrite for Wire {
 }
 
 /// Far more than a client can fall behind by without being stalled.
-const ORDERS: usize = 4_096;
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const ACTIONS_MAX: usize = 4_096;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take to read what ends a connection.
-const LINGER: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use actix_voice::{
     gateway::close::CloseCode,
     speaker::TrackEnd,
 };
-use actix_voice_loopback::{Discord, Side, Stage as Moment};
+use actix_voice_loopback::{Discord, HandshakeStep as Moment, Side};
 
 use crate::{
     stage::{Stage, story},

@@ -11,7 +11,7 @@ use actix_voice::{
     id::{Token, UserId},
     speaker::TrackEnd,
 };
-use actix_voice_loopback::{Discord, Entry, Event, Side, Stage as Moment};
+use actix_voice_loopback::{Discord, Entry, Event, HandshakeStep as Moment, Side};
 
 use crate::{
     stage::{Seen, Stage, story},

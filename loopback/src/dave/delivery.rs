@@ -13,6 +13,7 @@
 
 mod commit;
 mod fault;
+mod key_package;
 mod propose;
 mod transition;
 mod version;
@@ -26,16 +27,16 @@ use tokio::time::Instant;
 
 use self::{
     commit::Candidate,
+    key_package::verify_key_package,
     propose::Group,
-    transition::{Alarm, Transitions},
+    transition::{Timer, Transitions},
 };
 use super::{
     ServerMessage, VERSION,
-    identity::{ExternalSenderKey, verify_key_package},
-    op,
+    identity::ExternalSenderKey,
+    mls_codec::{Malformed, Reference},
+    mls_messages, op,
     settings::{DaveSettings, Fault, PendingFlag, SenderKey},
-    shapes,
-    wire::{Malformed, Reference},
 };
 
 /// The delivery service of one call.
@@ -52,10 +53,10 @@ pub struct DeliveryService {
     upgraded: bool,
     transitions: Transitions,
     candidates: Vec<Candidate>,
-    election: Alarm,
-    batch: Alarm,
+    commit_timer: Timer,
+    proposal_timer: Timer,
     faults: Vec<Fault>,
-    /// Key packages seen of late: each may be used once.
+    /// The last key packages: each may be used once.
     used: VecDeque<Reference>,
     outbox: Vec<(u64, ServerMessage)>,
 }
@@ -129,8 +130,8 @@ impl DeliveryService {
             upgraded: false,
             transitions: Transitions::default(),
             candidates: Vec::new(),
-            election: Alarm::Off,
-            batch: Alarm::Off,
+            commit_timer: Timer::Off,
+            proposal_timer: Timer::Off,
             faults: Vec::new(),
             used: VecDeque::new(),
             outbox: Vec::new(),
@@ -144,10 +145,10 @@ impl DeliveryService {
 
     /// A client has joined the call. Name it to the others in op 11 before the next [`poll`](Self::poll).
     ///
-    /// A user who is in the call already has come back with a new session.
+    /// A user that is in the call already has come back with a new session.
     pub fn join(&mut self, user: u64, max_version: u16, now: Instant) {
         self.transitions.forget(user);
-        self.group.forget_told(user);
+        self.group.forget_sent_to(user);
         self.members.insert(user, Member::new(max_version));
         let described = self.version();
         if let Some(member) = self.members.get_mut(&user) {
@@ -161,9 +162,9 @@ impl DeliveryService {
     pub fn leave(&mut self, user: u64) {
         self.members.remove(&user);
         self.transitions.forget(user);
-        self.group.forget_told(user);
+        self.group.forget_sent_to(user);
         if self.members.is_empty() {
-            self.dissolve();
+            self.reset_group();
             self.transitions.cancel();
             self.upgraded = false;
             self.in_force = self.version();
@@ -181,7 +182,7 @@ impl DeliveryService {
         let bytes = payload.strip_prefix(&WRAPPED_KEY_PACKAGE).unwrap_or(payload);
         self.dave_member(user)?;
         let package = verify_key_package(&self.provider, user, bytes)?;
-        let shape = shapes::KeyPackage::parse(bytes)?;
+        let shape = mls_messages::KeyPackage::parse(bytes)?;
         let reference = shape.reference();
         if self.used.contains(&reference) {
             return Err(DeliveryError::ReusedKeyPackage);
@@ -205,27 +206,29 @@ impl DeliveryService {
     pub fn invalid_commit_welcome(&mut self, user: u64, _transition_id: u16) -> Result<(), DeliveryError> {
         let flag = self.settings.pending_flag;
         let member = self.dave_member(user)?;
-        if member.standing == Standing::Pending && flag == PendingFlag::Ignore {
+        if member.membership == Membership::Pending && flag == PendingFlag::Ignore {
             return Ok(());
         }
         member.reset();
         // Without the right key it could only fail for ever.
-        member.sender_told &= !std::mem::take(&mut member.sender_wrong);
+        if member.external_sender == ExternalSenderState::WrongSent {
+            member.external_sender = ExternalSenderState::Unsent;
+        }
         self.transitions.forget(user);
-        self.group.forget_told(user);
+        self.group.forget_sent_to(user);
         Ok(())
     }
 
     /// Says what to send now, in order. Call it after every fact and at every [`deadline`](Self::deadline).
     pub fn poll(&mut self, now: Instant) -> Vec<(u64, ServerMessage)> {
         self.arm(now);
-        self.introduce_sender();
+        self.send_external_sender();
         self.execute_transitions(now);
-        self.settle_version();
-        self.settle_group();
+        self.update_version();
+        self.update_group();
         if self.in_force > 0 {
             self.revoke();
-            self.elect(now);
+            self.choose_commit(now);
             self.propose(now);
             self.commit_faults();
         }
@@ -233,26 +236,26 @@ impl DeliveryService {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Says what is to be said to newcomers before their Session Description, where
+    /// Says what to send to newcomers before their Session Description, where
     /// [`external_sender_first`](DaveSettings::external_sender_first) is on: op 25.
-    pub fn greet(&mut self) -> Vec<(u64, ServerMessage)> {
+    pub fn poll_before_description(&mut self) -> Vec<(u64, ServerMessage)> {
         if self.settings.external_sender_first {
-            self.introduce_sender();
+            self.send_external_sender();
         }
         std::mem::take(&mut self.outbox)
     }
 
     /// When [`poll`](Self::poll) has something to do although nothing happened.
     pub fn deadline(&self) -> Option<Instant> {
-        let alarms = [self.election.at(), self.batch.at(), self.transitions.deadline()];
-        alarms.into_iter().flatten().min()
+        let timers = [self.commit_timer.at(), self.proposal_timer.at(), self.transitions.deadline()];
+        timers.into_iter().flatten().min()
     }
 
-    /// Whether plain audio of this user is a fault: others are there to hear it, and neither its Session Description nor
-    /// a transition since has told it to speak without DAVE. Who has no key yet, or has lost it, must be silent.
+    /// Whether this user must not send plain audio: others are in the call, and its Session Description, or the last
+    /// transition since, is for a version above 0. A member without a key must be silent.
     pub fn is_encrypted(&self, user: u64) -> bool {
-        let told = self.members.get(&user).is_some_and(|member| member.media_version > 0);
-        told && self.members.len() > 1
+        let encrypts = self.members.get(&user).is_some_and(|member| member.media_version > 0);
+        encrypts && self.members.len() > 1
     }
 
     /// The epoch of the group; 0 while there is none.
@@ -262,7 +265,8 @@ impl DeliveryService {
 
     /// Users in the group, by id.
     pub fn established(&self) -> Vec<u64> {
-        let established = self.members.iter().filter(|(_, member)| member.standing == Standing::Established);
+        let established =
+            self.members.iter().filter(|(_, member)| member.membership == Membership::Established);
         established.map(|(user, _)| *user).collect()
     }
 
@@ -271,8 +275,8 @@ impl DeliveryService {
         !self.transitions.is_settled()
     }
 
-    /// Who did not say op 23 before the time of a transition was up, since the last call: the users, and the
-    /// transition's id. It may still be on the way.
+    /// The users that did not send op 23 before the time of a transition was up, each with the transition's id, since
+    /// the last call of this. Their op 23 may still be on the way.
     pub fn take_overdue(&mut self) -> Vec<(u64, u16)> {
         self.transitions.take_overdue()
     }
@@ -307,8 +311,8 @@ impl DeliveryService {
 
     /// Starts every alarm that was set since the last call.
     fn arm(&mut self, now: Instant) {
-        self.election.arm(now);
-        self.batch.arm(now);
+        self.commit_timer.arm(now);
+        self.proposal_timer.arm(now);
         self.transitions.arm(now);
     }
 }
@@ -316,12 +320,9 @@ impl DeliveryService {
 /// One client of the call.
 struct Member {
     max_version: u16,
-    standing: Standing,
+    membership: Membership,
     key_package: Option<CachedKeyPackage>,
-    /// Whether op 25 has been sent.
-    sender_told: bool,
-    /// It was sent with another key, by a fault.
-    sender_wrong: bool,
+    external_sender: ExternalSenderState,
     /// The version it was described the call with, or of the last transition it executed.
     media_version: u16,
 }
@@ -330,23 +331,36 @@ impl Member {
     fn new(max_version: u16) -> Self {
         Self {
             max_version,
-            standing: Standing::Pending,
+            membership: Membership::Pending,
             key_package: None,
-            sender_told: false,
-            sender_wrong: false,
+            external_sender: ExternalSenderState::Unsent,
             media_version: 0,
         }
     }
 
+    /// Whether it was sent op 25, with whatever key.
+    fn knows_external_sender(&self) -> bool {
+        self.external_sender != ExternalSenderState::Unsent
+    }
+
     /// Forgets the group, as ops 24 and 31 make a client do.
     fn reset(&mut self) {
-        self.standing = Standing::Pending;
+        self.membership = Membership::Pending;
         self.key_package = None;
     }
 }
 
+/// Whether a member was sent op 25.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum ExternalSenderState {
+    Unsent,
+    Sent,
+    /// It was sent with another key, by a fault.
+    WrongSent,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Membership {
     /// In no group, or not to be trusted to be in one.
     Pending,
     /// In the group, as of the last commit announced.
@@ -361,5 +375,5 @@ struct CachedKeyPackage {
 
 /// What comes before the key package in an MLSMessage: version 1, wire format 5.
 const WRAPPED_KEY_PACKAGE: [u8; 4] = [0, 1, 0, 5];
-/// How many key packages are remembered to tell fresh ones.
+/// How many key packages are remembered, to recognise those that were used.
 const MAX_USED: usize = 4096;

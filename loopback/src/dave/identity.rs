@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use openmls::prelude::{
     BasicCredential, Capabilities, Ciphersuite, CredentialType, CredentialWithKey, ExternalSender, GroupId,
-    KeyPackage, KeyPackageIn, Lifetime, OpenMlsProvider, ProtocolVersion, SignatureScheme,
+    KeyPackage, Lifetime, ProtocolVersion, SignatureScheme,
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::signatures::{Signer, SignerError};
-use tls_codec::{DeserializeBytes, Serialize};
-
-use super::{delivery::DeliveryError, shapes};
+use tls_codec::Serialize;
 
 /// The signing key of an external sender; cheap to clone.
 #[derive(Clone)]
@@ -74,7 +72,7 @@ pub(crate) fn capabilities() -> Capabilities {
 
 /// Forever, as all leaves of DAVE last.
 pub(crate) fn lifetime() -> Lifetime {
-    Lifetime::init(NOT_BEFORE, NOT_AFTER)
+    Lifetime::init(UNLIMITED.0, UNLIMITED.1)
 }
 
 /// Makes a key package of `user` and keeps its private keys in the provider.
@@ -88,26 +86,6 @@ pub(crate) fn key_package(provider: &OpenMlsRustCrypto, user: u64, key: &Signatu
         .clone()
 }
 
-/// Checks all that [op 26](https://daveprotocol.com/#dave_mls_key_package-26) promises, signatures included.
-pub(crate) fn verify_key_package(
-    provider: &OpenMlsRustCrypto,
-    user: u64,
-    bytes: &[u8],
-) -> Result<KeyPackage, DeliveryError> {
-    let shape = shapes::KeyPackage::parse(bytes)?;
-    if shape.leaf.user != user {
-        return Err(DeliveryError::InvalidKeyPackage("it is of another user"));
-    }
-    if shape.leaf.lifetime != Some((NOT_BEFORE, NOT_AFTER)) {
-        return Err(DeliveryError::InvalidKeyPackage("its lifetime is not unlimited"));
-    }
-    let unverified = KeyPackageIn::tls_deserialize_exact_bytes(bytes)
-        .map_err(|_| DeliveryError::InvalidKeyPackage("it cannot be read"))?;
-    unverified
-        .validate(provider.crypto(), ProtocolVersion::Mls10)
-        .map_err(|_| DeliveryError::InvalidKeyPackage("a signature or a key is wrong"))
-}
-
 pub(crate) const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMP256_AES128GCM_SHA256_P256;
-const NOT_BEFORE: u64 = 0;
-const NOT_AFTER: u64 = u64::MAX;
+/// The lifetime of every leaf: `not_before` and `not_after`.
+pub(crate) const UNLIMITED: (u64, u64) = (0, u64::MAX);

@@ -12,11 +12,11 @@ mod codes;
 mod delivery;
 mod frame;
 mod identity;
+mod mls_codec;
+mod mls_messages;
 mod participant;
 mod ratchet;
 mod settings;
-mod shapes;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -26,9 +26,9 @@ pub(crate) use frame::MARKER as FRAME_MARKER;
 pub use codes::{displayable_code, privacy_code, verification_code};
 pub use delivery::{CommitFate, DeliveryError, DeliveryService};
 pub use identity::ExternalSenderKey;
+pub use mls_codec::Malformed;
 pub use participant::{OpenError, Participant, ParticipantSettings, Silence, WhileAlone};
 pub use settings::{DaveSettings, Execution, Fault, Pacing, Packing, PendingFlag, SenderKey, Winner};
-pub use wire::Malformed;
 
 /// Whether bytes have the layout of an encrypted frame; nothing of it is authenticated.
 pub(crate) fn is_protocol_frame(bytes: &[u8]) -> bool {

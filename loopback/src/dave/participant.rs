@@ -9,7 +9,7 @@
 
 mod group;
 mod media;
-mod roster;
+mod members;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ pub struct Participant {
     user: u64,
     settings: ParticipantSettings,
     session: Session,
-    /// Who may be in the group: ourselves and whom ops 11 and 13 left.
+    /// The users that may be in the group: this member, and those of op 11 that no op 13 has taken out.
     recognised: BTreeSet<u64>,
     /// Prepared, not executed.
     transitions: BTreeMap<u16, Prepared>,
@@ -51,7 +51,7 @@ struct Prepared {
     key: Option<BaseSecret>,
 }
 
-/// What becomes of our own frames.
+/// How our own frames are sent.
 enum Sending {
     Plain,
     Held,
@@ -147,14 +147,14 @@ impl Participant {
         }
         let opened = match Frame::parse(bytes) {
             Some(frame) => self.openers.get_mut(&user).ok_or(OpenError::NoKey)?.open(&frame, now),
-            None if self.lets_plain_through(now) => Ok(bytes.to_vec()),
+            None if self.accepts_plain(now) => Ok(bytes.to_vec()),
             None => Err(OpenError::NotEncrypted),
         };
         self.count_failure(opened.is_err());
         opened
     }
 
-    /// What the member has to say of its own accord: op 31 and op 26 after too many failures.
+    /// The messages that the member sends of its own accord: op 31 and op 26 after too many failures.
     pub fn outgoing(&mut self) -> Vec<ClientMessage> {
         std::mem::take(&mut self.outgoing)
     }
@@ -287,7 +287,7 @@ impl Participant {
             return self.execute_downgrade(now);
         }
         if matches!(self.passthrough, Passthrough::Always) {
-            self.passthrough = Passthrough::Until(now + self.settings.passthrough_grace);
+            self.passthrough = Passthrough::Until(now + self.settings.passthrough_timeout);
         }
         match (prepared.key, &self.sending) {
             (Some(key), Sending::Sealed(sealer)) if sealer.is_of(&key) => {}
@@ -345,7 +345,7 @@ impl Participant {
         ClientMessage::Binary { op: op::KEY_PACKAGE, payload: self.session.key_package() }
     }
 
-    fn lets_plain_through(&mut self, now: Instant) -> bool {
+    fn accepts_plain(&mut self, now: Instant) -> bool {
         match self.passthrough {
             Passthrough::Never => false,
             Passthrough::Until(until) => now < until,

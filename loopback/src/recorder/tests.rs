@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Holes, Recorder};
 use crate::opus::{SILENCE, encode};
-use crate::relay::Keep;
+use crate::recorder::Keep;
 
 fn tone(seconds: usize) -> Vec<f32> {
     (0..seconds * 48_000)

@@ -1,15 +1,16 @@
-//! A simulated member's ear.
+//! Taps: what listens to everyone else in a call without a socket.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Keep;
+use super::Peer;
 use crate::opus::SILENCE;
-use crate::recorder::{Hearing, Recorder};
+use crate::recorder::{Hearing, Keep, Recorder};
+use crate::rtp::Header;
 
 /// Decrypts what a user sent, end to end; `None` where that fails.
 pub type Decryptor = Box<dyn FnMut(u64, &[u8]) -> Option<Vec<u8>> + Send>;
@@ -19,7 +20,7 @@ pub(crate) type TimedDecryptor = Box<dyn FnMut(u64, &[u8], Instant) -> Option<Ve
 
 /// Hears and records everyone else in a call, until it is dropped.
 pub struct Tap {
-    pub(super) shared: Arc<TapShared>,
+    shared: Arc<TapShared>,
 }
 
 impl Tap {
@@ -30,27 +31,27 @@ impl Tap {
 
     /// Like [`decrypt_with`](Self::decrypt_with).
     pub(crate) fn decrypt_timed_with(&self, decryptor: TimedDecryptor) {
-        self.shared.ear().decryptor = Some(decryptor);
+        self.shared.heard().decryptor = Some(decryptor);
     }
 
     /// What was heard of a user so far; `None` if nothing was.
     pub fn heard(&self, user: u64) -> Option<Hearing> {
-        self.shared.ear().recorders.get(&user).map(Recorder::hearing)
+        self.shared.heard().recorders.get(&user).map(Recorder::hearing)
     }
 
     /// How many packets were heard of a user so far, without duplicates; cheaper than [`heard`](Self::heard).
     pub fn packets(&self, user: u64) -> u64 {
-        self.shared.ear().recorders.get(&user).map_or(0, Recorder::packets)
+        self.shared.heard().recorders.get(&user).map_or(0, Recorder::packets)
     }
 
     /// Whom it heard so far, in order of their ids.
     pub fn speakers(&self) -> Vec<u64> {
-        let mut users: Vec<_> = self.shared.ear().recorders.keys().copied().collect();
+        let mut users: Vec<_> = self.shared.heard().recorders.keys().copied().collect();
         users.sort_unstable();
         users
     }
 
-    /// Whose ear it is.
+    /// The user that listens.
     pub fn user(&self) -> u64 {
         self.shared.user
     }
@@ -64,7 +65,7 @@ impl fmt::Debug for Tap {
 
 /// One packet on its way through the relay.
 #[derive(Clone, Debug)]
-pub(super) struct Delivery {
+pub(super) struct RelayedPacket {
     pub user: u64,
     pub call: u64,
     pub ssrc: u32,
@@ -77,45 +78,90 @@ pub(super) struct Delivery {
     pub arrival: Instant,
 }
 
+impl RelayedPacket {
+    /// A packet that arrives as it is received.
+    pub(super) fn new(peer: Peer, header: &Header, payload: Bytes, received: Instant) -> Self {
+        let (Peer { ssrc, user, call }, Header { sequence, timestamp, .. }) = (peer, *header);
+        Self { user, call, ssrc, sequence, timestamp, payload, received, arrival: received }
+    }
+
+    pub(super) fn header(&self) -> Header {
+        Header::opus(self.ssrc, self.sequence, self.timestamp)
+    }
+
+    /// The connection that it came from.
+    pub(super) fn peer(&self) -> Peer {
+        Peer { ssrc: self.ssrc, user: self.user, call: self.call }
+    }
+}
+
+/// The owner of the taps in all calls, and of the packets that wait for them.
+#[derive(Default)]
+pub(super) struct Taps {
+    by_call: HashMap<u64, Vec<Weak<TapShared>>>,
+    queue: Vec<(Arc<TapShared>, RelayedPacket)>,
+}
+
+impl Taps {
+    pub(super) fn add(&mut self, call: u64, user: u64, keep: Keep) -> Tap {
+        let shared = Arc::new(TapShared::new(user, keep));
+        let taps = self.by_call.entry(call).or_default();
+        taps.retain(|tap| tap.strong_count() > 0);
+        taps.push(Arc::downgrade(&shared));
+        Tap { shared }
+    }
+
+    /// Queues a packet for everyone else who listens to its call.
+    pub(super) fn queue(&mut self, packet: &RelayedPacket) {
+        let taps = self.by_call.get(&packet.call).into_iter().flatten().filter_map(Weak::upgrade);
+        self.queue.extend(taps.filter(|tap| tap.user != packet.user).map(|tap| (tap, packet.clone())));
+    }
+
+    /// Takes the packets that wait, each with its tap; the tap decrypts, and so wants no lock to be held.
+    pub(super) fn take_queue(&mut self) -> Vec<(Arc<TapShared>, RelayedPacket)> {
+        std::mem::take(&mut self.queue)
+    }
+}
+
 pub(super) struct TapShared {
-    pub user: u64,
+    user: u64,
     keep: Keep,
-    ear: Mutex<Ear>,
+    heard: Mutex<Heard>,
 }
 
 #[derive(Default)]
-struct Ear {
+struct Heard {
     recorders: HashMap<u64, Recorder>,
     decryptor: Option<TimedDecryptor>,
 }
 
 impl TapShared {
-    pub(super) fn new(user: u64, keep: Keep) -> Self {
-        Self { user, keep, ear: Mutex::default() }
+    fn new(user: u64, keep: Keep) -> Self {
+        Self { user, keep, heard: Mutex::default() }
     }
 
-    pub(super) fn hear(&self, packet: &Delivery) {
+    pub(super) fn hear(&self, packet: &RelayedPacket) {
         let opus = self.decrypt(packet);
         let keep = self.keep;
-        let mut ear = self.ear();
-        let recorder = ear.recorders.entry(packet.user).or_insert_with(|| Recorder::new(keep));
+        let mut heard = self.heard();
+        let recorder = heard.recorders.entry(packet.user).or_insert_with(|| Recorder::new(keep));
         recorder.packet(packet.arrival, packet.ssrc, packet.sequence, packet.timestamp, opus);
     }
 
     /// The decryptor is taken out for the call, so that it may ask this tap something.
-    fn decrypt(&self, packet: &Delivery) -> Option<Bytes> {
+    fn decrypt(&self, packet: &RelayedPacket) -> Option<Bytes> {
         if packet.payload == SILENCE[..] {
             return Some(packet.payload.clone());
         }
-        let Some(mut decryptor) = self.ear().decryptor.take() else {
+        let Some(mut decryptor) = self.heard().decryptor.take() else {
             return Some(packet.payload.clone());
         };
         let opus = decryptor(packet.user, &packet.payload, packet.received).map(Bytes::from);
-        self.ear().decryptor.get_or_insert(decryptor);
+        self.heard().decryptor.get_or_insert(decryptor);
         opus
     }
 
-    fn ear(&self) -> MutexGuard<'_, Ear> {
-        self.ear.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

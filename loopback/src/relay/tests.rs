@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Breach, Dress, Oddity, Peer, Relay, RelayEvent};
+use super::{MalformedPacket, PacketShape, Peer, Relay, RelayEvent};
 use crate::cipher::{Cipher, Mode};
 use crate::netem::{Direction, Netem};
 use crate::opus::SILENCE;
 use crate::rtp::Header;
+use crate::rule::{MediaRule, Rule, Violation};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -82,8 +83,12 @@ async fn until(relay: &Relay, condition: impl Fn(&Relay) -> bool) {
     timeout(Duration::from_secs(5), met).await.expect("the relay never came to be as asked for");
 }
 
-fn breaches(relay: &Relay) -> Vec<Breach> {
-    relay.violations().into_iter().map(|violation| violation.breach).collect()
+fn broken_rules(relay: &Relay) -> Vec<MediaRule> {
+    let media = |violation: Violation| match violation.rule {
+        Rule::Media(rule) => rule,
+        other => panic!("{other} is no rule of the relay's"),
+    };
+    relay.violations().into_iter().map(media).collect()
 }
 
 #[tokio::test]
@@ -91,8 +96,8 @@ async fn two_members_hear_each_other_in_different_modes_with_the_stream_unchange
     let relay = Relay::start(V4, 1).unwrap();
     let mut gcm = Client::join(&relay, 11, 1, Mode::Aes256GcmRtpsize).await;
     let mut chacha = Client::join(&relay, 22, 2, Mode::XChaCha20Poly1305Rtpsize).await;
-    for dress in [Dress::Plain, Dress::Discord, Dress::Full] {
-        relay.dress(dress);
+    for shape in [PacketShape::Plain, PacketShape::Discord, PacketShape::Full] {
+        relay.shape_packets(shape);
         for n in 0..30_u8 {
             gcm.say(&[0xFC, n, 1, 2, 3]).await;
             let (header, payload) = chacha.hear().await.unwrap();
@@ -114,12 +119,12 @@ async fn each_receiver_has_its_own_packet_counter_that_goes_up_by_one() {
     let relay = Relay::start(V4, 1).unwrap();
     let early = Client::join(&relay, 1, 1, Mode::Aes256GcmRtpsize).await;
     let counter = |packet: &[u8]| u32::from_be_bytes(*packet.last_chunk().unwrap());
-    relay.say(5, 9, 90, Bytes::from_static(&SILENCE));
+    relay.send_opus(5, 9, 90, Bytes::from_static(&SILENCE));
     let first = counter(&early.receive().await.unwrap());
     let late = Client::join(&relay, 2, 2, Mode::Aes256GcmRtpsize).await;
     let mut seen = vec![];
     for _ in 0..2 {
-        relay.say(5, 9, 90, Bytes::from_static(&SILENCE));
+        relay.send_opus(5, 9, 90, Bytes::from_static(&SILENCE));
         seen.push([&early, &late].map(|client| client.receive()));
     }
     let mut counters = vec![];
@@ -149,8 +154,8 @@ async fn audio_stays_in_its_call() {
 async fn a_bot_that_speaks_in_two_calls_has_two_recordings() {
     let relay = Relay::start(V4, 1).unwrap();
     for n in 1..=10 {
-        relay.say(5, 1, 51, Bytes::from_static(&SILENCE));
-        relay.say(6, 1, 61, Bytes::from_static(&SILENCE));
+        relay.send_opus(5, 1, 51, Bytes::from_static(&SILENCE));
+        relay.send_opus(6, 1, 61, Bytes::from_static(&SILENCE));
         let hearing = relay.recording_in(5, 1).unwrap();
         assert_eq!((hearing.packets, hearing.lost), (n, 0));
     }
@@ -210,7 +215,7 @@ async fn packets_that_do_not_open_are_a_breach_and_go_nowhere() {
     liar.say(&[0xFC, 1]).await;
     liar.send(&[0x80, 0x78, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 5]).await;
     until(&relay, |relay| relay.violations().len() == 2).await;
-    assert_eq!(breaches(&relay), [Breach::Undecryptable; 2]);
+    assert_eq!(broken_rules(&relay), [MediaRule::Undecryptable; 2]);
     assert!(ear.speakers().is_empty());
 }
 
@@ -222,8 +227,8 @@ async fn audio_without_speaking_is_reported_100_ms_after_it_came() {
     assert!(matches!(events.recv().await, Some(RelayEvent::Discovered { .. })));
     let start = Instant::now();
     client.say(&[0xFC, 1]).await;
-    let Some(RelayEvent::Violated(violation)) = events.recv().await else { panic!("no violation") };
-    assert_eq!(violation.breach, Breach::AudioWithoutSpeaking);
+    let Some(RelayEvent::Violated { violation, .. }) = events.recv().await else { panic!("no violation") };
+    assert_eq!(violation.rule, Rule::Media(MediaRule::AudioWithoutSpeaking));
     let waited = violation.at - start;
     assert!((100..=102).contains(&waited.as_millis()), "{waited:?}");
 }
@@ -239,11 +244,11 @@ async fn a_spurt_that_is_announced_and_ended_breaks_no_rule() {
     }
     relay.speaking(1, 0);
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(breaches(&relay), []);
+    assert_eq!(broken_rules(&relay), []);
     client.sent -= 1;
     client.say(&SILENCE).await;
     until(&relay, |relay| relay.violations().len() == 2).await;
-    assert!(matches!(breaches(&relay)[..], [Breach::NonceRepeated, Breach::SequenceJump { .. }]));
+    assert!(matches!(broken_rules(&relay)[..], [MediaRule::NonceRepeated, MediaRule::SequenceJump { .. }]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,16 +258,16 @@ async fn a_simulated_member_is_heard_by_sockets_and_ears_and_its_pauses_show() {
     let (ear, own) = (relay.tap(5, 8), relay.tap(5, 9));
     relay.encrypt_with(90, Box::new(|opus| Some([opus, b"+"].concat())));
     ear.decrypt_with(Box::new(|_, frame| frame.strip_suffix(b"+").map(<[u8]>::to_vec)));
-    relay.say(5, 9, 90, Bytes::from_static(&[0xFC, 1]));
+    relay.send_opus(5, 9, 90, Bytes::from_static(&[0xFC, 1]));
     let (first, payload) = client.hear().await.unwrap();
     assert_eq!(payload, [0xFC, 1, b'+']);
     sleep(Duration::from_millis(20)).await;
-    relay.say(5, 9, 90, Bytes::from_static(&[0xFC, 2]));
+    relay.send_opus(5, 9, 90, Bytes::from_static(&[0xFC, 2]));
     let (second, _) = client.hear().await.unwrap();
     assert_eq!(second.sequence, first.sequence.wrapping_add(1));
     assert_eq!(second.timestamp, first.timestamp.wrapping_add(960));
     sleep(Duration::from_secs(1)).await;
-    relay.say(5, 9, 90, Bytes::from_static(&[0xFC, 3]));
+    relay.send_opus(5, 9, 90, Bytes::from_static(&[0xFC, 3]));
     let (third, _) = client.hear().await.unwrap();
     assert_eq!(third.sequence, first.sequence.wrapping_add(2));
     let step = third.timestamp.wrapping_sub(second.timestamp);
@@ -308,7 +313,7 @@ async fn a_delay_is_seen_by_the_receiving_member() {
     let client = Client::join(&relay, 1, 1, Mode::Aes256GcmRtpsize).await;
     relay.netem_of(1, Netem { delay: Duration::from_millis(300), ..Netem::default() });
     let start = Instant::now();
-    relay.say(5, 9, 90, Bytes::from_static(&SILENCE));
+    relay.send_opus(5, 9, 90, Bytes::from_static(&SILENCE));
     client.hear().await.unwrap();
     let waited = start.elapsed();
     assert!((300..=302).contains(&waited.as_millis()), "{waited:?}");
@@ -317,24 +322,24 @@ async fn a_delay_is_seen_by_the_receiving_member() {
 #[tokio::test]
 async fn oddities_reach_the_members_as_they_are() {
     let relay = Relay::start(V4, 1).unwrap();
-    relay.dress(Dress::Plain);
+    relay.shape_packets(PacketShape::Plain);
     let client = Client::join(&relay, 1, 1, Mode::Aes256GcmRtpsize).await;
-    relay.say(5, 9, 90, Bytes::from_static(&SILENCE));
+    relay.send_opus(5, 9, 90, Bytes::from_static(&SILENCE));
     let (first, _) = client.hear().await.unwrap();
-    relay.say_oddly(5, 9, 90, Oddity::AllPadding);
+    relay.send_malformed(5, 9, 90, MalformedPacket::AllPadding);
     let (padding, payload) = client.hear().await.unwrap();
     assert_eq!((padding.sequence, payload.len()), (first.sequence.wrapping_add(1), 0));
-    relay.say_oddly(5, 9, 90, Oddity::Forged);
+    relay.send_malformed(5, 9, 90, MalformedPacket::Forged);
     let forged = client.receive().await.unwrap();
     assert!(client.cipher.open(&forged).is_err());
-    relay.say_oddly(5, 9, 90, Oddity::Short);
+    relay.send_malformed(5, 9, 90, MalformedPacket::Short);
     assert_eq!(client.receive().await.unwrap().len(), 13);
-    relay.say_oddly(5, 9, 90, Oddity::Rtcp);
+    relay.send_malformed(5, 9, 90, MalformedPacket::Rtcp);
     let report = client.receive().await.unwrap();
     assert_eq!((report[1], client.cipher.open(&report).unwrap().plain.len()), (200, 20));
-    relay.say_oddly(5, 9, 90, Oddity::OtherPayloadType);
+    relay.send_malformed(5, 9, 90, MalformedPacket::OtherPayloadType);
     assert_eq!(client.hear().await.unwrap().0.payload_type, 101);
-    relay.say(5, 9, 90, Bytes::from_static(&SILENCE));
+    relay.send_opus(5, 9, 90, Bytes::from_static(&SILENCE));
     assert_eq!(client.hear().await.unwrap().0.sequence, first.sequence.wrapping_add(3));
 }
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 use actix_voice_loopback::cipher::{Cipher, Mode};
 use actix_voice_loopback::dave::{ClientMessage, DaveSettings, Participant, ServerMessage};
 use actix_voice_loopback::netem::Direction;
-use actix_voice_loopback::relay::Breach;
-use actix_voice_loopback::{Channel, Dave, Discord, Event, Member, Netem, Rule, Side};
+use actix_voice_loopback::{Channel, Dave, Discord, Event, MediaRule, Member, Netem, Rule, Side};
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 
-use crate::client::{Credentials, Incoming, Scene, Voice, select_protocol};
+use crate::client::{Credentials, Incoming, Setup, Voice, select_protocol};
 
 /// One frame of 20 ms: stereo CELT at full band, with some bytes of no meaning.
 fn frame(number: u8) -> Bytes {
@@ -130,25 +129,25 @@ async fn send(voice: &Voice, ready_port: u16, frames: impl IntoIterator<Item = B
 
 #[tokio::test(start_paused = true)]
 async fn a_bot_that_announced_itself_is_heard() {
-    let mut scene = Scene::new().await;
-    let ear = scene.channel.listener("ear");
-    let mut voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let ear = setup.channel.listener("ear");
+    let mut voice = setup.connect().await;
     voice.speak(1).await;
-    talk(&voice, scene.discord.relay().address().port(), 10).await;
-    let bot = scene.bot.user_id;
-    scene.discord.until(|_| ear.packets_heard(bot) == 10, A_WHILE).await.expect("all packets");
+    talk(&voice, setup.discord.relay().address().port(), 10).await;
+    let bot = setup.bot.user_id;
+    setup.discord.until(|_| ear.packets_heard(bot) == 10, A_WHILE).await.expect("all packets");
     assert_eq!(ear.heard(bot).expect("it spoke").audio[9].opus, frame(9));
-    assert_eq!(scene.discord.recording(bot).expect("it spoke").packets, 10);
+    assert_eq!(setup.discord.recording(bot).expect("it spoke").packets, 10);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bot_that_talks_without_speaking_is_closed_with_4020() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    talk(&voice, scene.discord.relay().address().port(), 20).await;
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    talk(&voice, setup.discord.relay().address().port(), 20).await;
     assert_eq!(voice.socket.close_code().await, 4020);
-    let rules = scene.discord.violations().into_iter().map(|violation| violation.rule);
-    assert!(rules.into_iter().any(|rule| rule == Rule::Media(Breach::AudioWithoutSpeaking)));
+    let rules = setup.discord.violations().into_iter().map(|violation| violation.rule);
+    assert!(rules.into_iter().any(|rule| rule == Rule::Media(MediaRule::AudioWithoutSpeaking)));
 }
 
 fn rules(discord: &Discord) -> Vec<Rule> {
@@ -160,11 +159,11 @@ async fn a_bot_that_is_in_no_group_and_talks_plainly_to_others_is_noticed() {
     for company in [false, true] {
         let (discord, channel) = discord(Dave::Required).await;
         let ear = company.then(|| channel.listener("ear"));
-        let mut scene = Scene::on(discord).await;
-        let mut voice = scene.connect().await;
+        let mut setup = Setup::on(discord).await;
+        let mut voice = setup.connect().await;
         voice.speak(1).await;
-        talk(&voice, scene.discord.relay().address().port(), 20).await;
-        let noticed = rules(&scene.discord).contains(&Rule::PlainAudio);
+        talk(&voice, setup.discord.relay().address().port(), 20).await;
+        let noticed = rules(&setup.discord).contains(&Rule::PlainAudio);
         assert_eq!(noticed, company);
         drop((ear, channel));
     }
@@ -174,27 +173,27 @@ async fn a_bot_that_is_in_no_group_and_talks_plainly_to_others_is_noticed() {
 async fn leaving_in_mid_word_is_noticed_and_so_is_whether_it_was_ones_own_wish() {
     let goodbyes = ["close", "op 4", "main close", "kick", "move", "loss", "after silence"];
     for (goodbye, noticed) in goodbyes.into_iter().zip([true, true, true, false, false, false, false]) {
-        let mut scene = Scene::new().await;
-        let _ear = scene.channel.listener("ear");
-        let mut voice = scene.connect().await;
-        let port = scene.discord.relay().address().port();
+        let mut setup = Setup::new().await;
+        let _ear = setup.channel.listener("ear");
+        let mut voice = setup.connect().await;
+        let port = setup.discord.relay().address().port();
         voice.speak(1).await;
         let silence = if goodbye == "after silence" { 5 } else { 0 };
         let silence = vec![Bytes::from_static(&SILENCE); silence];
         send(&voice, port, (0..10).map(frame).chain(silence)).await;
-        let (bot, guild) = (scene.bot.user_id, scene.discord.guild("jungle"));
+        let (bot, guild) = (setup.bot.user_id, setup.discord.guild("jungle"));
         match goodbye {
-            "op 4" => scene.main.voice_state(scene.channel.guild_id, None).await,
-            "main close" => scene.main.socket.close(1000).await,
-            "kick" => scene.discord.kick(bot, &guild),
-            "move" => scene.discord.move_to(bot, &guild.channel("Other")),
-            "loss" => scene.discord.lose_main_session(bot),
+            "op 4" => setup.main.voice_state(setup.channel.guild_id, None).await,
+            "main close" => setup.main.socket.close(1000).await,
+            "kick" => setup.discord.kick(bot, &guild),
+            "move" => setup.discord.move_to(bot, &guild.channel("Other")),
+            "loss" => setup.discord.lose_main_session(bot),
             _ => voice.socket.close(1000).await,
         }
-        let gone = |discord: &Discord| !discord.connected_to(&scene.channel).contains(&bot);
-        scene.discord.until(gone, A_WHILE).await.expect("gone");
-        let found = rules(&scene.discord);
-        let expected = Rule::Media(Breach::SilenceMissing { frames: 0 });
+        let gone = |discord: &Discord| !discord.connected_to(&setup.channel).contains(&bot);
+        setup.discord.until(gone, A_WHILE).await.expect("gone");
+        let found = rules(&setup.discord);
+        let expected = Rule::Media(MediaRule::SilenceMissing { frames: 0 });
         assert_eq!(found.contains(&expected), noticed, "{goodbye}: {found:?}");
         assert_eq!(found.len(), usize::from(noticed), "{goodbye}: {found:?}");
     }
@@ -203,66 +202,66 @@ async fn leaving_in_mid_word_is_noticed_and_so_is_whether_it_was_ones_own_wish()
 #[tokio::test(start_paused = true)]
 async fn leaving_in_mid_word_is_forgiven_to_who_is_let_in_again_soon() {
     for refused in [true, false] {
-        let mut scene = Scene::new().await;
-        let _ear = scene.channel.listener("ear");
-        let mut voice = scene.connect().await;
+        let mut setup = Setup::new().await;
+        let _ear = setup.channel.listener("ear");
+        let mut voice = setup.connect().await;
         voice.speak(1).await;
-        send(&voice, scene.discord.relay().address().port(), (0..10).map(frame)).await;
-        scene.main.voice_state(scene.channel.guild_id, None).await;
+        send(&voice, setup.discord.relay().address().port(), (0..10).map(frame)).await;
+        setup.main.voice_state(setup.channel.guild_id, None).await;
         let left = |discord: &Discord| rules(discord).len() == 1;
-        scene.discord.until(left, A_WHILE).await.expect("noticed");
-        assert_eq!(scene.discord.settled_violations(), [], "it may still return");
+        setup.discord.until(left, A_WHILE).await.expect("noticed");
+        assert_eq!(setup.discord.settled_violations(), [], "it may still return");
         if refused {
-            scene.discord.refuse_silently(&scene.channel);
+            setup.discord.refuse_silently(&setup.channel);
         }
-        scene.main.join(&scene.channel).await;
+        setup.main.join(&setup.channel).await;
         tokio::time::sleep(Duration::from_secs(11)).await;
-        assert_eq!(scene.discord.settled_violations().len(), usize::from(refused));
-        assert_eq!(rules(&scene.discord).len(), usize::from(refused));
+        assert_eq!(setup.discord.settled_violations().len(), usize::from(refused));
+        assert_eq!(rules(&setup.discord).len(), usize::from(refused));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_network_held_up_is_judged_by_when_it_was_sent() {
-    let mut scene = Scene::on(Discord::start().await).await;
-    let mut voice = scene.connect().await;
+    let mut setup = Setup::on(Discord::start().await).await;
+    let mut voice = setup.connect().await;
     let slow = Netem { delay: Duration::from_secs(1), direction: Direction::Up, ..Netem::default() };
-    scene.discord.netem(slow);
+    setup.discord.netem(slow);
     voice.speak(1).await;
     // To nobody it may speak plainly.
-    talk(&voice, scene.discord.relay().address().port(), 10).await;
-    let ear = scene.channel.listener("ear");
-    let arrived = |_: &Discord| ear.packets_heard(scene.bot.user_id) > 0;
-    scene.discord.until(arrived, A_WHILE).await.expect("late, but there");
+    talk(&voice, setup.discord.relay().address().port(), 10).await;
+    let ear = setup.channel.listener("ear");
+    let arrived = |_: &Discord| ear.packets_heard(setup.bot.user_id) > 0;
+    setup.discord.until(arrived, A_WHILE).await.expect("late, but there");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!rules(&scene.discord).contains(&Rule::PlainAudio));
+    assert!(!rules(&setup.discord).contains(&Rule::PlainAudio));
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_is_suppressed_is_not_heard_until_it_is_let_speak() {
-    let mut scene = Scene::new().await;
-    let stage = scene.discord.guild("jungle").stage("Stage");
+    let mut setup = Setup::new().await;
+    let stage = setup.discord.guild("jungle").stage("Stage");
     let ear = stage.listener("ear");
-    let credentials = scene.main.credentials(&scene.bot, &stage).await;
+    let credentials = setup.main.credentials(&setup.bot, &stage).await;
     let mut voice = Voice::connect(credentials).await;
-    let (bot, port) = (scene.bot.user_id, scene.discord.relay().address().port());
+    let (bot, port) = (setup.bot.user_id, setup.discord.relay().address().port());
     voice.speak(1).await;
     send(&voice, port, (0..10).map(frame)).await;
     ear.say(frame(0));
-    assert_eq!(scene.discord.relay().counters().suppressed, 11);
-    assert_eq!((ear.packets_heard(bot), scene.discord.recording(bot).is_none()), (0, true));
+    assert_eq!(setup.discord.relay().counters().suppressed, 11);
+    assert_eq!((ear.packets_heard(bot), setup.discord.recording(bot).is_none()), (0, true));
 
-    scene.discord.unsuppress(bot);
-    let mut state = scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+    setup.discord.unsuppress(bot);
+    let mut state = setup.main.socket.dispatch("VOICE_STATE_UPDATE").await;
     while state["suppress"] == true {
-        state = scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+        state = setup.main.socket.dispatch("VOICE_STATE_UPDATE").await;
     }
     assert_eq!(state["user_id"], bot.to_string());
     // Another op 4 for the same channel leaves it on the podium.
-    scene.main.join(&stage).await;
-    assert_eq!(scene.main.socket.dispatch("VOICE_STATE_UPDATE").await["suppress"], false);
+    setup.main.join(&stage).await;
+    assert_eq!(setup.main.socket.dispatch("VOICE_STATE_UPDATE").await["suppress"], false);
     send(&voice, port, (0..10).map(frame)).await;
-    scene.discord.until(|_| ear.packets_heard(bot) == 10, A_WHILE).await.expect("heard");
+    setup.discord.until(|_| ear.packets_heard(bot) == 10, A_WHILE).await.expect("heard");
 }
 
 /// A bot that does all that DAVE asks of it, but for op 23 where it is told to forget that.
@@ -310,32 +309,32 @@ async fn a_bot_that_never_says_that_it_is_ready_is_noticed() {
     for op23 in [true, false] {
         let settings = DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() };
         let discord = Discord::builder().dave_settings(settings).start().await;
-        let mut scene = Scene::on(discord).await;
-        let mut voice = scene.connect().await;
-        let mut participant = Participant::new(scene.bot.user_id, scene.channel.id);
-        let ear = scene.channel.listener("ear");
+        let mut setup = Setup::on(discord).await;
+        let mut voice = setup.connect().await;
+        let mut participant = Participant::new(setup.bot.user_id, setup.channel.id);
+        let ear = setup.channel.listener("ear");
         encrypted(&mut voice, &mut participant, op23, Duration::from_secs(5)).await;
-        assert_eq!(scene.discord.dave_members(&scene.channel), [scene.bot.user_id, ear.user_id]);
+        assert_eq!(setup.discord.dave_members(&setup.channel), [setup.bot.user_id, ear.user_id]);
         let expected = if op23 { vec![] } else { vec![Rule::NeverReady(1)] };
-        assert_eq!(rules(&scene.discord), expected);
+        assert_eq!(rules(&setup.discord), expected);
     }
 }
 
 /// Loses the websocket.
-async fn lose(scene: &Scene, voice: &mut Voice) {
-    scene.discord.reset_voice(scene.bot.user_id);
+async fn lose(setup: &Setup, voice: &mut Voice) {
+    setup.discord.reset_voice(setup.bot.user_id);
     while voice.socket.next().await != Incoming::Lost {}
 }
 
 /// Loses the websocket and resumes the session with another one.
-async fn resume(scene: &Scene, voice: &mut Voice) {
-    lose(scene, voice).await;
-    take_up(scene, voice).await;
+async fn resume(setup: &Setup, voice: &mut Voice) {
+    lose(setup, voice).await;
+    take_up(setup, voice).await;
 }
 
 /// Resumes the session with another websocket.
-async fn take_up(scene: &Scene, voice: &mut Voice) {
-    let log = scene.discord.log();
+async fn take_up(setup: &Setup, voice: &mut Voice) {
+    let log = setup.discord.log();
     let numbers =
         log.iter().filter(|entry| entry.side == Side::Voice).filter_map(|entry| match entry.event {
             Event::Sent { seq, .. } => seq.and_then(|seq| u16::try_from(seq).ok()),
@@ -351,36 +350,36 @@ async fn take_up(scene: &Scene, voice: &mut Voice) {
 async fn ready_may_be_said_again_only_where_it_may_have_been_lost_with_the_websocket() {
     for lost in [false, true] {
         let settings = DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() };
-        let mut scene = Scene::on(Discord::builder().dave_settings(settings).start().await).await;
-        let mut voice = scene.connect().await;
-        let mut participant = Participant::new(scene.bot.user_id, scene.channel.id);
-        let _ear = scene.channel.listener("ear");
+        let mut setup = Setup::on(Discord::builder().dave_settings(settings).start().await).await;
+        let mut voice = setup.connect().await;
+        let mut participant = Participant::new(setup.bot.user_id, setup.channel.id);
+        let _ear = setup.channel.listener("ear");
         encrypted(&mut voice, &mut participant, true, Duration::from_secs(5)).await;
         if lost {
-            resume(&scene, &mut voice).await;
+            resume(&setup, &mut voice).await;
         }
         voice.socket.send(serde_json::json!({"op": 23, "d": {"transition_id": 1}})).await;
         voice.beat(1, 0).await;
-        voice.socket.beaten().await;
+        voice.socket.heartbeat_ack().await;
         let repeated = Rule::Dave("readiness for transition 1 was said before".to_owned());
-        assert_eq!(rules(&scene.discord).contains(&repeated), !lost);
+        assert_eq!(rules(&setup.discord).contains(&repeated), !lost);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_goes_on_after_a_resume_has_to_say_again_that_it_speaks() {
     for again in [true, false] {
-        let mut scene = Scene::new().await;
-        let mut voice = scene.connect().await;
+        let mut setup = Setup::new().await;
+        let mut voice = setup.connect().await;
         voice.speak(1).await;
         voice.beat(1, 0).await;
-        voice.socket.beaten().await;
-        resume(&scene, &mut voice).await;
+        voice.socket.heartbeat_ack().await;
+        resume(&setup, &mut voice).await;
         if again {
             voice.speak(1).await;
         }
-        send(&voice, scene.discord.relay().address().port(), (0..100).map(frame)).await;
-        let silent = rules(&scene.discord).contains(&Rule::Media(Breach::SpeakingNotRepeated));
+        send(&voice, setup.discord.relay().address().port(), (0..100).map(frame)).await;
+        let silent = rules(&setup.discord).contains(&Rule::Media(MediaRule::SpeakingNotRepeated));
         assert_eq!(silent, !again);
     }
 }
@@ -388,43 +387,43 @@ async fn who_goes_on_after_a_resume_has_to_say_again_that_it_speaks() {
 #[tokio::test(start_paused = true)]
 async fn who_loses_the_next_websocket_too_has_to_say_it_on_the_one_after_that() {
     for again in [true, false] {
-        let mut scene = Scene::new().await;
-        let mut voice = scene.connect().await;
-        let port = scene.discord.relay().address().port();
+        let mut setup = Setup::new().await;
+        let mut voice = setup.connect().await;
+        let port = setup.discord.relay().address().port();
         voice.speak(1).await;
         voice.beat(1, 0).await;
-        voice.socket.beaten().await;
-        lose(&scene, &mut voice).await;
+        voice.socket.heartbeat_ack().await;
+        lose(&setup, &mut voice).await;
         for _ in 0..2 {
-            take_up(&scene, &mut voice).await;
-            lose(&scene, &mut voice).await;
+            take_up(&setup, &mut voice).await;
+            lose(&setup, &mut voice).await;
             send(&voice, port, (0..100).map(frame)).await;
         }
-        take_up(&scene, &mut voice).await;
+        take_up(&setup, &mut voice).await;
         send(&voice, port, (0..10).map(frame)).await;
         if again {
             voice.speak(1).await;
         }
         send(&voice, port, (0..100).map(frame)).await;
-        let silent = rules(&scene.discord).contains(&Rule::Media(Breach::SpeakingNotRepeated));
+        let silent = rules(&setup.discord).contains(&Rule::Media(MediaRule::SpeakingNotRepeated));
         assert_eq!(silent, !again);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_key_package_is_not_for_another_call_either() {
-    let mut scene = Scene::on(Discord::start().await).await;
-    let mut participant = Participant::new(scene.bot.user_id, 1);
+    let mut setup = Setup::on(Discord::start().await).await;
+    let mut participant = Participant::new(setup.bot.user_id, 1);
     let [ClientMessage::Binary { op, payload }] = &participant.described(1)[..] else { panic!("op 26") };
     let frame = [&[*op][..], payload].concat();
     for (channel, reused) in [("One", 0), ("Two", 1)] {
-        let channel = scene.discord.guild("jungle").channel(channel);
-        let mut voice = Voice::connect(scene.main.credentials(&scene.bot, &channel).await).await;
+        let channel = setup.discord.guild("jungle").channel(channel);
+        let mut voice = Voice::connect(setup.main.credentials(&setup.bot, &channel).await).await;
         let frame = tokio_tungstenite::tungstenite::Message::binary(frame.clone());
         voice.socket.send_raw(frame).await;
         voice.beat(1, 0).await;
-        voice.socket.beaten().await;
-        let found = rules(&scene.discord);
+        voice.socket.heartbeat_ack().await;
+        let found = rules(&setup.discord);
         let same = Rule::Dave("the key package has been sent before; each is for one use".to_owned());
         assert_eq!(
             found.iter().filter(|rule| matches!(rule, Rule::Dave(_))).count(),
@@ -439,8 +438,8 @@ async fn the_external_sender_may_come_before_the_session_description() {
     for first in [true, false] {
         let settings = DaveSettings { external_sender_first: first, ..DaveSettings::default() };
         let discord = Discord::builder().dave_settings(settings).start().await;
-        let mut scene = Scene::on(discord).await;
-        let credentials: Credentials = scene.credentials().await;
+        let mut setup = Setup::on(discord).await;
+        let credentials: Credentials = setup.credentials().await;
         let mut socket = credentials.open().await;
         socket.send(credentials.identify()).await;
         socket.op(2).await;

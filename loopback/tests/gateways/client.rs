@@ -15,12 +15,12 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// One websocket.
 pub struct Socket {
-    websocket: WebSocketStream<Box<dyn Wire>>,
+    websocket: WebSocketStream<Box<dyn Stream>>,
 }
 
 /// What came over it.
@@ -71,7 +71,7 @@ impl Socket {
         Self::over(Box::new(stream), &format!("wss://{host}/{query}")).await
     }
 
-    async fn over(stream: Box<dyn Wire>, url: &str) -> Self {
+    async fn over(stream: Box<dyn Stream>, url: &str) -> Self {
         let (websocket, _) = client_async(url, stream).await.expect("a websocket");
         Self { websocket }
     }
@@ -92,7 +92,7 @@ impl Socket {
 
     /// The next message; panics when none comes.
     pub async fn next(&mut self) -> Incoming {
-        timeout(PATIENCE, self.receive()).await.expect("a message within ten seconds")
+        timeout(MESSAGE_TIMEOUT, self.receive()).await.expect("a message within ten seconds")
     }
 
     /// Asserts that nothing comes for a while.
@@ -131,7 +131,7 @@ impl Socket {
     }
 
     /// Waits for the next heartbeat acknowledgement; whatever comes before it is skipped.
-    pub async fn beaten(&mut self) {
+    pub async fn heartbeat_ack(&mut self) {
         while self.next().await.op() != Some(6) {}
     }
 
@@ -312,14 +312,14 @@ pub fn plain() -> Builder {
 }
 
 /// A started Discord with one bot in one channel.
-pub struct Scene {
+pub struct Setup {
     pub discord: Discord,
     pub bot: Bot,
     pub channel: Channel,
     pub main: Main,
 }
 
-impl Scene {
+impl Setup {
     pub async fn new() -> Self {
         Self::on(plain().start().await).await
     }
@@ -340,4 +340,4 @@ impl Scene {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);

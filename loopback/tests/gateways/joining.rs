@@ -3,10 +3,10 @@
 use actix_voice_loopback::{Event, EventOrder, Refusal};
 use serde_json::{Value, json};
 
-use crate::client::{Incoming, Main, Scene, Voice, plain};
+use crate::client::{Incoming, Main, Setup, Voice, plain};
 
-async fn scene(order: EventOrder) -> Scene {
-    Scene::on(plain().event_order(order).start().await).await
+async fn setup(order: EventOrder) -> Setup {
+    Setup::on(plain().event_order(order).start().await).await
 }
 
 async fn next_name(main: &mut Main) -> String {
@@ -19,65 +19,65 @@ async fn both_events_of_a_join_come_in_the_chosen_order() {
     for (order, expected) in
         [(EventOrder::StateFirst, names), (EventOrder::ServerFirst, [names[1], names[0]])]
     {
-        let mut scene = scene(order).await;
-        scene.main.join(&scene.channel).await;
-        assert_eq!([next_name(&mut scene.main).await, next_name(&mut scene.main).await], expected);
+        let mut setup = setup(order).await;
+        setup.main.join(&setup.channel).await;
+        assert_eq!([next_name(&mut setup.main).await, next_name(&mut setup.main).await], expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_voice_state_carries_the_session_and_the_endpoint_its_port() {
-    let mut scene = Scene::new().await;
-    let session = scene.main.ready["session_id"].clone();
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::new().await;
+    let session = setup.main.ready["session_id"].clone();
+    let credentials = setup.credentials().await;
     assert_eq!(credentials.session_id, session);
-    assert_eq!(credentials.guild, scene.channel.guild_id.to_string());
+    assert_eq!(credentials.guild, setup.channel.guild_id.to_string());
     assert!(credentials.endpoint.starts_with("127.0.0.1:"), "{}", credentials.endpoint);
 }
 
 #[tokio::test(start_paused = true)]
 async fn changing_only_the_flags_gives_no_new_server() {
-    let mut scene = Scene::new().await;
-    let _voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let _voice = setup.connect().await;
     let d = json!({
-        "guild_id": scene.channel.guild_id.to_string(),
-        "channel_id": scene.channel.id.to_string(),
+        "guild_id": setup.channel.guild_id.to_string(),
+        "channel_id": setup.channel.id.to_string(),
         "self_mute": true,
         "self_deaf": false,
     });
-    scene.main.socket.send(json!({"op": 4, "d": d})).await;
-    assert_eq!(scene.main.socket.dispatch("VOICE_STATE_UPDATE").await["self_mute"], true);
-    scene.main.socket.stays_silent().await;
+    setup.main.socket.send(json!({"op": 4, "d": d})).await;
+    assert_eq!(setup.main.socket.dispatch("VOICE_STATE_UPDATE").await["self_mute"], true);
+    setup.main.socket.stays_silent().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_null_endpoint_is_followed_by_a_real_one_when_it_is_given() {
-    let mut scene = Scene::new().await;
-    scene.discord.null_endpoint_first();
-    scene.main.join(&scene.channel).await;
-    assert_eq!(scene.main.socket.dispatch("VOICE_SERVER_UPDATE").await["endpoint"], Value::Null);
-    scene.discord.give_endpoint(&scene.discord.guild("jungle"));
-    assert!(scene.main.socket.dispatch("VOICE_SERVER_UPDATE").await["endpoint"].is_string());
+    let mut setup = Setup::new().await;
+    setup.discord.null_endpoint_first();
+    setup.main.join(&setup.channel).await;
+    assert_eq!(setup.main.socket.dispatch("VOICE_SERVER_UPDATE").await["endpoint"], Value::Null);
+    setup.discord.give_endpoint(&setup.discord.guild("jungle"));
+    assert!(setup.main.socket.dispatch("VOICE_SERVER_UPDATE").await["endpoint"].is_string());
 }
 
 #[tokio::test(start_paused = true)]
 async fn full_forbidden_and_unknown_channels_answer_with_silence() {
-    let mut scene = Scene::new().await;
-    let _ear = scene.channel.listener("ear");
-    scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
-    scene.channel.user_limit(1);
-    scene.main.socket.dispatch("CHANNEL_UPDATE").await;
+    let mut setup = Setup::new().await;
+    let _ear = setup.channel.listener("ear");
+    setup.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+    setup.channel.user_limit(1);
+    setup.main.socket.dispatch("CHANNEL_UPDATE").await;
 
-    scene.main.join(&scene.channel).await;
-    scene.main.socket.stays_silent().await;
-    let secret = scene.discord.guild("jungle").channel("Secret");
-    scene.main.socket.dispatch("CHANNEL_CREATE").await;
-    scene.discord.refuse_silently(&secret);
-    scene.main.join(&secret).await;
-    scene.main.voice_state(scene.channel.guild_id, Some(7)).await;
-    scene.main.socket.stays_silent().await;
+    setup.main.join(&setup.channel).await;
+    setup.main.socket.stays_silent().await;
+    let secret = setup.discord.guild("jungle").channel("Secret");
+    setup.main.socket.dispatch("CHANNEL_CREATE").await;
+    setup.discord.refuse_silently(&secret);
+    setup.main.join(&secret).await;
+    setup.main.voice_state(setup.channel.guild_id, Some(7)).await;
+    setup.main.socket.stays_silent().await;
 
-    let log = scene.discord.log().into_iter();
+    let log = setup.discord.log().into_iter();
     let refusals = log.filter_map(|entry| match entry.event {
         Event::Refused(refusal) => Some(refusal),
         _ => None,
@@ -88,33 +88,33 @@ async fn full_forbidden_and_unknown_channels_answer_with_silence() {
 
 #[tokio::test(start_paused = true)]
 async fn leaving_tells_of_a_null_channel_and_ends_the_voice_connection() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    scene.main.voice_state(scene.channel.guild_id, None).await;
-    let state = scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    setup.main.voice_state(setup.channel.guild_id, None).await;
+    let state = setup.main.socket.dispatch("VOICE_STATE_UPDATE").await;
     assert_eq!(state["channel_id"], Value::Null);
-    assert_eq!(state["user_id"], scene.bot.user_id.to_string());
+    assert_eq!(state["user_id"], setup.bot.user_id.to_string());
     assert_eq!(voice.socket.close_code().await, 4014);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bot_in_a_stage_channel_is_suppressed() {
-    let mut scene = Scene::new().await;
-    let stage = scene.discord.guild("jungle").stage("Stage");
-    scene.main.join(&stage).await;
-    assert_eq!(scene.main.socket.dispatch("VOICE_STATE_UPDATE").await["suppress"], true);
+    let mut setup = Setup::new().await;
+    let stage = setup.discord.guild("jungle").stage("Stage");
+    setup.main.join(&stage).await;
+    assert_eq!(setup.main.socket.dispatch("VOICE_STATE_UPDATE").await["suppress"], true);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_kick_takes_company_into_account() {
     for (company, code) in [(true, 4014), (false, 4022)] {
         for order in [EventOrder::StateFirst, EventOrder::ServerFirst] {
-            let mut scene = scene(order).await;
-            let ear = company.then(|| scene.channel.listener("ear"));
-            let mut voice = scene.connect().await;
-            scene.discord.kick(scene.bot.user_id, &scene.discord.guild("jungle"));
+            let mut setup = setup(order).await;
+            let ear = company.then(|| setup.channel.listener("ear"));
+            let mut voice = setup.connect().await;
+            setup.discord.kick(setup.bot.user_id, &setup.discord.guild("jungle"));
             assert_eq!(voice.socket.close_code().await, code);
-            let state = scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+            let state = setup.main.socket.dispatch("VOICE_STATE_UPDATE").await;
             assert_eq!(state["channel_id"], Value::Null);
             drop(ear);
         }
@@ -123,33 +123,33 @@ async fn a_kick_takes_company_into_account() {
 
 #[tokio::test(start_paused = true)]
 async fn a_moved_bot_gets_new_credentials_for_the_other_channel() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    let other = scene.discord.guild("jungle").channel("Other");
-    scene.discord.move_to(scene.bot.user_id, &other);
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    let other = setup.discord.guild("jungle").channel("Other");
+    setup.discord.move_to(setup.bot.user_id, &other);
     assert_eq!(voice.socket.close_code().await, 4014);
-    let credentials = scene.main.next_credentials(&scene.bot).await;
+    let credentials = setup.main.next_credentials(&setup.bot).await;
     assert_ne!(credentials.token, voice.credentials.token);
     let _voice = Voice::connect(credentials).await;
-    assert_eq!(scene.discord.connected_to(&other), [scene.bot.user_id]);
-    assert!(scene.discord.connected_to(&scene.channel).is_empty());
+    assert_eq!(setup.discord.connected_to(&other), [setup.bot.user_id]);
+    assert!(setup.discord.connected_to(&setup.channel).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_channel_ends_its_call() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    scene.discord.delete_channel(&scene.channel);
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    setup.discord.delete_channel(&setup.channel);
     assert_eq!(voice.socket.close_code().await, 4022);
-    assert_eq!(scene.main.socket.dispatch("CHANNEL_DELETE").await["id"], scene.channel.id.to_string());
+    assert_eq!(setup.main.socket.dispatch("CHANNEL_DELETE").await["id"], setup.channel.id.to_string());
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_region_has_another_endpoint_and_the_old_credentials_are_spent() {
-    let mut scene = Scene::new().await;
-    let old = scene.credentials().await;
-    scene.discord.change_region(&scene.discord.guild("jungle"));
-    let update = scene.main.socket.dispatch("VOICE_SERVER_UPDATE").await;
+    let mut setup = Setup::new().await;
+    let old = setup.credentials().await;
+    setup.discord.change_region(&setup.discord.guild("jungle"));
+    let update = setup.main.socket.dispatch("VOICE_SERVER_UPDATE").await;
     assert_ne!(update["endpoint"], old.endpoint);
 
     let mut socket = old.open().await;
@@ -162,23 +162,23 @@ async fn another_region_has_another_endpoint_and_the_old_credentials_are_spent()
 
 #[tokio::test(start_paused = true)]
 async fn a_bot_that_lost_its_voice_session_gets_a_new_server_for_the_same_channel() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    scene.discord.close_voice(scene.bot.user_id, 4006, "");
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    setup.discord.close_voice(setup.bot.user_id, 4006, "");
     assert_eq!(voice.socket.next().await, Incoming::Closed(4006));
-    let again = scene.credentials().await;
+    let again = setup.credentials().await;
     assert_ne!(again.token, voice.credentials.token);
     Voice::connect(again).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_close_of_a_move_may_come_after_the_new_server() {
-    let mut scene = scene(EventOrder::CloseLast).await;
-    let mut voice = scene.connect().await;
-    scene.discord.move_to(scene.bot.user_id, &scene.discord.guild("jungle").channel("Other"));
-    let credentials = scene.main.next_credentials(&scene.bot).await;
+    let mut setup = setup(EventOrder::CloseLast).await;
+    let mut voice = setup.connect().await;
+    setup.discord.move_to(setup.bot.user_id, &setup.discord.guild("jungle").channel("Other"));
+    let credentials = setup.main.next_credentials(&setup.bot).await;
     assert_eq!(voice.socket.close_code().await, 4014);
-    let log = scene.discord.log();
+    let log = setup.discord.log();
     let position = |wanted: fn(&Event) -> bool| log.iter().rposition(|entry| wanted(&entry.event));
     let server = position(
         |event| matches!(event, Event::Sent { name: Some(name), .. } if name == "VOICE_SERVER_UPDATE"),
@@ -191,17 +191,17 @@ async fn the_close_of_a_move_may_come_after_the_new_server() {
 #[tokio::test(start_paused = true)]
 async fn a_guild_goes_and_takes_its_voice_along_without_a_voice_event() {
     for outage in [true, false] {
-        let mut scene = Scene::new().await;
-        let ear = scene.channel.listener("ear");
-        let mut voice = scene.connect().await;
-        let guild = scene.discord.guild("jungle");
+        let mut setup = Setup::new().await;
+        let ear = setup.channel.listener("ear");
+        let mut voice = setup.connect().await;
+        let guild = setup.discord.guild("jungle");
         if outage {
-            scene.discord.make_guild_unavailable(&guild)
+            setup.discord.make_guild_unavailable(&guild)
         } else {
-            scene.discord.delete_guild(&guild)
+            setup.discord.delete_guild(&guild)
         }
         let gone = loop {
-            let event = scene.main.socket.text().await;
+            let event = setup.main.socket.text().await;
             match event["t"].as_str() {
                 Some("GUILD_DELETE") => break event["d"].clone(),
                 Some("VOICE_STATE_UPDATE") => assert_ne!(event["d"]["channel_id"], Value::Null),
@@ -210,19 +210,19 @@ async fn a_guild_goes_and_takes_its_voice_along_without_a_voice_event() {
         };
         let id = guild.id.to_string();
         assert_eq!(gone, if outage { json!({"id": id, "unavailable": true}) } else { json!({"id": id}) });
-        scene.main.socket.stays_silent().await;
+        setup.main.socket.stays_silent().await;
         assert_eq!(voice.socket.close_code().await, 4014);
 
-        scene.main.join(&scene.channel).await;
-        scene.main.socket.stays_silent().await;
-        scene.discord.restore_guild(&guild);
+        setup.main.join(&setup.channel).await;
+        setup.main.socket.stays_silent().await;
+        setup.discord.restore_guild(&guild);
         if outage {
-            let back = scene.main.socket.dispatch("GUILD_CREATE").await;
+            let back = setup.main.socket.dispatch("GUILD_CREATE").await;
             assert_eq!(back["voice_states"][0]["user_id"], ear.user_id.to_string());
-            Voice::connect(scene.credentials().await).await;
+            Voice::connect(setup.credentials().await).await;
         } else {
-            scene.main.socket.stays_silent().await;
-            assert!(scene.discord.members_of(&scene.channel).is_empty());
+            setup.main.socket.stays_silent().await;
+            assert!(setup.discord.members_of(&setup.channel).is_empty());
         }
     }
 }

@@ -6,7 +6,7 @@ use actix_voice_loopback::{Discord, Invalid, Rule};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Incoming, Main, Scene, Socket, identify, plain};
+use crate::client::{Incoming, Main, Setup, Socket, identify, plain};
 
 #[tokio::test(start_paused = true)]
 async fn ready_names_the_guilds_and_each_comes_with_its_channels_and_voice_states() {
@@ -36,26 +36,26 @@ async fn ready_names_the_guilds_and_each_comes_with_its_channels_and_voice_state
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_are_acknowledged_and_a_silent_client_is_closed() {
-    let mut scene = Scene::new().await;
-    scene.main.socket.send(json!({"op": 1, "d": 2})).await;
-    scene.main.socket.op(11).await;
+    let mut setup = Setup::new().await;
+    setup.main.socket.send(json!({"op": 1, "d": 2})).await;
+    setup.main.socket.op(11).await;
     let began = tokio::time::Instant::now();
     tokio::time::sleep(Duration::from_millis(61_000)).await;
-    assert_eq!(scene.main.socket.close_code().await, 4000);
+    assert_eq!(setup.main.socket.close_code().await, 4000);
     assert!(began.elapsed() < Duration::from_secs(63), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_resumed_session_gets_what_it_missed_under_the_old_numbers() {
-    let mut scene = Scene::new().await;
-    let session = scene.main.ready["session_id"].clone();
-    scene.discord.reset_main(scene.bot.user_id);
-    assert_eq!(scene.main.socket.next().await, Incoming::Lost);
-    let ear = scene.channel.listener("ear");
+    let mut setup = Setup::new().await;
+    let session = setup.main.ready["session_id"].clone();
+    setup.discord.reset_main(setup.bot.user_id);
+    assert_eq!(setup.main.socket.next().await, Incoming::Lost);
+    let ear = setup.channel.listener("ear");
 
-    let mut socket = Socket::open(&scene.discord.gateway_url(), "?v=10&encoding=json").await;
+    let mut socket = Socket::open(&setup.discord.gateway_url(), "?v=10&encoding=json").await;
     socket.op(10).await;
-    socket.send(json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 2}})).await;
+    socket.send(json!({"op": 6, "d": {"token": setup.bot.token, "session_id": session, "seq": 2}})).await;
 
     let missed = socket.text().await;
     assert_eq!((&missed["t"], &missed["s"]), (&json!("VOICE_STATE_UPDATE"), &json!(3)));
@@ -66,54 +66,54 @@ async fn a_resumed_session_gets_what_it_missed_under_the_old_numbers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_voice_connection_survives_a_main_session_that_is_resumed_in_time() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    let session = scene.main.ready["session_id"].clone();
-    scene.discord.reconnect(scene.bot.user_id);
-    scene.main.socket.op(7).await;
-    scene.main.socket.close(4000).await;
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    let session = setup.main.ready["session_id"].clone();
+    setup.discord.reconnect(setup.bot.user_id);
+    setup.main.socket.op(7).await;
+    setup.main.socket.close(4000).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
 
-    let mut socket = Socket::open(&scene.discord.gateway_url(), "?v=10&encoding=json").await;
-    socket.send(json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 4}})).await;
+    let mut socket = Socket::open(&setup.discord.gateway_url(), "?v=10&encoding=json").await;
+    socket.send(json!({"op": 6, "d": {"token": setup.bot.token, "session_id": session, "seq": 4}})).await;
     socket.dispatch("RESUMED").await;
 
     voice.socket.stays_silent().await;
-    assert_eq!(scene.discord.members_of(&scene.channel), [scene.bot.user_id]);
+    assert_eq!(setup.discord.members_of(&setup.channel), [setup.bot.user_id]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_main_session_that_is_not_resumed_takes_the_bot_out_of_voice() {
     let discord = plain().main_resume_window(Duration::from_secs(2)).start().await;
-    let mut scene = Scene::on(discord).await;
-    let mut voice = scene.connect().await;
-    scene.discord.reset_main(scene.bot.user_id);
+    let mut setup = Setup::on(discord).await;
+    let mut voice = setup.connect().await;
+    setup.discord.reset_main(setup.bot.user_id);
     assert_eq!(voice.socket.close_code().await, 4014);
-    assert!(scene.discord.members_of(&scene.channel).is_empty());
+    assert!(setup.discord.members_of(&setup.channel).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_goodbye_leaves_voice_at_once() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    scene.main.socket.close(1000).await;
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    setup.main.socket.close(1000).await;
     assert_eq!(voice.socket.close_code().await, 4014);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_session_cannot_be_resumed_but_the_connection_can_identify_anew() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    let session = scene.main.ready["session_id"].clone();
-    scene.discord.invalid_session(scene.bot.user_id, Invalid::Lost);
-    assert_eq!(scene.main.socket.op(9).await, Value::Bool(false));
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    let session = setup.main.ready["session_id"].clone();
+    setup.discord.invalid_session(setup.bot.user_id, Invalid::Lost);
+    assert_eq!(setup.main.socket.op(9).await, Value::Bool(false));
     assert_eq!(voice.socket.close_code().await, 4014);
 
-    let resume = json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 2}});
-    scene.main.socket.send(resume).await;
-    assert_eq!(scene.main.socket.op(9).await, Value::Bool(false));
-    scene.main.socket.send(identify(&scene.bot)).await;
-    let ready = scene.main.socket.dispatch("READY").await;
+    let resume = json!({"op": 6, "d": {"token": setup.bot.token, "session_id": session, "seq": 2}});
+    setup.main.socket.send(resume).await;
+    assert_eq!(setup.main.socket.op(9).await, Value::Bool(false));
+    setup.main.socket.send(identify(&setup.bot)).await;
+    let ready = setup.main.socket.dispatch("READY").await;
     assert_ne!(ready["session_id"], session);
 }
 
@@ -163,11 +163,11 @@ async fn each_mistake_at_the_main_gateway_has_its_close_code() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resume_from_the_future_is_closed_with_4007() {
-    let mut scene = Scene::new().await;
-    let session = scene.main.ready["session_id"].clone();
-    scene.main.socket.close(4000).await;
-    let mut socket = Socket::open(&scene.discord.gateway_url(), "?v=10").await;
-    socket.send(json!({"op": 6, "d": {"token": scene.bot.token, "session_id": session, "seq": 99}})).await;
+    let mut setup = Setup::new().await;
+    let session = setup.main.ready["session_id"].clone();
+    setup.main.socket.close(4000).await;
+    let mut socket = Socket::open(&setup.discord.gateway_url(), "?v=10").await;
+    socket.send(json!({"op": 6, "d": {"token": setup.bot.token, "session_id": session, "seq": 99}})).await;
     assert_eq!(socket.close_code().await, 4007);
 }
 
@@ -177,39 +177,39 @@ fn rules(discord: &Discord) -> Vec<Rule> {
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_carries_the_last_number_that_came() {
-    let mut scene = Scene::new().await;
+    let mut setup = Setup::new().await;
     for (pause, told) in [(0, Value::Null), (2_000, json!(2)), (0, json!(1)), (0, json!(3))] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        scene.main.socket.send(json!({"op": 1, "d": told})).await;
-        scene.main.socket.op(11).await;
+        setup.main.socket.send(json!({"op": 1, "d": told})).await;
+        setup.main.socket.op(11).await;
     }
     let wrong = |told| Rule::WrongSequence { told: Some(told), last: 2 };
-    assert_eq!(rules(&scene.discord), [wrong(1), wrong(3)]);
+    assert_eq!(rules(&setup.discord), [wrong(1), wrong(3)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn muted_acknowledgements_come_back_after_as_many_beats() {
-    let mut scene = Scene::new().await;
-    scene.discord.mute_main_acks(scene.bot.user_id, 2);
+    let mut setup = Setup::new().await;
+    setup.discord.mute_main_acks(setup.bot.user_id, 2);
     for _ in 0..2 {
-        scene.main.socket.send(json!({"op": 1, "d": 2})).await;
-        scene.main.socket.stays_silent().await;
+        setup.main.socket.send(json!({"op": 1, "d": 2})).await;
+        setup.main.socket.stays_silent().await;
     }
-    scene.main.socket.send(json!({"op": 1, "d": 2})).await;
-    scene.main.socket.op(11).await;
+    setup.main.socket.send(json!({"op": 1, "d": 2})).await;
+    setup.main.socket.op(11).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn more_than_120_payloads_within_a_minute_are_too_many() {
-    let mut scene = Scene::new().await;
+    let mut setup = Setup::new().await;
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_secs(60)).await;
         for _ in 0..120 {
-            scene.main.socket.send(json!({"op": 1, "d": 2})).await;
-            scene.main.socket.op(11).await;
+            setup.main.socket.send(json!({"op": 1, "d": 2})).await;
+            setup.main.socket.op(11).await;
         }
     }
-    scene.main.socket.send(json!({"op": 1, "d": 2})).await;
-    assert_eq!(scene.main.socket.close_code().await, 4008);
-    assert_eq!(rules(&scene.discord), [Rule::TooManySends]);
+    setup.main.socket.send(json!({"op": 1, "d": 2})).await;
+    assert_eq!(setup.main.socket.close_code().await, 4008);
+    assert_eq!(rules(&setup.discord), [Rule::TooManySends]);
 }

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Credentials, Main, Scene, Socket, Voice, plain, select_protocol};
+use crate::client::{Credentials, Main, Setup, Socket, Voice, plain, select_protocol};
 
 #[tokio::test(start_paused = true)]
 async fn hello_is_fractional_and_ready_tells_of_the_relay() {
-    let mut scene = Scene::on(plain().heartbeat_interval(13_750.5).start().await).await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::on(plain().heartbeat_interval(13_750.5).start().await).await;
+    let credentials = setup.credentials().await;
     let mut socket = credentials.open().await;
     let hello = socket.text().await;
     assert_eq!(hello, json!({"op": 8, "d": {"v": 8, "heartbeat_interval": 13_750.5}}));
@@ -27,8 +27,8 @@ async fn hello_is_fractional_and_ready_tells_of_the_relay() {
 
 #[tokio::test(start_paused = true)]
 async fn the_relay_answers_discovery_for_the_ssrc_of_ready() {
-    let mut scene = Scene::new().await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::new().await;
+    let credentials = setup.credentials().await;
     let mut socket = credentials.open().await;
     socket.send(credentials.identify()).await;
     let ready = socket.op(2).await;
@@ -51,9 +51,9 @@ async fn the_relay_answers_discovery_for_the_ssrc_of_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_is_introduced_before_its_session_description() {
-    let mut scene = Scene::new().await;
-    let ear = scene.channel.listener("ear");
-    let voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let ear = setup.channel.listener("ear");
+    let voice = setup.connect().await;
 
     let ops: Vec<_> = voice.introductions.iter().map(|text| text["op"].as_u64().expect("an op")).collect();
     assert_eq!(ops, [11, 18, 20, 5, 15]);
@@ -69,11 +69,11 @@ async fn a_newcomer_is_introduced_before_its_session_description() {
 
 #[tokio::test(start_paused = true)]
 async fn those_already_there_learn_who_comes_speaks_and_goes() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
-    let other = scene.discord.bot("toucan");
-    let mut other_main = Main::identify(&scene.discord, &other).await;
-    let mut newcomer = Voice::connect(other_main.credentials(&other, &scene.channel).await).await;
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
+    let other = setup.discord.bot("toucan");
+    let mut other_main = Main::identify(&setup.discord, &other).await;
+    let mut newcomer = Voice::connect(other_main.credentials(&other, &setup.channel).await).await;
 
     let id = other.user_id.to_string();
     assert_eq!(voice.socket.text().await, json!({"op": 11, "d": {"user_ids": [id]}, "seq": 1}));
@@ -87,14 +87,14 @@ async fn those_already_there_learn_who_comes_speaks_and_goes() {
     assert_eq!(voice.socket.text().await["d"], speaking(0));
     newcomer.socket.close(1000).await;
     assert_eq!(voice.socket.text().await, json!({"op": 13, "d": {"user_id": id}, "seq": 6}));
-    assert_eq!(scene.discord.received(Side::Voice, other.user_id, 5).len(), 3);
+    assert_eq!(setup.discord.received(Side::Voice, other.user_id, 5).len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_simulated_member_announces_itself_before_it_speaks() {
-    let mut scene = Scene::new().await;
-    let ear = scene.channel.listener("ear");
-    let mut voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let ear = setup.channel.listener("ear");
+    let mut voice = setup.connect().await;
     ear.speak([bytes::Bytes::from_static(&[0xFC, 0xFF, 0xFE])]).await;
     assert_eq!(voice.socket.op(5).await["speaking"], 1);
     assert_eq!(voice.socket.op(5).await["speaking"], 0);
@@ -104,8 +104,8 @@ async fn a_simulated_member_announces_itself_before_it_speaks() {
 
 #[tokio::test(start_paused = true)]
 async fn hello_may_come_after_ready() {
-    let mut scene = Scene::on(plain().hello(HelloOrder::AfterReady).start().await).await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::on(plain().hello(HelloOrder::AfterReady).start().await).await;
+    let credentials = setup.credentials().await;
     let mut socket = credentials.open().await;
     socket.send(credentials.identify()).await;
     assert_eq!(socket.text().await["op"], 2);
@@ -114,8 +114,8 @@ async fn hello_may_come_after_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn below_version_8_nothing_is_numbered_and_beats_are_bare() {
-    let mut scene = Scene::new().await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::new().await;
+    let credentials = setup.credentials().await;
     let mut socket = Socket::open(&credentials.endpoint, "?v=4").await;
     socket.send(credentials.identify()).await;
     socket.op(2).await;
@@ -128,14 +128,14 @@ async fn below_version_8_nothing_is_numbered_and_beats_are_bare() {
 
 #[tokio::test(start_paused = true)]
 async fn version_9_wants_the_channel() {
-    let mut scene = Scene::new().await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::new().await;
+    let credentials = setup.credentials().await;
     let mut socket = Socket::open(&credentials.endpoint, "?v=9").await;
     socket.send(credentials.identify()).await;
     assert_eq!(socket.close_code().await, 4002);
     let mut socket = Socket::open(&credentials.endpoint, "?v=9").await;
     let mut identify = credentials.identify();
-    identify["d"]["channel_id"] = Value::from(scene.channel.id.to_string());
+    identify["d"]["channel_id"] = Value::from(setup.channel.id.to_string());
     socket.send(identify).await;
     socket.op(2).await;
 }
@@ -169,8 +169,8 @@ fn with(mut message: Value, field: &str, value: &str) -> Value {
 #[tokio::test(start_paused = true)]
 async fn each_mistake_at_the_voice_gateway_has_its_close_code() {
     for (mistake, messages, code) in MISTAKES {
-        let mut scene = Scene::new().await;
-        let credentials = scene.credentials().await;
+        let mut setup = Setup::new().await;
+        let credentials = setup.credentials().await;
         let mut socket = credentials.open().await;
         for message in messages(&credentials) {
             socket.send(message).await;
@@ -181,8 +181,8 @@ async fn each_mistake_at_the_voice_gateway_has_its_close_code() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_json_and_what_has_no_version_is_refused() {
-    let mut scene = Scene::new().await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::new().await;
+    let credentials = setup.credentials().await;
     let mut socket = credentials.open().await;
     socket.send_raw(Message::text("{")).await;
     assert_eq!(socket.close_code().await, 4002);
@@ -194,8 +194,8 @@ async fn what_is_no_json_and_what_has_no_version_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_good_for_one_session() {
-    let mut scene = Scene::new().await;
-    let voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let voice = setup.connect().await;
     let mut socket = voice.credentials.open().await;
     socket.send(voice.credentials.identify()).await;
     assert_eq!(socket.close_code().await, 4006);
@@ -203,8 +203,8 @@ async fn a_token_is_good_for_one_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_without_dave_is_closed_before_ready_where_it_is_required() {
-    let mut scene = Scene::on(Discord::builder().dave(Dave::Required).start().await).await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::on(Discord::builder().dave(Dave::Required).start().await).await;
+    let credentials = setup.credentials().await;
     let mut socket = credentials.open().await;
     let mut identify = credentials.identify();
     identify["d"].as_object_mut().expect("an object").remove("max_dave_protocol_version");
@@ -215,32 +215,32 @@ async fn a_client_without_dave_is_closed_before_ready_where_it_is_required() {
 
 #[tokio::test(start_paused = true)]
 async fn json_in_a_binary_frame_is_ignored_without_a_word() {
-    let mut scene = Scene::new().await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::new().await;
+    let credentials = setup.credentials().await;
     let mut socket = credentials.open().await;
     socket.op(8).await;
     socket.send_raw(Message::binary(credentials.identify().to_string().into_bytes())).await;
     socket.stays_silent().await;
-    assert_eq!(scene.discord.violations()[0].rule, Rule::JsonInBinaryFrame);
+    assert_eq!(setup.discord.violations()[0].rule, Rule::JsonInBinaryFrame);
 }
 
 #[tokio::test(start_paused = true)]
 async fn beats_are_acknowledged_with_their_nonce_and_wrong_numbers_are_noticed() {
-    let mut scene = Scene::new().await;
-    let _ear = scene.channel.listener("ear");
-    let mut voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let _ear = setup.channel.listener("ear");
+    let mut voice = setup.connect().await;
     for (nonce, seq_ack) in [(7, -1), (8, 4), (9, 3), (10, 5)] {
         voice.beat(nonce, seq_ack).await;
         assert_eq!(voice.socket.op(6).await, json!({"t": nonce}));
     }
-    let rules: Vec<_> = scene.discord.violations().into_iter().map(|violation| violation.rule).collect();
+    let rules: Vec<_> = setup.discord.violations().into_iter().map(|violation| violation.rule).collect();
     assert_eq!(rules, [Rule::SeqAckBackwards(Some(3)), Rule::SeqAckUnsent(Some(5))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stops_beating_is_closed_after_one_and_a_half_intervals() {
-    let mut scene = Scene::on(plain().heartbeat_interval(2_000.0).start().await).await;
-    let mut voice = scene.connect().await;
+    let mut setup = Setup::on(plain().heartbeat_interval(2_000.0).start().await).await;
+    let mut voice = setup.connect().await;
     let began = tokio::time::Instant::now();
     assert_eq!(voice.socket.close_code().await, 4009);
     let silence = began.elapsed();
@@ -249,11 +249,11 @@ async fn a_client_that_stops_beating_is_closed_after_one_and_a_half_intervals() 
 
 #[tokio::test(start_paused = true)]
 async fn speaking_with_a_foreign_ssrc_is_noticed_and_not_passed_on() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
     voice.socket.send(json!({"op": 5, "d": {"speaking": 1, "delay": 0, "ssrc": 1}})).await;
     let noticed = |discord: &Discord| discord.violations().iter().any(|v| v.rule == Rule::ForeignSsrc(1));
-    scene.discord.until(noticed, Duration::from_secs(1)).await.expect("a violation");
+    setup.discord.until(noticed, Duration::from_secs(1)).await.expect("a violation");
 }
 
 #[tokio::test]
@@ -276,41 +276,41 @@ async fn with_tls_both_gateways_are_reached_with_the_authority_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_that_lacks_what_was_sent_a_second_before_is_noticed() {
-    let mut scene = Scene::new().await;
-    let _ear = scene.channel.listener("ear");
-    let mut voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let _ear = setup.channel.listener("ear");
+    let mut voice = setup.connect().await;
     for (pause, seq_ack) in [(500, -1), (1_000, 2), (1_000, 4)] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         voice.beat(1, seq_ack).await;
         voice.socket.op(6).await;
     }
-    let rules: Vec<_> = scene.discord.violations().into_iter().map(|violation| violation.rule).collect();
+    let rules: Vec<_> = setup.discord.violations().into_iter().map(|violation| violation.rule).collect();
     assert_eq!(rules, [Rule::SeqAckLate(3)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn speaking_with_every_packet_is_rate_limited() {
-    let mut scene = Scene::new().await;
-    let mut voice = scene.connect().await;
+    let mut setup = Setup::new().await;
+    let mut voice = setup.connect().await;
     for _ in 0..121 {
         voice.speak(1).await;
     }
     assert_eq!(voice.socket.close_code().await, 4021);
-    assert_eq!(scene.discord.violations()[0].rule, Rule::SpeakingTooOften);
+    assert_eq!(setup.discord.violations()[0].rule, Rule::SpeakingTooOften);
 }
 
 #[tokio::test(start_paused = true)]
 async fn ids_that_are_numbers_are_understood_and_noticed() {
-    let mut scene = Scene::new().await;
-    let credentials = scene.credentials().await;
+    let mut setup = Setup::new().await;
+    let credentials = setup.credentials().await;
     let mut socket = credentials.open().await;
     let mut identify = credentials.identify();
-    identify["d"]["user_id"] = Value::from(scene.bot.user_id);
+    identify["d"]["user_id"] = Value::from(setup.bot.user_id);
     socket.send(identify).await;
     socket.op(2).await;
-    let d = json!({"guild_id": scene.channel.guild_id, "channel_id": null, "self_mute": false, "self_deaf": false});
-    scene.main.socket.send(json!({"op": 4, "d": d})).await;
-    scene.main.socket.dispatch("VOICE_STATE_UPDATE").await;
-    let rules: Vec<_> = scene.discord.violations().into_iter().map(|violation| violation.rule).collect();
+    let d = json!({"guild_id": setup.channel.guild_id, "channel_id": null, "self_mute": false, "self_deaf": false});
+    setup.main.socket.send(json!({"op": 4, "d": d})).await;
+    setup.main.socket.dispatch("VOICE_STATE_UPDATE").await;
+    let rules: Vec<_> = setup.discord.violations().into_iter().map(|violation| violation.rule).collect();
     assert_eq!(rules, [Rule::NumericId("user_id"), Rule::NumericId("guild_id")]);
 }

@@ -1,17 +1,18 @@
-//! Commits: which are acceptable, which one counts, and who is told.
+//! Commits: which are acceptable, which one counts, and which members it is sent to.
 
 use std::collections::BTreeSet;
 
 use super::{
-    CommitFate, DeliveryError, DeliveryService, Standing,
+    CommitFate, DeliveryError, DeliveryService, Membership,
     propose::{Change, Leaf},
-    transition::Alarm,
+    transition::Timer,
 };
 use crate::dave::{
-    VERSION, op,
+    VERSION,
+    mls_codec::{Reader, Reference},
+    mls_messages::{Commit, Welcome},
+    op,
     settings::{Fault, Winner},
-    shapes::{Commit, Welcome},
-    wire::{Reader, Reference},
 };
 use tokio::time::Instant;
 
@@ -56,15 +57,15 @@ impl DeliveryService {
         }
         self.candidates.retain(|earlier| earlier.user != user);
         self.candidates.push(candidate);
-        if self.election.is_off() {
-            self.election = Alarm::In(self.settings.commit_window);
+        if self.commit_timer.is_off() {
+            self.commit_timer = Timer::In(self.settings.commit_window);
         }
         Ok(CommitFate::Waiting)
     }
 
     /// Announces a waiting commit, once all are in or the wait is over.
-    pub(super) fn elect(&mut self, now: Instant) {
-        let complete = self.candidates.len() >= self.committers() || self.election.is_due(now);
+    pub(super) fn choose_commit(&mut self, now: Instant) {
+        let complete = self.candidates.len() >= self.committers() || self.commit_timer.is_due(now);
         if self.candidates.is_empty() || !complete {
             return;
         }
@@ -87,7 +88,7 @@ impl DeliveryService {
         });
         self.candidates = candidates;
         if self.candidates.is_empty() {
-            self.election = Alarm::Off;
+            self.commit_timer = Timer::Off;
         }
     }
 
@@ -119,7 +120,7 @@ impl DeliveryService {
         self.check_welcome(commit, parts.welcome.as_ref())
     }
 
-    /// The commit must cover every proposal its sender was told, and nothing else.
+    /// The commit must cover every proposal that its sender was sent, and nothing else.
     fn check_references(&self, user: u64, references: &[Reference]) -> Result<(), DeliveryError> {
         let covered: BTreeSet<_> = references.iter().copied().collect();
         if covered.is_empty() || covered.len() != references.len() {
@@ -146,7 +147,7 @@ impl DeliveryService {
         key.ok_or(DeliveryError::InvalidCommit("the sender has no such leaf"))
     }
 
-    /// Everybody who is added must be welcomed, and nobody else; a Remove needs a path.
+    /// The welcome must be for exactly those that the commit adds; a Remove needs a path.
     fn check_welcome(&self, commit: &Commit<'_>, welcome: Option<&Welcome<'_>>) -> Result<(), DeliveryError> {
         let changes = self.changes(&commit.references);
         let added: BTreeSet<Reference> = changes
@@ -180,7 +181,7 @@ impl DeliveryService {
         informed.insert(candidate.user);
         let added = self.apply(candidate.user, self.changes(&parts.commit.references));
         self.candidates.clear();
-        self.election = Alarm::Off;
+        self.commit_timer = Timer::Off;
 
         let id = self.transition_id(initial);
         for user in &informed {
@@ -198,7 +199,7 @@ impl DeliveryService {
         self.open_transition(id, VERSION, informed);
     }
 
-    /// Moves the group to its next epoch; returns who was added with which key package.
+    /// Moves the group to its next epoch; returns the users that were added, with their key packages.
     fn apply(&mut self, committer: u64, changes: Vec<Change>) -> Vec<(u64, Reference)> {
         if self.group.epoch == 0 {
             let key = self.committer_key(committer, 0).map(<[u8]>::to_vec).unwrap_or_default();
@@ -224,7 +225,7 @@ impl DeliveryService {
 
     fn establish(&mut self, user: u64) {
         if let Some(member) = self.members.get_mut(&user) {
-            member.standing = Standing::Established;
+            member.membership = Membership::Established;
             member.key_package = None;
         }
     }

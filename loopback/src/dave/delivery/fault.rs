@@ -2,8 +2,8 @@
 
 use openmls_rust_crypto::OpenMlsRustCrypto;
 
-use super::DeliveryService;
-use crate::dave::{identity, settings::Fault, shapes::proposal_reference};
+use super::{DeliveryService, Member};
+use crate::dave::{identity, mls_messages::proposal_reference, settings::Fault};
 
 impl DeliveryService {
     /// Takes the first fault that fits; says whether there was one.
@@ -12,7 +12,7 @@ impl DeliveryService {
         found.map(|at| self.faults.remove(at)).is_some()
     }
 
-    /// Commits the faults that are messages of their own; those whose time has not come stay.
+    /// Carries out the faults that are messages of their own; a fault that does not fit yet stays.
     pub(super) fn commit_faults(&mut self) {
         let faults = std::mem::take(&mut self.faults);
         self.faults = faults.into_iter().filter(|fault| !self.commit_fault(*fault)).collect();
@@ -20,7 +20,7 @@ impl DeliveryService {
 
     /// Says whether it is done.
     fn commit_fault(&mut self, fault: Fault) -> bool {
-        let is_member = |user: &u64| self.members.get(user).is_some_and(|member| member.sender_told);
+        let is_member = |user: &u64| self.members.get(user).is_some_and(Member::knows_external_sender);
         match fault {
             Fault::UnknownUser { to, stranger } if is_member(&to) => self.propose_add(to, stranger),
             Fault::OwnAdd { to } if is_member(&to) => self.propose_add(to, to),
@@ -50,15 +50,15 @@ impl DeliveryService {
     fn send_stray(&mut self, to: u64, message: Vec<u8>) -> bool {
         let reference = proposal_reference(&message);
         self.group.remember(reference);
-        self.group.strays.push((to, reference));
+        self.group.stray_proposals.push((to, reference));
         self.send_append(to, &[message]);
         true
     }
 
     fn revoke_strays(&mut self, to: u64) -> bool {
         let (of_user, rest): (Vec<_>, _) =
-            std::mem::take(&mut self.group.strays).into_iter().partition(|(user, _)| *user == to);
-        self.group.strays = rest;
+            std::mem::take(&mut self.group.stray_proposals).into_iter().partition(|(user, _)| *user == to);
+        self.group.stray_proposals = rest;
         let references: Vec<_> = of_user.into_iter().map(|(_, reference)| reference).collect();
         if references.is_empty() {
             return false;
@@ -68,7 +68,7 @@ impl DeliveryService {
     }
 
     fn repeat_proposals(&mut self, to: u64) -> bool {
-        let messages = self.told(to);
+        let messages = self.sent_to(to);
         if messages.is_empty() {
             return false;
         }

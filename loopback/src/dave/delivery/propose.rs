@@ -1,4 +1,4 @@
-//! Proposals: what the group should become, compared with what its members have been told.
+//! Proposals: what the group should become, compared with what its members have been sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,14 +8,14 @@ use openmls::prelude::{
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use tokio::time::Instant;
 
-use super::{DeliveryService, Standing, transition::Alarm};
+use super::{DeliveryService, Membership, transition::Timer};
 use crate::dave::{
     APPEND, REVOKE,
     identity::group_id,
+    mls_codec::{Reference, write_vector},
+    mls_messages::proposal_reference,
     op,
     settings::Packing,
-    shapes::proposal_reference,
-    wire::{Reference, write_vector},
 };
 
 /// The group as public messages show it.
@@ -27,8 +27,8 @@ pub(super) struct Group {
     /// The proposals of this epoch that are not revoked.
     pub(super) in_flight: Vec<InFlight>,
     /// Proposals sent by a fault, and to whom.
-    pub(super) strays: Vec<(u64, Reference)>,
-    /// All proposals of late, to tell an outdated commit from a wrong one.
+    pub(super) stray_proposals: Vec<(u64, Reference)>,
+    /// The last proposals, to distinguish an outdated commit from a wrong one.
     history: VecDeque<Reference>,
 }
 
@@ -38,12 +38,12 @@ pub(super) struct Leaf {
     pub(super) signature_key: Vec<u8>,
 }
 
-/// A proposal and who has been sent it.
+/// A proposal, and the members that it was sent to.
 pub(super) struct InFlight {
     pub(super) change: Change,
     pub(super) reference: Reference,
     message: Vec<u8>,
-    told: BTreeSet<u64>,
+    sent_to: BTreeSet<u64>,
 }
 
 /// What a proposal would change.
@@ -62,13 +62,13 @@ impl Group {
     pub(super) fn advance(&mut self) {
         self.epoch += 1;
         self.in_flight.clear();
-        self.strays.clear();
+        self.stray_proposals.clear();
     }
 
-    /// A user's local queue is empty again.
-    pub(super) fn forget_told(&mut self, user: u64) {
+    /// Forgets what a user was sent: its local queue is empty again.
+    pub(super) fn forget_sent_to(&mut self, user: u64) {
         for proposal in &mut self.in_flight {
-            proposal.told.remove(&user);
+            proposal.sent_to.remove(&user);
         }
     }
 
@@ -80,8 +80,8 @@ impl Group {
 
     /// What a commit of this user has to cover.
     pub(super) fn addressed_to(&self, user: u64) -> BTreeSet<Reference> {
-        let told = self.in_flight.iter().filter(|proposal| proposal.told.contains(&user));
-        told.map(|proposal| proposal.reference).collect()
+        let sent_to = self.in_flight.iter().filter(|proposal| proposal.sent_to.contains(&user));
+        sent_to.map(|proposal| proposal.reference).collect()
     }
 
     pub(super) fn was_proposed(&self, reference: &Reference) -> bool {
@@ -96,7 +96,7 @@ impl Group {
     }
 }
 
-/// A change and who should know of it.
+/// A change, and the members that it has to be sent to.
 type Wanted = (Change, BTreeSet<u64>);
 
 impl DeliveryService {
@@ -109,7 +109,7 @@ impl DeliveryService {
         self.group.in_flight = kept;
         let mut references: BTreeMap<u64, Vec<Reference>> = BTreeMap::new();
         for proposal in revoked {
-            for user in proposal.told.into_iter().filter(|user| self.members.contains_key(user)) {
+            for user in proposal.sent_to.into_iter().filter(|user| self.members.contains_key(user)) {
                 references.entry(user).or_default().push(proposal.reference);
             }
         }
@@ -119,22 +119,22 @@ impl DeliveryService {
         self.drop_outdated_candidates();
     }
 
-    /// Sends what is wanted and not yet told, removals first.
+    /// Sends the wanted changes that were not sent yet, removals first.
     pub(super) fn propose(&mut self, now: Instant) {
         let wanted = self.wanted();
-        if !self.has_news(&wanted) || !self.may_open_transition() {
+        if !self.has_unsent(&wanted) || !self.may_open_transition() {
             return;
         }
         if !self.settings.batch_window.is_zero() {
-            if self.batch.is_off() {
-                self.batch = Alarm::In(self.settings.batch_window);
+            if self.proposal_timer.is_off() {
+                self.proposal_timer = Timer::In(self.settings.batch_window);
             }
-            if !self.batch.is_due(now) {
+            if !self.proposal_timer.is_due(now) {
                 return;
             }
         }
-        self.batch = Alarm::Off;
-        for (user, messages) in self.news(wanted) {
+        self.proposal_timer = Timer::Off;
+        for (user, messages) in self.unsent(wanted) {
             match self.settings.packing {
                 Packing::Together => self.send_append(user, &messages),
                 Packing::OneEach => {
@@ -164,9 +164,9 @@ impl DeliveryService {
     }
 
     /// The messages of this epoch a user has been sent.
-    pub(super) fn told(&self, user: u64) -> Vec<Vec<u8>> {
-        let told = self.group.in_flight.iter().filter(|proposal| proposal.told.contains(&user));
-        told.map(|proposal| proposal.message.clone()).collect()
+    pub(super) fn sent_to(&self, user: u64) -> Vec<Vec<u8>> {
+        let sent_to = self.group.in_flight.iter().filter(|proposal| proposal.sent_to.contains(&user));
+        sent_to.map(|proposal| proposal.message.clone()).collect()
     }
 
     pub(super) fn remove_message(&self, leaf: u32, epoch: u64) -> Option<Vec<u8>> {
@@ -191,7 +191,7 @@ impl DeliveryService {
         written(proposal)
     }
 
-    /// What would make the group equal to the call, and whom to tell.
+    /// The changes that would make the group equal to the call, each with the members it concerns.
     fn wanted(&self) -> Vec<Wanted> {
         let waiting: BTreeSet<u64> = self.waiting().map(|(user, _)| user).collect();
         if self.group.epoch == 0 {
@@ -216,9 +216,9 @@ impl DeliveryService {
         wanted
     }
 
-    /// Members in no group whose key package is there, with the Add of each.
+    /// The members that are in no group and have sent a key package, with the Add of each.
     fn waiting(&self) -> impl Iterator<Item = (u64, Change)> + '_ {
-        self.members.iter().filter(|(_, member)| member.standing == Standing::Pending).filter_map(
+        self.members.iter().filter(|(_, member)| member.membership == Membership::Pending).filter_map(
             |(user, member)| {
                 let cached = member.key_package.as_ref()?;
                 let signature_key = cached.signature_key.clone();
@@ -227,27 +227,27 @@ impl DeliveryService {
         )
     }
 
-    fn has_news(&self, wanted: &[Wanted]) -> bool {
+    fn has_unsent(&self, wanted: &[Wanted]) -> bool {
         wanted.iter().any(|(change, audience)| {
             let known = self.group.in_flight.iter().find(|proposal| proposal.change == *change);
-            known.is_none_or(|proposal| !audience.is_subset(&proposal.told))
+            known.is_none_or(|proposal| !audience.is_subset(&proposal.sent_to))
         })
     }
 
-    /// Creates what is missing and notes who is told; returns the messages for each user.
-    fn news(&mut self, wanted: Vec<Wanted>) -> BTreeMap<u64, Vec<Vec<u8>>> {
-        let mut news: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
+    /// Creates the missing proposals and notes which users they go to; returns the messages for each user.
+    fn unsent(&mut self, wanted: Vec<Wanted>) -> BTreeMap<u64, Vec<Vec<u8>>> {
+        let mut unsent: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
         for (change, audience) in wanted {
             let known = self.group.in_flight.iter().position(|proposal| proposal.change == change);
             let Some(at) = known.or_else(|| self.create(change)) else { continue };
             let proposal = &mut self.group.in_flight[at];
             for user in audience {
-                if proposal.told.insert(user) {
-                    news.entry(user).or_default().push(proposal.message.clone());
+                if proposal.sent_to.insert(user) {
+                    unsent.entry(user).or_default().push(proposal.message.clone());
                 }
             }
         }
-        news
+        unsent
     }
 
     /// Signs a proposal; returns its place among those in flight.
@@ -261,7 +261,7 @@ impl DeliveryService {
         };
         let reference = proposal_reference(&message);
         self.group.remember(reference);
-        self.group.in_flight.push(InFlight { change, reference, message, told: BTreeSet::new() });
+        self.group.in_flight.push(InFlight { change, reference, message, sent_to: BTreeSet::new() });
         Some(self.group.in_flight.len() - 1)
     }
 }

@@ -1,4 +1,4 @@
-//! Transitions: everybody says ready, or time is up, and then all switch.
+//! Transitions: all participants send op 23, or the time is up, and then all switch.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -18,8 +18,8 @@ impl DeliveryService {
             return self.executed(version, &participants);
         }
         let waiting = participants.clone();
-        let timeout = Alarm::In(self.settings.transition_timeout);
-        let execution = Alarm::Off;
+        let timeout = Timer::In(self.settings.transition_timeout);
+        let execution = Timer::Off;
         self.transitions.open.push(Transition { id, version, participants, waiting, timeout, execution });
     }
 
@@ -34,7 +34,7 @@ impl DeliveryService {
             let complete = transition.waiting.is_empty() || transition.timeout.is_due(now);
             if complete && transition.execution.is_off() {
                 self.transitions.note_overdue(&transition);
-                transition.execution = delay.map_or(Alarm::Off, Alarm::In);
+                transition.execution = delay.map_or(Timer::Off, Timer::In);
                 transition.execution.arm(now);
             }
             if transition.execution.is_due(now) {
@@ -75,9 +75,9 @@ impl DeliveryService {
 #[derive(Default)]
 pub(super) struct Transitions {
     open: Vec<Transition>,
-    /// The last few, to judge readiness that comes late.
+    /// The last few, for an op 23 that comes late.
     closed: VecDeque<Transition>,
-    /// Who was not ready in time, for which transition; until somebody asks.
+    /// The users that were not ready in time, each with the transition; until they are taken.
     overdue: Vec<(u64, u16)>,
     last_id: u16,
 }
@@ -87,8 +87,8 @@ struct Transition {
     version: u16,
     participants: BTreeSet<u64>,
     waiting: BTreeSet<u64>,
-    timeout: Alarm,
-    execution: Alarm,
+    timeout: Timer,
+    execution: Timer,
 }
 
 impl Transitions {
@@ -108,7 +108,8 @@ impl Transitions {
         if transition.waiting.remove(&user) { Ok(()) } else { Err(DeliveryError::RepeatedReady(id)) }
     }
 
-    /// Neither waits for a user any more nor tells it to execute. Its readiness may still be on the way.
+    /// Takes a user out of the open transitions: no op 23 of it is waited for and no op 22 is sent to it. Its op 23 may
+    /// still be on the way.
     pub(super) fn forget(&mut self, user: u64) {
         for transition in std::mem::take(&mut self.open) {
             let mut rest = transition.without(user);
@@ -176,13 +177,13 @@ impl Transition {
 
 /// A time to come, which starts to run at the first look at a clock.
 #[derive(Clone, Copy)]
-pub(super) enum Alarm {
+pub(super) enum Timer {
     Off,
     In(Duration),
     At(Instant),
 }
 
-impl Alarm {
+impl Timer {
     pub(super) fn arm(&mut self, now: Instant) {
         if let Self::In(delay) = *self {
             *self = Self::At(now + delay);

@@ -1,8 +1,8 @@
-//! Who speaks DAVE at all: the external sender, upgrades and downgrades, and groups that come to an end.
+//! The version of the call: the external sender, upgrades and downgrades, and groups that come to an end.
 
 use serde_json::json;
 
-use super::{DeliveryService, Standing};
+use super::{DeliveryService, ExternalSenderState, Membership};
 use crate::dave::{
     identity::ExternalSenderKey,
     op,
@@ -10,21 +10,23 @@ use crate::dave::{
 };
 
 impl DeliveryService {
-    /// Op 25 goes to everybody before anything else of MLS.
-    pub(super) fn introduce_sender(&mut self) {
+    /// Sends op 25 to every member that has not got it; no other message of MLS may come before it.
+    pub(super) fn send_external_sender(&mut self) {
         if self.in_force == 0 {
             return;
         }
         let alone = self.members.len() == 1;
-        let strangers =
-            self.members.iter().filter(|(_, member)| member.max_version > 0 && !member.sender_told);
-        for user in strangers.map(|(user, _)| *user).collect::<Vec<_>>() {
+        let newcomers = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.max_version > 0 && !member.knows_external_sender());
+        for user in newcomers.map(|(user, _)| *user).collect::<Vec<_>>() {
             let wrong = self.take_fault(|fault| *fault == Fault::WrongExternalSender { to: user });
             let key = if wrong { ExternalSenderKey::generate() } else { self.sender.clone() };
             self.send_binary(user, op::EXTERNAL_SENDER, key.package());
             if let Some(member) = self.members.get_mut(&user) {
-                member.sender_told = true;
-                member.sender_wrong = wrong;
+                member.external_sender =
+                    if wrong { ExternalSenderState::WrongSent } else { ExternalSenderState::Sent };
             }
             if alone && self.settings.op24_on_empty_join {
                 self.prepare_sole(user);
@@ -33,7 +35,7 @@ impl DeliveryService {
     }
 
     /// Downgrades or upgrades the call, once transitions allow.
-    pub(super) fn settle_version(&mut self) {
+    pub(super) fn update_version(&mut self) {
         let target = self.version();
         if target == self.in_force || (target == 0 && !self.may_open_transition()) {
             return;
@@ -41,13 +43,13 @@ impl DeliveryService {
         if target == 0 { self.downgrade() } else { self.upgrade(target) }
     }
 
-    /// Ends groups nobody is in, and the group of a sole member.
-    pub(super) fn settle_group(&mut self) {
+    /// Ends a group without members, and the group of a sole member.
+    pub(super) fn update_group(&mut self) {
         if self.group.epoch == 0 {
             return;
         }
         match self.established()[..] {
-            [] => self.dissolve(),
+            [] => self.reset_group(),
             [sole] if self.members.len() == 1 => self.reset_sole(sole),
             _ => {}
         }
@@ -57,14 +59,14 @@ impl DeliveryService {
         self.settings.pacing == Pacing::Overlapping || self.transitions.is_settled()
     }
 
-    /// Forgets the group, but not who waits with which key package.
-    pub(super) fn dissolve(&mut self) {
+    /// Forgets the group. Members that wait keep their key packages.
+    pub(super) fn reset_group(&mut self) {
         self.group.reset();
         self.candidates.clear();
     }
 
     fn reset_sole(&mut self, sole: u64) {
-        self.dissolve();
+        self.reset_group();
         self.transitions.cancel();
         if let Some(member) = self.members.get_mut(&sole) {
             member.reset();
@@ -84,9 +86,9 @@ impl DeliveryService {
 
     fn downgrade(&mut self) {
         self.in_force = 0;
-        self.dissolve();
-        let told = self.members.iter_mut().filter(|(_, member)| member.sender_told);
-        let users: Vec<u64> = told
+        self.reset_group();
+        let informed = self.members.iter_mut().filter(|(_, member)| member.knows_external_sender());
+        let users: Vec<u64> = informed
             .map(|(user, member)| {
                 member.reset();
                 *user
@@ -107,7 +109,7 @@ impl DeliveryService {
         self.execute_all();
         self.in_force = version;
         self.upgraded = true;
-        self.introduce_sender();
+        self.send_external_sender();
         for user in self.members.keys().copied().collect::<Vec<_>>() {
             self.send_prepare_epoch(user);
         }
@@ -123,6 +125,6 @@ impl DeliveryService {
     }
 
     pub(super) fn is_established(&self, user: u64) -> bool {
-        self.members.get(&user).is_some_and(|member| member.standing == Standing::Established)
+        self.members.get(&user).is_some_and(|member| member.membership == Membership::Established)
     }
 }

@@ -1,6 +1,6 @@
 //! A member's own copy of the MLS group.
 //!
-//! Every message is walked by [`shapes`] before OpenMLS parses it.
+//! Every message is walked by [`mls_messages`] before OpenMLS parses it.
 
 use std::collections::BTreeSet;
 
@@ -18,14 +18,14 @@ use tls_codec::{DeserializeBytes, Serialize};
 
 use super::{
     media::BaseSecret,
-    roster::{self, user_of},
+    members::{self, user_of},
 };
 use crate::dave::{
     APPEND, REVOKE,
     identity::{self, SUITE, group_id},
+    mls_codec::{Malformed, Reader, Reference},
+    mls_messages,
     ratchet::KEY_BYTES,
-    shapes,
-    wire::{Malformed, Reader, Reference},
 };
 
 /// The group as one member sees it, or the wish to be in one.
@@ -91,7 +91,7 @@ impl Session {
         }
         let package = identity::key_package(&self.provider, self.user, &self.key);
         let bytes = package.tls_serialize_detached().expect("a key package of 391 bytes");
-        self.key_package = shapes::KeyPackage::parse(&bytes).map(|shape| shape.reference()).ok();
+        self.key_package = mls_messages::KeyPackage::parse(&bytes).map(|shape| shape.reference()).ok();
         bytes
     }
 
@@ -100,7 +100,7 @@ impl Session {
         if self.is_established() {
             return Err(SessionError::Refused("the external sender cannot change within a group"));
         }
-        shapes::external_sender(payload)?;
+        mls_messages::external_sender(payload)?;
         self.sender = Some(ExternalSender::tls_deserialize_exact_bytes(payload).map_err(mls)?);
         self.start_pending_group()
     }
@@ -116,8 +116,8 @@ impl Session {
         let content = reader.inner()?;
         reader.finish()?;
         match kind {
-            APPEND => self.append(&shapes::ProposalMessage::parse_all(content)?, recognised)?,
-            REVOKE => self.withdraw(&shapes::references(content)?)?,
+            APPEND => self.append(&mls_messages::ProposalMessage::parse_all(content)?, recognised)?,
+            REVOKE => self.withdraw(&mls_messages::references(content)?)?,
             _ => return Err(Malformed("append or revoke").into()),
         }
         self.commit()
@@ -128,7 +128,7 @@ impl Session {
         let Some(group) = &mut self.group else { return Ok(Committed::Ignored) };
         let is_own = self.own_commit.as_deref() == Some(bytes);
         if group.epoch().as_u64() == 0 && !is_own {
-            return self.outrun(bytes);
+            return self.lost_race(bytes);
         }
         if is_own {
             group.merge_pending_commit(&self.provider).map_err(mls)?;
@@ -139,12 +139,12 @@ impl Session {
         Ok(Committed::Applied)
     }
 
-    /// Somebody else's commit has won the race for the first group, so a welcome will come. The winner adds us, and we
-    /// never do; what covers the same proposals as our own commit is our own commit, garbled.
-    fn outrun(&self, bytes: &[u8]) -> Result<Committed, SessionError> {
+    /// Ignores the commit of another member that has won the race for the first group; a welcome will come. Such a commit
+    /// adds us, which our own never does. A commit that covers the proposals of our own is our own, but damaged.
+    fn lost_race(&self, bytes: &[u8]) -> Result<Committed, SessionError> {
         let Some(own) = &self.own_commit else { return Ok(Committed::Ignored) };
         let references =
-            |bytes| shapes::Commit::read(&mut Reader::new(bytes)).map(|commit| commit.references);
+            |bytes| mls_messages::Commit::read(&mut Reader::new(bytes)).map(|commit| commit.references);
         if references(bytes)? == references(own)? {
             return Err(SessionError::Refused("our own commit came back changed"));
         }
@@ -157,7 +157,7 @@ impl Session {
             return Err(SessionError::Refused("already in a group"));
         }
         let sender = self.sender.clone().ok_or(SessionError::Refused("no external sender known"))?;
-        shapes::Welcome::parse(bytes)?;
+        mls_messages::Welcome::parse(bytes)?;
         let welcome = Welcome::tls_deserialize_exact_bytes(bytes).map_err(mls)?;
         let config = MlsGroupJoinConfig::builder()
             .use_ratchet_tree_extension(true)
@@ -172,7 +172,7 @@ impl Session {
         if staged.group_context().extensions().external_senders() != Some(&vec![sender]) {
             return Err(SessionError::Refused("the group trusts another external sender"));
         }
-        roster::distinct(staged.members().map(|member| user_of(member.credential.serialized_content())))?;
+        check_distinct(staged.members().map(|member| user_of(member.credential.serialized_content())))?;
         self.group = Some(staged.into_group(&self.provider).map_err(mls)?);
         self.key_package = None;
         self.own_commit = None;
@@ -206,7 +206,7 @@ impl Session {
         secret.try_into().ok()
     }
 
-    /// What all members of this epoch, and nobody else, have in common.
+    /// The secret that all members of this epoch, and only they, can derive.
     pub(super) fn epoch_authenticator(&self) -> Option<Vec<u8>> {
         let group = self.group.as_ref().filter(|_| self.is_established())?;
         Some(group.epoch_authenticator().as_slice().to_vec())
@@ -233,7 +233,7 @@ impl Session {
 
     fn append(
         &mut self,
-        messages: &[shapes::ProposalMessage<'_>],
+        messages: &[mls_messages::ProposalMessage<'_>],
         recognised: &BTreeSet<u64>,
     ) -> Result<(), SessionError> {
         for message in messages {
@@ -246,14 +246,14 @@ impl Session {
 
     fn enqueue(
         &mut self,
-        message: &shapes::ProposalMessage<'_>,
+        message: &mls_messages::ProposalMessage<'_>,
         recognised: &BTreeSet<u64>,
     ) -> Result<(), SessionError> {
         let group = self.group.as_mut().ok_or(SessionError::Refused("no group to change"))?;
         if (message.group, message.epoch) != (self.call, group.epoch().as_u64()) {
             return Err(SessionError::Refused("a proposal for another group or epoch"));
         }
-        if let shapes::Proposal::Add(package) = &message.proposal
+        if let mls_messages::Proposal::Add(package) = &message.proposal
             && !recognised.contains(&package.leaf.user)
         {
             return Err(SessionError::Refused("adds a user nobody has announced"));
@@ -273,10 +273,10 @@ impl Session {
         group.store_pending_proposal(self.provider.storage(), *proposal).map_err(mls)
     }
 
-    /// Takes back what could not be committed: our own removal, blank leaves, and users who would be in twice.
+    /// Takes back what could not be committed: our own removal, blank leaves, and users that would be members twice.
     fn withdraw_unusable(&mut self) -> Result<(), SessionError> {
         let Some(group) = &mut self.group else { return Ok(()) };
-        for reference in roster::unusable(group) {
+        for reference in members::unusable(group) {
             group.remove_pending_proposal(self.provider.storage(), &reference).map_err(mls)?;
         }
         Ok(())
@@ -316,7 +316,7 @@ impl Session {
 
     fn apply_commit(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
         let mut reader = Reader::new(bytes);
-        let shape = shapes::Commit::read(&mut reader)?;
+        let shape = mls_messages::Commit::read(&mut reader)?;
         reader.finish()?;
         let group = self.group.as_mut().ok_or(SessionError::Refused("no group to change"))?;
         if (shape.group, shape.epoch) != (self.call, group.epoch().as_u64()) {
@@ -331,18 +331,25 @@ impl Session {
         if staged.self_removed() {
             return Err(SessionError::Refused("we are removed"));
         }
-        roster::distinct(roster::after(group, &staged))?;
+        check_distinct(members::after(group, &staged))?;
         group.merge_staged_commit(&self.provider, *staged).map_err(mls)
     }
 
     fn delete_key_package(&self, reference: &Reference) {
         let mut bytes = Vec::new();
-        crate::dave::wire::write_vector(&mut bytes, reference);
+        crate::dave::mls_codec::write_vector(&mut bytes, reference);
         if let Ok(reference) = openmls::prelude::KeyPackageRef::tls_deserialize_exact_bytes(&bytes) {
             // Storage in memory does not fail.
             let _ = self.provider.storage().delete_key_package(&reference);
         }
     }
+}
+
+fn check_distinct(users: impl Iterator<Item = Option<u64>>) -> Result<(), SessionError> {
+    if members::are_distinct(users) {
+        return Ok(());
+    }
+    Err(SessionError::Refused("a user is in the group twice, or a member is no user"))
 }
 
 fn mls(error: impl std::fmt::Display) -> SessionError {

@@ -124,7 +124,7 @@ struct EpochKeys {
     /// Generation → key, and when it goes.
     keys: BTreeMap<u32, (FrameKey, Option<Instant>)>,
     newest_generation: u32,
-    repeats: Repeats,
+    replay_window: ReplayWindow,
 }
 
 impl EpochKeys {
@@ -136,7 +136,7 @@ impl EpochKeys {
             ratchet: Ratchet::new(base),
             keys: BTreeMap::new(),
             newest_generation: 0,
-            repeats: Repeats::default(),
+            replay_window: ReplayWindow::default(),
         }
     }
 
@@ -144,12 +144,12 @@ impl EpochKeys {
         self.keys.retain(|_, (_, expires)| expires.is_none_or(|expires| now < expires));
         let generation = self.extend(frame.nonce >> GENERATION_SHIFT);
         let nonce = u64::from(generation) << GENERATION_SHIFT | u64::from(frame.nonce & NONCE_OF_GENERATION);
-        if !self.repeats.is_new(nonce) {
+        if !self.replay_window.is_new(nonce) {
             return Err(OpenError::Repeated);
         }
         let key = self.key(generation, now).ok_or(OpenError::Generation)?;
         let plain = frame.open(&key).ok_or(OpenError::Forged)?;
-        self.repeats.mark(nonce);
+        self.replay_window.mark(nonce);
         self.used(generation, now);
         Ok(plain)
     }
@@ -184,14 +184,14 @@ impl EpochKeys {
 
 /// Which nonces have been used.
 #[derive(Default)]
-struct Repeats {
+struct ReplayWindow {
     /// One more than the newest.
     next: u64,
     /// Older ones that have not come yet.
     missing: BTreeSet<u64>,
 }
 
-impl Repeats {
+impl ReplayWindow {
     fn is_new(&self, nonce: u64) -> bool {
         nonce >= self.next || self.missing.contains(&nonce)
     }

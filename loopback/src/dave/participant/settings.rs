@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct ParticipantSettings {
     /// How long plain frames are accepted after a call got encrypted (default 10 s).
-    pub passthrough_grace: Duration,
+    pub passthrough_timeout: Duration,
     /// What happens to frames while there is nobody to share a key with.
     pub while_alone: WhileAlone,
     /// What happens to the three bytes of Opus silence.
@@ -18,7 +18,7 @@ pub struct ParticipantSettings {
 impl Default for ParticipantSettings {
     fn default() -> Self {
         Self {
-            passthrough_grace: Duration::from_secs(10),
+            passthrough_timeout: Duration::from_secs(10),
             while_alone: WhileAlone::Hold,
             silence: Silence::Encrypted,
             recovery_after: None,

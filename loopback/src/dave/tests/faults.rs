@@ -67,14 +67,14 @@ fn if_everybody_fails_the_group_begins_anew() {
 #[test]
 fn proposals_nobody_should_send_are_refused_and_change_nothing() {
     let mut call = Call::with_members(2, DaveSettings::default(), &[1, 2, 3]);
-    let strays = [
+    let stray_proposals = [
         Fault::UnknownUser { to: 1, stranger: 4711 },
         Fault::OwnRemove { to: 1 },
         Fault::OwnAdd { to: 1 },
         Fault::WrongEpoch { to: 1 },
     ];
     let committed = call.count(1, 28);
-    for fault in strays {
+    for fault in stray_proposals {
         let before = call.count(1, 27);
         call.service.fault(fault);
         call.pass(Duration::ZERO);

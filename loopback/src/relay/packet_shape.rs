@@ -1,11 +1,11 @@
-//! What packets look like on their way to the members: header extensions, padding, and plain oddities.
+//! What packets look like on their way to the members: header extensions, padding, and malformed packets.
 
 use crate::rtp::Header;
 
 /// What the relay puts around the payloads it passes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Dress {
+pub enum PacketShape {
     /// As Discord does: always a header extension, and now and then padding.
     #[default]
     Discord,
@@ -18,7 +18,7 @@ pub enum Dress {
 /// Something a server may send that is no ordinary audio packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Oddity {
+pub enum MalformedPacket {
     /// A packet that is nothing but padding, in its place in the stream.
     AllPadding,
     /// A packet whose padding count exceeds it.
@@ -33,7 +33,7 @@ pub enum Oddity {
     Rtcp,
 }
 
-impl Dress {
+impl PacketShape {
     /// Builds a clear packet, ready to be sealed.
     pub(super) fn packet(self, header: Header, payload: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
         let (extension, padding, csrc) = match self {
@@ -56,7 +56,7 @@ impl Dress {
     }
 }
 
-impl Oddity {
+impl MalformedPacket {
     /// Builds a clear packet; [`Forged`](Self::Forged) and [`Short`](Self::Short) are spoiled once they are sealed.
     pub(super) fn packet(self, header: Header) -> Vec<u8> {
         let padded = Header { padding: true, ..header };
@@ -89,7 +89,7 @@ impl Oddity {
     }
 
     /// Tells whether it takes a place in the stream's sequence.
-    pub(super) fn counts(self) -> bool {
+    pub(super) fn takes_sequence(self) -> bool {
         matches!(self, Self::AllPadding | Self::BadPadding | Self::Forged)
     }
 }
@@ -108,12 +108,13 @@ const PADDED_OF_256: u8 = 13;
 
 #[cfg(test)]
 mod tests {
-    use super::Dress;
+    use super::PacketShape;
     use crate::rtp::Header;
 
     #[test]
     fn a_full_dress_holds_extension_padding_and_sources() {
-        let packet = Dress::Full.packet(Header::opus(9, 1, 2), &[7, 7, 7], &mut fastrand::Rng::with_seed(1));
+        let packet =
+            PacketShape::Full.packet(Header::opus(9, 1, 2), &[7, 7, 7], &mut fastrand::Rng::with_seed(1));
         let header = Header::parse(&packet).unwrap();
         assert!(header.extension && header.padding && header.csrc_count == 2);
         assert_eq!(packet[12..20], [0, 0, 0, 5, 0, 0, 0, 6]);
@@ -125,7 +126,7 @@ mod tests {
     fn discords_dress_pads_a_few_per_cent() {
         let mut random = fastrand::Rng::with_seed(1);
         let padded = (0..10_000)
-            .filter(|_| Dress::Discord.packet(Header::opus(9, 1, 2), &[7], &mut random)[0] & 0x20 != 0)
+            .filter(|_| PacketShape::Discord.packet(Header::opus(9, 1, 2), &[7], &mut random)[0] & 0x20 != 0)
             .count();
         assert!((300..800).contains(&padded), "{padded}");
     }

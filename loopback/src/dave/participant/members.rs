@@ -1,4 +1,4 @@
-//! Who is in a group, and who would be after a commit: every member a user, no user twice.
+//! The members of a group, now and after a commit: every member is a user, and no user is a member twice.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,7 @@ use openmls::{
     prelude::{LeafNodeIndex, Proposal, QueuedProposal, StagedCommit, hash_ref::ProposalRef},
 };
 
-use super::group::SessionError;
-
-/// Queued proposals that could not be committed: our own removal, blank leaves, and users who would be in twice.
+/// Queued proposals that could not be committed: our own removal, blank leaves, and users that would be members twice.
 pub(super) fn unusable(group: &MlsGroup) -> Vec<ProposalRef> {
     let mut leaves: Vec<(LeafNodeIndex, Option<u64>)> = group
         .members()
@@ -52,13 +50,10 @@ pub(super) fn after<'a>(
     kept.map(|member| user_of(member.credential.serialized_content())).chain(added)
 }
 
-pub(super) fn distinct(mut users: impl Iterator<Item = Option<u64>>) -> Result<(), SessionError> {
+/// Whether every member is a user, and no user is a member twice.
+pub(super) fn are_distinct(mut users: impl Iterator<Item = Option<u64>>) -> bool {
     let mut seen = BTreeSet::new();
-    if users.all(|user| user.is_some_and(|user| seen.insert(user))) {
-        Ok(())
-    } else {
-        Err(SessionError::Refused("a user is in the group twice, or a member is no user"))
-    }
+    users.all(|user| user.is_some_and(|user| seen.insert(user)))
 }
 
 fn added_user(queued: &QueuedProposal) -> Option<u64> {

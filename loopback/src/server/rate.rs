@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 /// Counts what came, and forgets it after a minute.
 #[derive(Debug, Default)]
-pub(crate) struct Rate {
+pub(super) struct Rate {
     came: VecDeque<Instant>,
 }
 
 impl Rate {
     /// Counts one more; says whether that makes too many.
-    pub(crate) fn is_exceeded(&mut self, now: Instant) -> bool {
+    pub(super) fn is_exceeded(&mut self, now: Instant) -> bool {
         while self.came.front().is_some_and(|came| *came + MINUTE <= now) {
             self.came.pop_front();
         }

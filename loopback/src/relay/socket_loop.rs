@@ -12,7 +12,7 @@ use super::Shared;
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
-        let due = shared.state().deadline();
+        let due = shared.router().deadline();
         tokio::select! {
             received = shared.socket.recv_from(&mut buffer) => match received {
                 Ok((len, from)) => take(&shared, &buffer[..len], from),
@@ -25,7 +25,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             let Ok((len, from)) = shared.socket.try_recv_from(&mut buffer) else { break };
             take(&shared, &buffer[..len], from);
         }
-        shared.state().do_due(Instant::now());
+        shared.router().run_due(Instant::now());
         flush(&shared).await;
     }
 }
@@ -40,24 +40,20 @@ pub(super) fn drain(shared: &Shared) {
 }
 
 fn take(shared: &Shared, datagram: &[u8], from: SocketAddr) {
-    shared.state().datagram(datagram, from, Instant::now());
+    shared.router().datagram(datagram, from, Instant::now());
 }
 
 /// Sends what waits, hands the simulated members what they hear, and says that something happened.
 async fn flush(shared: &Shared) {
-    let (out, heard) = {
-        let mut state = shared.state();
-        (state.take_out(), state.take_heard())
+    let (outbox, tap_queue) = {
+        let mut router = shared.router();
+        (router.take_outbox(), router.taps.take_queue())
     };
-    for (to, datagram) in out {
+    for (to, datagram) in outbox {
         let sent = shared.socket.send_to(&datagram, to).await;
-        let mut state = shared.state();
-        match sent {
-            Ok(_) => state.counters.sent += 1,
-            Err(_) => state.counters.overflow += 1,
-        }
+        shared.router().count_sent(&sent);
     }
-    for (tap, packet) in heard {
+    for (tap, packet) in tap_queue {
         tap.hear(&packet);
     }
     shared.activity.send_modify(|turns| *turns += 1);

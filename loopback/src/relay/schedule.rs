@@ -6,37 +6,37 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
-use super::tap::Delivery;
+use super::tap::RelayedPacket;
 
 /// Something to do later.
 pub(super) enum Task {
     /// Check the conduct of a connection.
     Check(u32),
     /// A packet arrives at the relay.
-    Deliver(Delivery),
+    Deliver(RelayedPacket),
     /// A packet leaves the relay.
     Send(SocketAddr, Vec<u8>),
 }
 
 /// Tasks by time; those of one time in the order they were planned.
 #[derive(Default)]
-pub(super) struct Agenda {
+pub(super) struct Schedule {
     entries: BinaryHeap<Reverse<Entry>>,
-    planned: u64,
+    added: u64,
 }
 
 /// The agenda is full of packets under way; this one is dropped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Full;
 
-impl Agenda {
+impl Schedule {
     /// Plans a task. Checks always find room: there is one a connection, or two for a moment.
-    pub(super) fn plan(&mut self, at: Instant, task: Task) -> Result<(), Full> {
+    pub(super) fn add(&mut self, at: Instant, task: Task) -> Result<(), Full> {
         if self.entries.len() >= PACKETS_MAX && !matches!(task, Task::Check(_)) {
             return Err(Full);
         }
-        self.planned += 1;
-        self.entries.push(Reverse(Entry { at, order: self.planned, task }));
+        self.added += 1;
+        self.entries.push(Reverse(Entry { at, order: self.added, task }));
         Ok(())
     }
 

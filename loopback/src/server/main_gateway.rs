@@ -7,147 +7,152 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::log::{Event, Rule, redacted};
-use crate::main_session::{Dispatch, MainSession, ReplayError};
-use crate::payload::{self, Frame, VoiceStateRequest};
-use crate::server::{Bound, State, tolerance};
-use crate::socket::Order;
+use super::connections::{Role, SocketAction};
+use super::main_sessions::{Dispatch, MainSession, ReplayError};
+use super::payload::{self, Frame, VoiceStateRequest};
+use super::{State, tolerance};
+use crate::log::{Event, redacted};
+use crate::opcodes::main as op;
+use crate::rule::Rule;
 
 impl State {
     /// Greets a new websocket.
-    pub(crate) fn main_opened(&mut self, id: u64, now: Instant) {
-        let version = self.connections.get(&id).map(|connection| connection.version);
-        if version != Some(VERSION) {
+    pub(super) fn main_opened(&mut self, id: u64, now: Instant) {
+        if self.connections.version(id) != VERSION {
             return self.close(id, 4012, "Invalid API version.", now);
         }
         let interval = self.settings.main_heartbeat_interval;
         let milliseconds = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        self.send_plain(id, 10, json!({"heartbeat_interval": milliseconds}), now);
-        self.expect_beat(id, interval, now);
+        self.send_plain(id, op::HELLO, json!({"heartbeat_interval": milliseconds}), now);
+        self.expect_heartbeat(id, interval, now);
     }
 
     /// Reads one frame of a client.
-    pub(crate) fn main_text(&mut self, id: u64, text: &str, now: Instant) {
+    pub(super) fn main_text(&mut self, id: u64, text: &str, now: Instant) {
         if text.len() > PAYLOAD_LIMIT {
             return self.close(id, 4002, "Payload is too large.", now);
         }
         let Some(Frame { op, d }) = Frame::parse(text.as_bytes()) else {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
-        self.note(id, now, Event::Received { op, d: redacted(d.clone()) });
-        if self.exceeds_rate(id, now) {
+        self.log_event(id, now, Event::Received { op, d: redacted(d.clone()) });
+        if self.connections.exceeds_rate(id, now) {
             self.violation(id, Rule::TooManySends, now);
             return self.close(id, 4008, "You are being rate limited.", now);
         }
-        self.judge_ids(id, &d, now);
+        self.check_ids(id, &d, now);
         match (op, self.main_session_of(id)) {
-            (1, _) => self.main_beat(id, &d, now),
-            (2, None) => self.main_identify(id, &d, now),
-            (6, None) => self.main_resume(id, &d, now),
-            (2 | 6, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
-            (3 | 4 | 5 | 8 | 31, None) => {
+            (op::HEARTBEAT, _) => self.main_heartbeat(id, &d, now),
+            (op::IDENTIFY, None) => self.main_identify(id, &d, now),
+            (op::RESUME, None) => self.main_resume(id, &d, now),
+            (op::IDENTIFY | op::RESUME, Some(_)) => self.close(id, 4005, "Already authenticated.", now),
+            (
+                op::VOICE_STATE_UPDATE
+                | op::PRESENCE_UPDATE
+                | op::VOICE_SERVER_PING
+                | op::REQUEST_GUILD_MEMBERS
+                | op::REQUEST_SOUNDBOARD_SOUNDS,
+                None,
+            ) => {
                 self.violation(id, Rule::BeforeIdentify(op), now);
                 self.close(id, 4003, "Not authenticated.", now);
             }
-            (4, Some(session)) => self.main_voice_state(id, &session, &d, now),
+            (op::VOICE_STATE_UPDATE, Some(session)) => self.main_voice_state(id, &session, &d, now),
             // Presence, the voice server ping and the requests have nothing to do with voice.
-            (3 | 5 | 8 | 31, Some(_)) => {}
+            (
+                op::PRESENCE_UPDATE
+                | op::VOICE_SERVER_PING
+                | op::REQUEST_GUILD_MEMBERS
+                | op::REQUEST_SOUNDBOARD_SOUNDS,
+                Some(_),
+            ) => {}
             _ => self.close(id, 4001, "Unknown opcode.", now),
         }
     }
 
     fn main_session_of(&self, id: u64) -> Option<String> {
-        match &self.connections.get(&id)?.bound {
-            Bound::Main(session) => Some(session.clone()),
+        match self.connections.role(id)? {
+            Role::Main(session) => Some(session.clone()),
             _ => None,
         }
     }
 
-    fn main_beat(&mut self, id: u64, d: &Value, now: Instant) {
+    fn main_heartbeat(&mut self, id: u64, d: &Value, now: Instant) {
         let interval = self.settings.main_heartbeat_interval;
-        self.expect_beat(id, interval, now);
+        self.expect_heartbeat(id, interval, now);
         let session = self.main_session_of(id).and_then(|session| self.main_sessions.get(&session));
-        if let Some(last) = session.and_then(|session| session.misses(d.as_u64(), now)) {
+        if let Some(last) = session.and_then(|session| session.expected_sequence(d.as_u64(), now)) {
             self.violation(id, Rule::WrongSequence { told: d.as_u64(), last }, now);
         }
-        let user = self.connections.get(&id).and_then(|connection| connection.user);
+        let user = self.connections.user(id);
         if !self.faults.muted_main_acks.use_up(user) {
-            self.send_plain(id, 11, Value::Null, now);
+            self.send_plain(id, op::HEARTBEAT_ACK, Value::Null, now);
         }
     }
 
     /// Ids are strings, also in what clients send.
-    pub(crate) fn judge_ids(&mut self, id: u64, d: &Value, now: Instant) {
+    pub(super) fn check_ids(&mut self, id: u64, d: &Value, now: Instant) {
         if let Some(field) = payload::numeric_id(d) {
             self.violation(id, Rule::NumericId(field), now);
         }
     }
 
-    /// Gives the client until the tolerance is over to beat.
-    pub(crate) fn expect_beat(&mut self, id: u64, interval: Duration, now: Instant) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.beat_by = Some(now + tolerance(interval));
-        }
+    /// Gives the client its interval and a tolerance to send the next heartbeat.
+    pub(super) fn expect_heartbeat(&mut self, id: u64, interval: Duration, now: Instant) {
+        self.connections.expect_heartbeat(id, now + tolerance(interval));
     }
 
     fn main_identify(&mut self, id: u64, d: &Value, now: Instant) {
         let (Some(token), true) = (payload::string(d, "token"), d.get("properties").is_some()) else {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
-        let Some(user) = self.user_of_token(token) else {
+        let Some(user) = self.directory.user_of_token(token) else {
             return self.close(id, 4004, "Authentication failed.", now);
         };
         let Some(intents) = payload::integer(d, "intents") else {
             return self.close(id, 4013, "Invalid intent(s).", now);
         };
-        let session = self.hex(16);
+        let session = self.random.hex(16);
         self.main_sessions.insert(session.clone(), MainSession::new(user, intents, id));
-        self.bind(id, Bound::Main(session.clone()), user);
+        self.connections.bind(id, Role::Main(session.clone()), user);
         let ready = self.ready(&session, user);
         self.dispatch(&session, "READY", ready, now);
-        let available = self.guilds.iter().filter(|(_, record)| !record.unavailable);
-        for guild in available.map(|(guild, _)| *guild).collect::<Vec<_>>() {
+        let available = self.directory.guilds().filter(|(_, record)| !record.unavailable);
+        for guild in available.map(|(guild, _)| guild).collect::<Vec<_>>() {
             let create = self.guild_create(guild);
             self.dispatch(&session, "GUILD_CREATE", create, now);
         }
     }
 
-    /// Bots may write their token with or without the word "Bot" in front.
-    fn user_of_token(&self, token: &str) -> Option<u64> {
-        let token = token.strip_prefix("Bot ").unwrap_or(token);
-        let found =
-            self.users.iter().find(|(_, user)| user.token.as_ref().is_some_and(|known| known.0 == token));
-        found.map(|(id, _)| *id)
-    }
-
     fn ready(&self, session: &str, user: u64) -> Value {
-        let guilds = self.guilds.keys().map(|guild| json!({"id": guild.to_string(), "unavailable": true}));
-        let name = self.users.get(&user).map_or("", |user| &user.name);
+        let guilds =
+            self.directory.guilds().map(|(guild, _)| json!({"id": guild.to_string(), "unavailable": true}));
+        let name = self.directory.user_name(user);
         json!({
             "v": VERSION,
             "user": {"id": user.to_string(), "username": name, "discriminator": "0", "bot": true, "avatar": null},
             "guilds": guilds.collect::<Vec<_>>(),
             "session_id": session,
-            "resume_gateway_url": self.gateway_url,
+            "resume_gateway_url": self.addresses.gateway_url,
             "shard": [0, 1],
             "application": {"id": user.to_string(), "flags": 0},
         })
     }
 
     /// The `d` of a GUILD_CREATE.
-    pub(crate) fn guild_create(&self, guild: u64) -> Value {
-        let name = self.guilds.get(&guild).map_or("", |guild| &guild.name);
-        let channels = self.channels.iter().filter(|(_, channel)| channel.guild == guild);
-        let states = self.voice_states.range((guild, 0)..=(guild, u64::MAX));
+    pub(super) fn guild_create(&self, guild: u64) -> Value {
+        let name = self.directory.guild(guild).map_or("", |guild| &guild.name);
+        let channels = self.directory.channels_of(guild);
+        let states = self.voice_states.in_guild(guild);
         json!({
             "id": guild.to_string(),
             "name": name,
             "unavailable": false,
-            "member_count": self.users.len(),
+            "member_count": self.directory.user_count(),
             "members": [],
-            "channels": channels.map(|(id, record)| payload::channel(*id, record)).collect::<Vec<_>>(),
+            "channels": channels.map(|(id, record)| payload::channel(id, record)).collect::<Vec<_>>(),
             "voice_states":
-                states.map(|((_, user), state)| payload::voice_state(None, *user, state)).collect::<Vec<_>>(),
+                states.map(|(user, state)| payload::voice_state(None, user, state)).collect::<Vec<_>>(),
         })
     }
 
@@ -156,10 +161,10 @@ impl State {
         else {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
-        let Some(user) = self.user_of_token(token) else {
+        let Some(user) = self.directory.user_of_token(token) else {
             return self.close(id, 4004, "Authentication failed.", now);
         };
-        let known = self.main_sessions.get(session).filter(|known| known.user == user);
+        let known = self.main_sessions.get(session).filter(|known| known.user() == user);
         let Some(sequence) = payload::integer(d, "seq") else {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
@@ -171,18 +176,19 @@ impl State {
                 self.main_resumed(id, session.to_owned(), missed, now);
             }
             Some(Err(ReplayError::Unsent)) => self.close(id, 4007, "Invalid `seq`.", now),
-            Some(Err(ReplayError::Gone)) | None => self.send_plain(id, 9, Value::Bool(false), now),
+            Some(Err(ReplayError::Gone)) | None => {
+                self.send_plain(id, op::INVALID_SESSION, Value::Bool(false), now)
+            }
         }
     }
 
     fn main_resumed(&mut self, id: u64, session: String, missed: Vec<(u64, Dispatch)>, now: Instant) {
         let Some(known) = self.main_sessions.get_mut(&session) else { return };
-        known.expires = None;
-        let (user, replaced) = (known.user, known.connection.replace(id));
+        let (user, replaced) = (known.user(), known.attach(id));
         if let Some(replaced) = replaced {
-            self.abandon(replaced);
+            self.connections.reset(replaced);
         }
-        self.bind(id, Bound::Main(session.clone()), user);
+        self.connections.bind(id, Role::Main(session.clone()), user);
         for (sequence, dispatch) in missed {
             self.send_dispatch(id, sequence, &dispatch, now);
         }
@@ -197,57 +203,57 @@ impl State {
     }
 
     /// Sends an event to one session, or holds it for its resume.
-    pub(crate) fn dispatch(&mut self, session: &str, name: &'static str, d: Value, now: Instant) {
+    pub(super) fn dispatch(&mut self, session: &str, name: &'static str, d: Value, now: Instant) {
         let Some(known) = self.main_sessions.get_mut(session) else { return };
         if !known.wants(name) {
             return;
         }
         let dispatch = Dispatch { name, d };
         let sequence = known.push(dispatch.clone(), now);
-        if let Some(id) = known.connection {
+        if let Some(id) = known.connection() {
             self.send_dispatch(id, sequence, &dispatch, now);
         }
     }
 
     /// Sends an event to every session.
-    pub(crate) fn broadcast(&mut self, name: &'static str, d: &Value, now: Instant) {
-        for session in self.main_sessions.keys().cloned().collect::<Vec<_>>() {
+    pub(super) fn broadcast(&mut self, name: &'static str, d: &Value, now: Instant) {
+        for session in self.main_sessions.ids() {
             self.dispatch(&session, name, d.clone(), now);
         }
     }
 
     fn send_dispatch(&mut self, id: u64, sequence: u64, dispatch: &Dispatch, now: Instant) {
-        self.order(id, Order::Text(dispatch.encode(sequence)));
+        self.connections.queue_action(id, SocketAction::Text(dispatch.encode(sequence)));
         let name = Some(dispatch.name.to_owned());
-        self.note(id, now, Event::Sent { op: 0, name, seq: Some(sequence), d: redacted(dispatch.d.clone()) });
+        self.log_event(
+            id,
+            now,
+            Event::Sent { op: op::DISPATCH, name, seq: Some(sequence), d: redacted(dispatch.d.clone()) },
+        );
     }
 
     /// Keeps a session for its resume after the websocket was lost.
-    pub(crate) fn detach_main(&mut self, session: &str, now: Instant) {
+    pub(super) fn detach_main(&mut self, session: &str, now: Instant) {
         let window = self.settings.main_resume_window;
         if let Some(known) = self.main_sessions.get_mut(session) {
-            known.connection = None;
-            known.expires = Some(now + window);
+            known.detach(now + window);
         }
     }
 
     /// Gives a session up: its voice states go, and its voice connections are closed with 4014.
-    pub(crate) fn lose_main_session(&mut self, session: &str, now: Instant) {
+    pub(super) fn lose_main_session(&mut self, session: &str, now: Instant) {
         self.main_sessions.remove(session);
-        let owned = self.voice_states.iter().filter(|(_, state)| state.session_id == session);
-        for (guild, user) in owned.map(|(key, _)| *key).collect::<Vec<_>>() {
+        for (guild, user) in self.voice_states.of_session(session) {
             self.remove_voice_state(guild, user, now);
             self.close_voice_of(guild, user, 4014, "Disconnected.", now);
         }
     }
 
     /// Sends op 9; a session that is not resumable is lost with everything it owned.
-    pub(crate) fn invalidate_main_session(&mut self, session: &str, resumable: bool, now: Instant) {
-        let Some(id) = self.main_sessions.get(session).and_then(|known| known.connection) else { return };
-        self.send_plain(id, 9, Value::Bool(resumable), now);
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.bound = Bound::Nobody;
-        }
+    pub(super) fn invalidate_main_session(&mut self, session: &str, resumable: bool, now: Instant) {
+        let Some(id) = self.main_sessions.get(session).and_then(MainSession::connection) else { return };
+        self.send_plain(id, op::INVALID_SESSION, Value::Bool(resumable), now);
+        self.connections.unbind(id);
         if resumable {
             self.detach_main(session, now);
         } else {

@@ -9,23 +9,23 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::socket::Order;
+use super::connections::SocketAction;
 
 /// One message that carries a sequence number at gateway version 8 and above.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Numbered {
+pub(crate) enum NumberedMessage {
     Json { op: u8, d: Value },
     Binary { op: u8, payload: Bytes },
 }
 
-impl Numbered {
+impl NumberedMessage {
     /// Renders the message as it goes on the wire; without a number for gateway versions below 8.
-    pub(crate) fn encode(&self, sequence: Option<u16>) -> Order {
+    pub(super) fn encode(&self, sequence: Option<u16>) -> SocketAction {
         match (self, sequence) {
             (Self::Json { op, d }, Some(seq)) => {
-                Order::Text(json!({"op": op, "d": d, "seq": seq}).to_string())
+                SocketAction::Text(json!({"op": op, "d": d, "seq": seq}).to_string())
             }
-            (Self::Json { op, d }, None) => Order::Text(json!({"op": op, "d": d}).to_string()),
+            (Self::Json { op, d }, None) => SocketAction::Text(json!({"op": op, "d": d}).to_string()),
             (Self::Binary { op, payload }, sequence) => {
                 let mut frame = Vec::with_capacity(payload.len() + 3);
                 if let Some(sequence) = sequence {
@@ -33,7 +33,7 @@ impl Numbered {
                 }
                 frame.push(*op);
                 frame.extend_from_slice(payload);
-                Order::Binary(frame)
+                SocketAction::Binary(frame)
             }
         }
     }
@@ -41,7 +41,7 @@ impl Numbered {
 
 /// Why an acknowledged number cannot be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AckError {
+pub(super) enum AckError {
     /// The number was never given to a message.
     Unsent,
     /// An earlier acknowledgement was higher.
@@ -50,34 +50,34 @@ pub(crate) enum AckError {
 
 /// Numbers messages, holds them until they are acknowledged, and replays what a resume missed.
 #[derive(Debug)]
-pub(crate) struct NumberedBuffer {
+pub(super) struct NumberedBuffer {
     next: u16,
     count: u64,
     acknowledged: Option<u16>,
     capacity: usize,
-    held: VecDeque<Held>,
+    held: VecDeque<HeldMessage>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldMessage {
     sequence: u16,
     /// When it was sent last.
     sent: Instant,
-    message: Numbered,
+    message: NumberedMessage,
 }
 
 impl NumberedBuffer {
     /// Starts with `first` as the number of the first message and holds at most `capacity` of them.
-    pub(crate) fn new(first: u16, capacity: usize) -> Self {
+    pub(super) fn new(first: u16, capacity: usize) -> Self {
         Self { next: first, count: 0, acknowledged: None, capacity, held: VecDeque::new() }
     }
 
     /// Gives the message the next number and holds it; the oldest falls out when the buffer is full.
-    pub(crate) fn push(&mut self, message: Numbered, now: Instant) -> u16 {
+    pub(super) fn push(&mut self, message: NumberedMessage, now: Instant) -> u16 {
         let sequence = self.next;
         self.next = self.next.wrapping_add(1);
         self.count += 1;
-        self.held.push_back(Held { sequence, sent: now, message });
+        self.held.push_back(HeldMessage { sequence, sent: now, message });
         if self.held.len() > self.capacity {
             self.held.pop_front();
         }
@@ -85,12 +85,12 @@ impl NumberedBuffer {
     }
 
     /// The number of the newest message.
-    pub(crate) fn last(&self) -> Option<u16> {
+    pub(super) fn last(&self) -> Option<u16> {
         (self.count > 0).then(|| self.next.wrapping_sub(1))
     }
 
     /// Takes note of what the client says it has, and drops everything up to there.
-    pub(crate) fn acknowledge(&mut self, sequence: Option<u16>) -> Result<(), AckError> {
+    pub(super) fn acknowledge(&mut self, sequence: Option<u16>) -> Result<(), AckError> {
         let Some(sequence) = sequence else {
             return if self.acknowledged.is_some() { Err(AckError::Backwards) } else { Ok(()) };
         };
@@ -111,7 +111,7 @@ impl NumberedBuffer {
     }
 
     /// Everything after `sequence`, oldest first; `None` when some of it is no longer held.
-    pub(crate) fn replay_after(&self, sequence: Option<u16>) -> Option<Vec<(u16, Numbered)>> {
+    pub(super) fn replay_after(&self, sequence: Option<u16>) -> Option<Vec<(u16, NumberedMessage)>> {
         let missing = match (sequence, self.last()) {
             (None, _) => usize::try_from(self.count).ok()?,
             (Some(_), None) => return None,
@@ -128,25 +128,25 @@ impl NumberedBuffer {
     }
 
     /// The first message that was sent so long ago that it should have been acknowledged.
-    pub(crate) fn late(&self, now: Instant) -> Option<u16> {
-        self.held.front().filter(|held| held.sent + UNDER_WAY < now).map(|held| held.sequence)
+    pub(super) fn late(&self, now: Instant) -> Option<u16> {
+        self.held.front().filter(|held| held.sent + ACK_TIMEOUT < now).map(|held| held.sequence)
     }
 
     /// Takes note that what is held was sent again.
-    pub(crate) fn resent(&mut self, now: Instant) {
+    pub(super) fn resent(&mut self, now: Instant) {
         self.held.iter_mut().for_each(|held| held.sent = now);
     }
 }
 
-/// How old the news in a heartbeat may be.
-pub(crate) const UNDER_WAY: Duration = Duration::from_secs(1);
+/// How long after a message its number may still be missing from heartbeats.
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(op: u8) -> Numbered {
-        Numbered::Json { op, d: Value::Null }
+    fn message(op: u8) -> NumberedMessage {
+        NumberedMessage::Json { op, d: Value::Null }
     }
 
     fn filled(first: u16, messages: u8) -> NumberedBuffer {
@@ -164,12 +164,12 @@ mod tests {
     #[test]
     fn text_carries_its_number_beside_d_and_binary_in_front() {
         assert_eq!(
-            Numbered::Json { op: 13, d: json!({"user_id": "901"}) }.encode(Some(16)),
-            Order::Text(r#"{"d":{"user_id":"901"},"op":13,"seq":16}"#.to_owned())
+            NumberedMessage::Json { op: 13, d: json!({"user_id": "901"}) }.encode(Some(16)),
+            SocketAction::Text(r#"{"d":{"user_id":"901"},"op":13,"seq":16}"#.to_owned())
         );
-        let proposals = Numbered::Binary { op: 27, payload: Bytes::from_static(&[1, 0x21]) };
-        assert_eq!(proposals.encode(Some(0x010c)), Order::Binary(vec![0x01, 0x0c, 0x1b, 1, 0x21]));
-        assert_eq!(proposals.encode(None), Order::Binary(vec![0x1b, 1, 0x21]));
+        let proposals = NumberedMessage::Binary { op: 27, payload: Bytes::from_static(&[1, 0x21]) };
+        assert_eq!(proposals.encode(Some(0x010c)), SocketAction::Binary(vec![0x01, 0x0c, 0x1b, 1, 0x21]));
+        assert_eq!(proposals.encode(None), SocketAction::Binary(vec![0x1b, 1, 0x21]));
     }
 
     #[test]
@@ -217,14 +217,14 @@ mod tests {
         let now = Instant::now();
         let mut buffer = NumberedBuffer::new(65_535, 8);
         buffer.push(message(0), now);
-        buffer.push(message(1), now + UNDER_WAY);
-        assert_eq!(buffer.late(now + UNDER_WAY), None);
+        buffer.push(message(1), now + ACK_TIMEOUT);
+        assert_eq!(buffer.late(now + ACK_TIMEOUT), None);
         let later = now + Duration::from_millis(1_001);
         assert_eq!(buffer.late(later), Some(65_535));
         buffer.acknowledge(Some(65_535)).expect("it was sent");
         assert_eq!(buffer.late(later), None);
-        assert_eq!(buffer.late(later + UNDER_WAY), Some(0));
+        assert_eq!(buffer.late(later + ACK_TIMEOUT), Some(0));
         buffer.resent(later);
-        assert_eq!(buffer.late(later + UNDER_WAY), None);
+        assert_eq!(buffer.late(later + ACK_TIMEOUT), None);
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::dave::is_protocol_frame;
-use crate::log::{Rule, Violation};
 use crate::opus::SILENCE;
 use crate::relay::{Relay, Tap};
+use crate::rule::{Rule, Violation};
 
-/// An ear in a call that understands nothing and only looks at the layout of frames.
-pub(crate) struct Audit {
+/// A tap on a call that decrypts nothing and only looks at the layout of frames.
+pub(super) struct PlainAudioAudit {
     _tap: Tap,
     watched: Arc<Mutex<Watched>>,
 }
@@ -24,27 +24,27 @@ struct Watched {
     plain: Vec<Violation>,
 }
 
-impl Audit {
-    pub(crate) fn new(relay: &Relay, call: u64) -> Self {
+impl PlainAudioAudit {
+    pub(super) fn new(relay: &Relay, call: u64) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
         let tap = relay.tap(call, NOBODY);
-        let ear = Arc::clone(&watched);
+        let seen = Arc::clone(&watched);
         tap.decrypt_timed_with(Box::new(move |user, frame, received| {
-            ear.lock().unwrap_or_else(PoisonError::into_inner).frame(user, frame, received);
+            seen.lock().unwrap_or_else(PoisonError::into_inner).frame(user, frame, received);
             None
         }));
         Self { _tap: tap, watched }
     }
 
     /// Takes note of who has to encrypt now.
-    pub(crate) fn encrypted(&self, users: impl IntoIterator<Item = u64>, now: Instant) {
+    pub(super) fn encrypted(&self, users: impl IntoIterator<Item = u64>, now: Instant) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let earlier = std::mem::take(&mut watched.encrypted);
         watched.encrypted =
             users.into_iter().map(|user| (user, earlier.get(&user).copied().unwrap_or(now))).collect();
     }
 
-    pub(crate) fn violations(&self) -> Vec<Violation> {
+    pub(super) fn violations(&self) -> Vec<Violation> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).plain.clone()
     }
 }
@@ -53,8 +53,8 @@ impl Watched {
     fn frame(&mut self, user: u64, frame: &[u8], received: Instant) {
         let Some(since) = self.encrypted.get(&user) else { return };
         // Clear silence is allowed: receivers take it for what it is.
-        let excused = received < *since + UNDER_WAY || frame == SILENCE || is_protocol_frame(frame);
-        if !excused && self.plain.len() < KEPT {
+        let excused = received < *since + IN_FLIGHT_TIMEOUT || frame == SILENCE || is_protocol_frame(frame);
+        if !excused && self.plain.len() < VIOLATIONS_MAX {
             self.plain.push(Violation { at: received, user: Some(user), rule: Rule::PlainAudio });
         }
     }
@@ -62,5 +62,5 @@ impl Watched {
 
 const NOBODY: u64 = 0;
 /// Packets that left before op 22 was read may still come in; what the emulated network adds is not counted.
-const UNDER_WAY: Duration = Duration::from_millis(200);
-const KEPT: usize = 256;
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_millis(200);
+const VIOLATIONS_MAX: usize = 256;

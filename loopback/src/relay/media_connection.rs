@@ -6,18 +6,20 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Peer;
-use super::conduct::{Breach, Conduct};
+use super::media_audit::MediaAudit;
 use crate::cipher::{Cipher, Mode};
 use crate::netem::{Fate, Netem, Path};
 use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
+use crate::rule::MediaRule;
 
-pub(super) struct Member {
-    pub peer: Peer,
-    pub address: Option<SocketAddr>,
-    pub conduct: Conduct,
-    /// When the agenda will have the conduct checked; its other entries are stale.
-    pub watched: Option<Instant>,
-    pub netem: Netem,
+pub(super) struct MediaConnection {
+    peer: Peer,
+    /// Where it sends from, once that is known.
+    address: Option<SocketAddr>,
+    audit: MediaAudit,
+    /// When the schedule will have the audit checked; its other entries are stale.
+    check_at: Option<Instant>,
+    netem: Netem,
     transport: Option<Transport>,
     up: Path,
     down: Path,
@@ -29,18 +31,57 @@ struct Transport {
     counter: u32,
 }
 
-impl Member {
+impl MediaConnection {
     pub(super) fn new(peer: Peer, netem: Netem, random: &mut fastrand::Rng) -> Self {
         let (up, down) = (Path::new(random.u64(..)), Path::new(random.u64(..)));
-        let conduct = Conduct::new();
-        Self { peer, address: None, conduct, watched: None, netem, transport: None, up, down }
+        let audit = MediaAudit::new();
+        Self { peer, address: None, audit, check_at: None, netem, transport: None, up, down }
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Takes note of where a discovery request came from.
+    pub(super) fn discovered(&mut self, from: SocketAddr) {
+        self.address = Some(from);
+    }
+
+    pub(super) fn set_netem(&mut self, netem: Netem) {
+        self.netem = netem;
+    }
+
+    pub(super) fn audit(&mut self) -> &mut MediaAudit {
+        &mut self.audit
+    }
+
+    /// Says when the audit is to be checked, if it is not already going to be by then.
+    pub(super) fn plan_check(&mut self) -> Option<Instant> {
+        let at = self.audit.deadline()?;
+        if self.check_at.is_some_and(|planned| planned <= at) {
+            return None;
+        }
+        self.check_at = Some(at);
+        Some(at)
+    }
+
+    /// Checks the audit; `None` where this check is stale.
+    pub(super) fn check(&mut self, scheduled: Instant, now: Instant) -> Option<Vec<MediaRule>> {
+        self.check_at.take_if(|at| *at == scheduled)?;
+        let mut found = Vec::new();
+        self.audit.check(now, &mut found);
+        Some(found)
     }
 
     /// Takes mode and key; those it has already change nothing.
     pub(super) fn describe(&mut self, mode: Mode, key: [u8; 32], first_counter: u32) {
         let same = self.transport.as_ref().is_some_and(|old| old.key == key && old.cipher.mode() == mode);
         if !same {
-            self.conduct.rekeyed();
+            self.audit.rekeyed();
             let cipher = Cipher::new(mode, &key);
             self.transport = Some(Transport { cipher, key, counter: first_counter });
         }
@@ -53,33 +94,33 @@ impl Member {
         datagram: &[u8],
         from: SocketAddr,
         now: Instant,
-        found: &mut Vec<Breach>,
+        found: &mut Vec<MediaRule>,
     ) -> Option<Bytes> {
         let Some(transport) = &self.transport else {
-            found.push(Breach::AudioBeforeDescription);
+            found.push(MediaRule::AudioBeforeDescription);
             return None;
         };
         let Ok(opened) = transport.cipher.open(datagram) else {
-            found.push(Breach::Undecryptable);
+            found.push(MediaRule::Undecryptable);
             return None;
         };
         let Ok(payload) = transport.cipher.payload(datagram, &opened) else {
-            found.push(Breach::Undecryptable);
+            found.push(MediaRule::Undecryptable);
             return None;
         };
         // Only an authentic packet may move the address: NAT mappings change.
         self.address = Some(from);
-        found.extend(opened.nonce.counter().and_then(|counter| self.conduct.counter(counter)));
-        self.conduct.packet(header, payload, now, found);
+        found.extend(opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)));
+        self.audit.packet(header, payload, now, found);
         let is_audio = header.payload_type == OPUS_PAYLOAD_TYPE && !payload.is_empty();
         is_audio.then(|| Bytes::copy_from_slice(payload))
     }
 
     /// Opens and audits one RTCP packet; `None` where nothing is wrong with it.
-    pub(super) fn receive_rtcp(&mut self, datagram: &[u8]) -> Option<Breach> {
+    pub(super) fn receive_rtcp(&mut self, datagram: &[u8]) -> Option<MediaRule> {
         match self.transport.as_ref()?.cipher.open(datagram) {
-            Ok(opened) => opened.nonce.counter().and_then(|counter| self.conduct.counter(counter)),
-            Err(_) => Some(Breach::Undecryptable),
+            Ok(opened) => opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)),
+            Err(_) => Some(MediaRule::Undecryptable),
         }
     }
 

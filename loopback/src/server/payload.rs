@@ -2,17 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::server::{ChannelRecord, VoiceState};
+use super::directory::ChannelRecord;
+use super::voice_states::VoiceState;
 
 /// A text frame that is `{op, d}`.
-pub(crate) struct Frame {
-    pub(crate) op: u8,
-    pub(crate) d: Value,
+pub(super) struct Frame {
+    pub(super) op: u8,
+    pub(super) d: Value,
 }
 
 impl Frame {
     /// Parses a client's frame; `None` when it cannot be decoded.
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let mut whole: Map<String, Value> = serde_json::from_slice(text).ok()?;
         let op = whole.get("op")?.as_u64()?;
         // Beyond a byte there is no opcode, so any unassigned one stands for it.
@@ -22,7 +23,7 @@ impl Frame {
 }
 
 /// A snowflake field: a decimal string, or a number as some old clients write it.
-pub(crate) fn snowflake(d: &Value, field: &str) -> Option<u64> {
+pub(super) fn snowflake(d: &Value, field: &str) -> Option<u64> {
     match d.get(field)? {
         Value::String(digits) => digits.parse().ok(),
         value => value.as_u64(),
@@ -30,28 +31,28 @@ pub(crate) fn snowflake(d: &Value, field: &str) -> Option<u64> {
 }
 
 /// The first field with an id that is a number.
-pub(crate) fn numeric_id(d: &Value) -> Option<&'static str> {
+pub(super) fn numeric_id(d: &Value) -> Option<&'static str> {
     let ids = ["guild_id", "channel_id", "server_id", "user_id"];
     ids.into_iter().find(|field| d.get(field).is_some_and(Value::is_number))
 }
 
 /// A string field.
-pub(crate) fn string<'a>(d: &'a Value, field: &str) -> Option<&'a str> {
+pub(super) fn string<'a>(d: &'a Value, field: &str) -> Option<&'a str> {
     d.get(field)?.as_str()
 }
 
 /// An integer field that fits.
-pub(crate) fn integer<T: TryFrom<u64>>(d: &Value, field: &str) -> Option<T> {
+pub(super) fn integer<T: TryFrom<u64>>(d: &Value, field: &str) -> Option<T> {
     T::try_from(d.get(field)?.as_u64()?).ok()
 }
 
 /// A field is not what it should be: close 4002.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Undecodable;
+pub(super) struct Undecodable;
 
 /// What `seq_ack` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SeqAck {
+pub(super) enum SeqAck {
     /// Absent, null or −1: nothing numbered has come yet.
     Nothing,
     Last(u16),
@@ -60,7 +61,7 @@ pub(crate) enum SeqAck {
 }
 
 impl SeqAck {
-    pub(crate) fn of(d: &Value) -> Self {
+    pub(super) fn of(d: &Value) -> Self {
         match d.get("seq_ack") {
             None | Some(Value::Null) => Self::Nothing,
             Some(value) if value.as_i64() == Some(-1) => Self::Nothing,
@@ -72,7 +73,7 @@ impl SeqAck {
     }
 
     /// The number; `None` for nothing yet.
-    pub(crate) fn sequence(self) -> Result<Option<u16>, Undecodable> {
+    pub(super) fn sequence(self) -> Result<Option<u16>, Undecodable> {
         match self {
             Self::Nothing => Ok(None),
             Self::Last(sequence) => Ok(Some(sequence)),
@@ -83,15 +84,15 @@ impl SeqAck {
 
 /// An op 4 of the main gateway.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct VoiceStateRequest {
-    pub(crate) guild: u64,
-    pub(crate) channel: Option<u64>,
-    pub(crate) self_mute: bool,
-    pub(crate) self_deaf: bool,
+pub(super) struct VoiceStateRequest {
+    pub(super) guild: u64,
+    pub(super) channel: Option<u64>,
+    pub(super) self_mute: bool,
+    pub(super) self_deaf: bool,
 }
 
 impl VoiceStateRequest {
-    pub(crate) fn parse(d: &Value) -> Option<Self> {
+    pub(super) fn parse(d: &Value) -> Option<Self> {
         let channel = match d.get("channel_id")? {
             Value::Null => None,
             _ => Some(snowflake(d, "channel_id")?),
@@ -106,7 +107,7 @@ impl VoiceStateRequest {
 }
 
 /// A voice state object; `guild_id` is left out where it stands inside a GUILD_CREATE.
-pub(crate) fn voice_state(guild: Option<u64>, user: u64, state: &VoiceState) -> Value {
+pub(super) fn voice_state(guild: Option<u64>, user: u64, state: &VoiceState) -> Value {
     let mut object = json!({
         "channel_id": state.channel.map(|channel| channel.to_string()),
         "user_id": user.to_string(),
@@ -126,7 +127,7 @@ pub(crate) fn voice_state(guild: Option<u64>, user: u64, state: &VoiceState) -> 
 }
 
 /// A channel object.
-pub(crate) fn channel(id: u64, record: &ChannelRecord) -> Value {
+pub(super) fn channel(id: u64, record: &ChannelRecord) -> Value {
     json!({
         "id": id.to_string(),
         "guild_id": record.guild.to_string(),
@@ -141,15 +142,15 @@ pub(crate) fn channel(id: u64, record: &ChannelRecord) -> Value {
 }
 
 /// The `d` of an op 1 for UDP.
-pub(crate) struct ProtocolSelection {
-    pub(crate) protocol: String,
-    pub(crate) address: String,
-    pub(crate) port: u16,
-    pub(crate) mode: String,
+pub(super) struct ProtocolSelection {
+    pub(super) protocol: String,
+    pub(super) address: String,
+    pub(super) port: u16,
+    pub(super) mode: String,
 }
 
 impl ProtocolSelection {
-    pub(crate) fn parse(d: &Value) -> Option<Self> {
+    pub(super) fn parse(d: &Value) -> Option<Self> {
         let protocol = string(d, "protocol")?.to_owned();
         if protocol != "udp" {
             return Some(Self { protocol, address: String::new(), port: 0, mode: String::new() });

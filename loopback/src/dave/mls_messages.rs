@@ -4,7 +4,7 @@
 //! of references, basic credentials of 8 bytes, no extensions in leaves
 //! (<https://daveprotocol.com/#validation>). What the delivery service checks of a commit it reads from these.
 
-use super::wire::{Malformed, Reader, Reference, reference, write_vector};
+use super::mls_codec::{Malformed, Reader, Reference, reference, write_vector};
 
 /// A key package, whose signatures nobody has verified yet.
 pub(crate) struct KeyPackage<'a> {

@@ -6,11 +6,11 @@ use hdrhistogram::Histogram;
 
 /// A histogram of durations, exact to a thousandth, in microseconds, up to one minute.
 #[derive(Clone, Debug)]
-pub struct Spread {
+pub struct DurationHistogram {
     micros: Option<Histogram<u32>>,
 }
 
-impl Spread {
+impl DurationHistogram {
     pub(super) fn new() -> Self {
         // Grows with the longest duration; three digits are among the one to five it takes.
         Self { micros: Histogram::new(3).ok() }

@@ -1,0 +1,87 @@
+//! The RTP streams of simulated members: sequence, timestamp and end-to-end encryption.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Encryptor;
+use crate::rtp::Header;
+
+/// The stream of a simulated member.
+pub(super) struct MemberStream {
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+    /// When its next packet is expected, once it has sent one.
+    next: Option<Instant>,
+    encryptor: Option<Encryptor>,
+}
+
+impl MemberStream {
+    /// The header of a packet that is sent now.
+    pub(super) fn header(&self) -> Header {
+        Header::opus(self.ssrc, self.sequence, self.timestamp)
+    }
+
+    /// The header of an Opus packet of so many samples that is sent now. The timestamp advances; the sequence only does
+    /// with [`take_sequence`](Self::take_sequence), because the packet may yet be withheld.
+    pub(super) fn opus_header(&mut self, samples: u32, now: Instant) -> Header {
+        let pause = self.next.map_or(Duration::ZERO, |next| now.saturating_duration_since(next));
+        let frames = pause.as_millis() / 20;
+        if frames >= PAUSE_FRAMES {
+            self.timestamp = self.timestamp.wrapping_add((frames * 960) as u32);
+        }
+        let header = self.header();
+        self.next = Some(now + Duration::from_micros(u64::from(samples) * 1000 / 48));
+        self.timestamp = self.timestamp.wrapping_add(samples);
+        header
+    }
+
+    /// Goes on to the next sequence number.
+    pub(super) fn take_sequence(&mut self) {
+        self.sequence = self.sequence.wrapping_add(1);
+    }
+}
+
+/// The owner of every [`MemberStream`].
+#[derive(Default)]
+pub(super) struct MemberStreams {
+    by_ssrc: HashMap<u32, MemberStream>,
+}
+
+impl MemberStreams {
+    /// The stream of an SSRC; it begins at a random place.
+    pub(super) fn stream(&mut self, ssrc: u32, random: &mut fastrand::Rng) -> &mut MemberStream {
+        self.by_ssrc.entry(ssrc).or_insert_with(|| MemberStream {
+            ssrc,
+            sequence: random.u16(..),
+            timestamp: random.u32(..),
+            next: None,
+            encryptor: None,
+        })
+    }
+
+    pub(super) fn forget(&mut self, ssrc: u32) {
+        self.by_ssrc.remove(&ssrc);
+    }
+
+    pub(super) fn set_encryptor(&mut self, ssrc: u32, encryptor: Encryptor, random: &mut fastrand::Rng) {
+        self.stream(ssrc, random).encryptor = Some(encryptor);
+    }
+
+    /// Takes the encryptor out while it is called.
+    pub(super) fn take_encryptor(&mut self, ssrc: u32) -> Option<Encryptor> {
+        self.by_ssrc.get_mut(&ssrc)?.encryptor.take()
+    }
+
+    /// Puts the encryptor back, unless another one was set meanwhile.
+    pub(super) fn return_encryptor(&mut self, ssrc: u32, encryptor: Encryptor) {
+        if let Some(stream) = self.by_ssrc.get_mut(&ssrc) {
+            stream.encryptor.get_or_insert(encryptor);
+        }
+    }
+}
+
+/// A simulated member whose packet is later than this many frames has paused.
+const PAUSE_FRAMES: u128 = 3;
