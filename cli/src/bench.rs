@@ -20,10 +20,11 @@ use crate::{
     exit::Failure,
     interrupt::Interrupt,
     loopback_process::LoopbackProcess,
-    report::{self, CallTotals, End, Report, count},
+    report::{self, CallTotals, End, Report},
     screen::Screen,
     sources::Repeated,
     usage::{Usage, allow_many_files},
+    wording::count,
 };
 
 /// Play a file in many guilds at once, and tell what it costs.

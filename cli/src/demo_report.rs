@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::{
     exit::Failure,
     local_discord::{Hearing, Score},
-    report::{count, times, were},
+    wording::{count, times, were},
 };
 
 /// What came of the demo.

@@ -8,7 +8,7 @@ use actix_voice::{
     source::SourceError,
 };
 
-use crate::report::{count, were};
+use crate::wording::{count, were};
 
 /// Shown below the help of the command.
 pub const HELP: &str = "\

@@ -18,8 +18,9 @@ use crate::{
     exit::Failure,
     interrupt::Interrupt,
     local_discord::{Keep, LocalDiscord, Security, Settings},
-    report::{count, print_json},
+    report::print_json,
     usage,
+    wording::count,
 };
 
 /// Run Discord on this machine, to point bots at, until Ctrl-C.

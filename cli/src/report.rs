@@ -5,7 +5,10 @@ use std::time::Duration;
 use actix_voice::actors::{CallStats, stats::Lateness};
 use serde::Serialize;
 
-use crate::exit::Failure;
+use crate::{
+    exit::Failure,
+    wording::{count, were},
+};
 
 /// What one call, or several, have done.
 #[derive(Clone, Debug, Default)]
@@ -121,25 +124,6 @@ pub fn describe_end(result: &Result<End, Failure>) -> String {
         Ok(End::Interrupted) => "interrupted".into(),
         Err(failure) => failure.to_string(),
     }
-}
-
-/// Says how often.
-pub fn times(count: u64) -> String {
-    match count {
-        0 => "never".into(),
-        1 => "once".into(),
-        count => format!("{count} times"),
-    }
-}
-
-/// Says how many: `1 guild`, `2 guilds`.
-pub fn count(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Says how many were: `1 frame was`, `2 frames were`.
-pub fn were(number: u64, what: &str) -> String {
-    format!("{} {}", count(number, what), if number == 1 { "was" } else { "were" })
 }
 
 /// Prints the one line of stdout.
