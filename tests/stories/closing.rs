@@ -10,9 +10,10 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Discord, Side, Stage as Moment};
 
-use crate::{
-    stage::{Stage, story},
-    witness::{connections, identifies, resumes},
+use crate::support::{
+    bot::Stage,
+    log::{connections, identifies, resumes},
+    story,
 };
 
 /// What becomes of an established call.

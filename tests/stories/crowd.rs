@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use actix_voice::{
     actors::{
-        CallStats, Disconnect, Join, MainGateway, Speak, Subscribe, VoiceManager,
+        CallEventKind, CallStats, Disconnect, Join, MainGateway, Speak, Subscribe, VoiceManager,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
     id::{ChannelId, GuildId, Token},
@@ -13,9 +13,12 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Bot, Channel};
 
-use crate::{
-    stage::{Events, Seen, Stage, audio, story},
-    witness::missed,
+use crate::support::{
+    audio::path,
+    bot::Stage,
+    events::{Events, Seen},
+    recording::{missed, packets_of},
+    story,
 };
 
 /// Another bot on the same Discord.
@@ -48,7 +51,7 @@ impl Guest {
     }
 
     async fn play(&self, file: &str) {
-        let speak = Speak::file(self.guild, audio(file));
+        let speak = Speak::file(self.guild, path(file));
         self.manager.send(speak).await.unwrap().expect("the file plays");
     }
 
@@ -84,8 +87,8 @@ fn a_simulated_member_is_heard_by_the_bot() {
     story(async {
         let stage = Stage::set().await;
         stage.join().await;
-        stage.ear.speak(crate::witness::packets_of("music.opus")).await;
-        let spoken = crate::witness::packets_of("music.opus").len() as u64 + 5;
+        stage.ear.speak(packets_of("music.opus")).await;
+        let spoken = packets_of("music.opus").len() as u64 + 5;
         tokio::time::sleep(Duration::from_millis(100)).await;
         let stats = stage.leave().await;
         assert_eq!(stats.transport.counts.voice_packets, spoken);
@@ -108,11 +111,12 @@ fn one_bot_plays_in_two_guilds_at_once() {
         let join = Join::new(other_guild, ChannelId(other.id));
         stage.manager.send(join).await.unwrap().expect("the bot joins there too");
         let speech = stage.play("speech.opus").await;
-        let speak = Speak::file(other_guild, audio("music.opus"));
+        let speak = Speak::file(other_guild, path("music.opus"));
         let music = stage.manager.send(speak).await.unwrap().expect("the file plays");
         assert_eq!(stage.end_of(music).await, TrackEnd::Finished);
         assert_eq!(stage.end_of(speech).await, TrackEnd::Finished);
-        let told = |what: &actix_voice::actors::CallEventKind| matches!(what, actix_voice::actors::CallEventKind::TrackStarted(track) if *track == speech);
+        let told =
+            |what: &CallEventKind| matches!(what, CallEventKind::TrackStarted(track) if *track == speech);
         assert!(!others.all().iter().any(told), "who subscribed to one guild hears of that only");
 
         let left = stage.manager.send(Disconnect { guild: other_guild }).await.unwrap();

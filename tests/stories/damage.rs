@@ -8,13 +8,13 @@ use actix_voice::{
     source::SourceError,
     speaker::TrackEnd,
 };
-use actix_voice_loopback::recorder::Holes;
-use actix_voice_loopback::{Hearing, score::match_score};
+use actix_voice_loopback::{Hearing, recorder::Holes, score::match_score};
 
-use crate::{
-    audio_support::{fixture, reference},
-    ears::{packets_heard, packets_of},
-    stage::{Stage, audio, story},
+use crate::support::{
+    audio::{fixture, path, reference},
+    bot::Stage,
+    recording::{packets_heard, packets_of},
+    story,
 };
 
 /// A file that is gone with its test.
@@ -133,14 +133,14 @@ fn what_cannot_be_played_at_all_is_said_at_once() {
             assert!(matches!(error, SpeakError::Source(_)), "{error:?}");
             error.to_string()
         };
-        let missing = audio("no-such.flac");
+        let missing = path("no-such.flac");
         assert_eq!(refused(missing.clone()).await, format!("{}: no such file", missing.display()));
-        let text = refused(audio("README.md")).await;
+        let text = refused(path("README.md")).await;
         assert!(text.contains("README.md: cannot be played: it is no audio that is known here"), "{text}");
         let empty = Scratch::new("empty.ogg", b"");
         let empty = refused(empty.0.clone()).await;
         assert!(empty.ends_with("empty.ogg: cannot be played: it is empty"), "{empty}");
-        let folder = refused(audio("")).await;
+        let folder = refused(path("")).await;
         assert!(folder.contains("cannot be read: it is a directory"), "{folder}");
 
         let track = stage.play("music.opus").await;
@@ -155,11 +155,11 @@ fn nothing_can_be_played_where_no_call_is() {
     story(async {
         let stage = Stage::set().await;
         let guild = GuildId(4_711);
-        let error = stage.manager.send(Speak::file(guild, audio("music.opus"))).await.unwrap().unwrap_err();
+        let error = stage.manager.send(Speak::file(guild, path("music.opus"))).await.unwrap().unwrap_err();
         assert_eq!(error, SpeakError::NotJoined(guild));
         let call = stage.join().await;
         stage.leave().await;
-        let error = call.speak(Speak::file(guild, audio("music.opus"))).await.unwrap_err();
+        let error = call.speak(Speak::file(guild, path("music.opus"))).await.unwrap_err();
         assert_eq!(error.to_string(), format!("there is no call in guild {}: join first", stage.guild.id));
         let missing = SourceError::NotFound { name: "x".into() };
         assert_eq!(SpeakError::from(missing).to_string(), "x: no such file");

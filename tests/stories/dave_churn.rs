@@ -8,9 +8,10 @@ use actix_voice_loopback::{
     dave::{DaveSettings, Execution, Pacing, Winner},
 };
 
-use crate::{
-    dave_stage::{numbered, pass},
-    stage::{Stage, story},
+use crate::support::{
+    bot::Stage,
+    dave::{numbered, pass},
+    story,
 };
 
 #[test]

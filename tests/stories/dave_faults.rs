@@ -12,9 +12,10 @@ use actix_voice_loopback::{
     dave::{Fault, Winner},
 };
 
-use crate::{
-    dave_stage::{crowd, forged, numbered, pass},
-    stage::{Stage, story},
+use crate::support::{
+    bot::Stage,
+    dave::{crowd, forged, numbered, pass},
+    story,
 };
 
 /// A fault befalls the bot in mid-speech among three members. A newcomer comes and goes after it, and the bot's

@@ -7,9 +7,10 @@ use actix_voice_loopback::{
     dave::{DaveSettings, Execution, ExternalSenderKey, Pacing, Packing, SenderKey, Winner},
 };
 
-use crate::{
-    dave_stage::{crowd, pass},
-    stage::{Stage, story},
+use crate::support::{
+    bot::Stage,
+    dave::{NOTHING, crowd, numbered, pass},
+    story,
 };
 
 #[test]
@@ -188,7 +189,7 @@ fn a_lively_call(settings: DaveSettings, turn: impl FnOnce(&Stage)) -> Stage {
         // The others may still be on their way into this epoch.
         pass(3_000).await;
         stage.speak_numbers().await;
-        let mouth = stayers[0].speak((0..500).map(crate::dave_stage::numbered));
+        let mouth = stayers[0].speak((0..500).map(numbered));
         let (first, second, third) = {
             let comings = async {
                 pass(500).await;
@@ -213,7 +214,7 @@ fn a_lively_call(settings: DaveSettings, turn: impl FnOnce(&Stage)) -> Stage {
         stage.heard_everything(&stayers, &stats);
         stage.heard_whole(&third);
         for short in [&first, &second] {
-            assert_eq!(stage.understood(short).missing(), crate::dave_stage::NOTHING);
+            assert_eq!(stage.understood(short).missing(), NOTHING);
         }
         assert_eq!((heard.opened, heard.unopened, heard.unmapped), (505, 0, 0), "what the bot heard");
         assert_eq!(stats.transport.withheld, 0);

@@ -19,9 +19,10 @@ use actix_voice_loopback::{
     netem::Direction,
 };
 
-use crate::{
-    dave_stage::{crowd, forged, numbered, pass},
-    stage::{Stage, story},
+use crate::support::{
+    bot::Stage,
+    dave::{crowd, forged, numbered, pass},
+    story,
 };
 
 const SIZES: [usize; 4] = [1, 2, 3, 25];

@@ -20,14 +20,16 @@ use actix_voice_loopback::{
 };
 use bytes::Bytes;
 
-use crate::{
-    dave_stage::{crowd, numbered, pass},
-    stage::{Stage, audio, story},
+use crate::support::{
+    audio::path,
+    bot::Stage,
+    dave::{crowd, nonce_of, numbered, pass},
+    story,
 };
 
 /// The packets of an Ogg Opus file.
 fn packets_of(file: &str) -> Vec<Bytes> {
-    let mut source = source::open(audio(file)).expect("the file opens");
+    let mut source = source::open(path(file)).expect("the file opens");
     let mut packets = Vec::new();
     while let Some(frame) = source.next_frame().expect("the file is whole") {
         let Frame::Opus(packet) = frame else { panic!("{file} is not passed through") };
@@ -339,8 +341,7 @@ fn nonces_go_on_over_resumes_and_start_over_only_with_a_key() {
         let stats = stage.part().await;
         stage.heard_everything(&stayers, &stats);
         stage.nothing_plain(&[&room], &stats, (0..20_000).map(numbered));
-        let nonces =
-            stage.wire(&[&room]).into_iter().filter_map(|packet| crate::dave_stage::nonce_of(&packet.opus));
+        let nonces = stage.wire(&[&room]).into_iter().filter_map(|packet| nonce_of(&packet.opus));
         let starts = nonces.filter(|nonce| *nonce == 1).count();
         assert_eq!(starts, 2, "one for each of two keys, and none for four resumes");
         stage.no_violations();

@@ -8,9 +8,10 @@ use actix_voice_loopback::{
     dave::{DaveSettings, Execution, Fault, Pacing, Winner},
 };
 
-use crate::{
-    dave_stage::{NOTHING, crowd, numbered, pass},
-    stage::{Stage, story},
+use crate::support::{
+    bot::Stage,
+    dave::{NOTHING, crowd, numbered, pass},
+    story,
 };
 
 /// The bot speaks to two, and two more come, one after the other; what is up with op 22 is seen to in between.

@@ -10,10 +10,12 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Builder, Discord, Side, relay::Keep};
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of, speaking_flags},
-    players::Round,
-    stage::{Stage, story},
+use crate::support::{
+    bot::Stage,
+    log::speaking_flags,
+    recording::{and_silence, packets_heard, packets_of},
+    sources::Round,
+    story,
 };
 
 /// A Discord on which hours pass quickly.

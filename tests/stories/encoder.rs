@@ -8,7 +8,7 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Discord, Hearing};
 
-use crate::stage::{Stage, story};
+use crate::support::{bot::Stage, story};
 
 /// Bits per second of the packets that were heard, the silence at the end left out.
 fn bitrate(heard: &Hearing) -> u64 {

@@ -11,10 +11,11 @@ use actix_voice::{
 use actix_voice_loopback::Hearing;
 use bytes::Bytes;
 
-use crate::{
-    audio_support::{path, reference},
-    ears::{and_silence, packets_heard, packets_of},
-    stage::{Stage, story},
+use crate::support::{
+    audio::{path, reference},
+    bot::Stage,
+    recording::{and_silence, packets_heard, packets_of},
+    story,
 };
 
 /// Plays one file in a call of its own.

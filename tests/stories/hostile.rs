@@ -12,10 +12,11 @@ use actix_voice::{
 use actix_voice_loopback::{Event, Side};
 use serde_json::{Value, json};
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of},
-    players::Round,
-    stage::{Stage, story},
+use crate::support::{
+    bot::Stage,
+    recording::{and_silence, packets_heard, packets_of},
+    sources::Round,
+    story,
 };
 
 /// A call in which the demo plays over and over.

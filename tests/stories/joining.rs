@@ -16,10 +16,12 @@ use actix_voice::{
 use actix_voice_loopback::{Builder, Channel, Discord, EventOrder, HelloOrder, Side};
 use tokio::time::Instant;
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of},
-    stage::{Events, Seen, Stage, story},
-    witness::{connections, identifies, missed, op, received},
+use crate::support::{
+    bot::Stage,
+    events::{Events, Seen},
+    log::{connections, identifies, op, received},
+    recording::{and_silence, missed, packets_heard, packets_of},
+    story,
 };
 
 /// Joins, plays and leaves, and the listener hears it whole.

@@ -14,9 +14,11 @@ use actix_voice::{
 use actix_voice_loopback::{Closer, Discord, Side};
 use tokio::time::Instant;
 
-use crate::{
-    stage::{Stage, audio, story},
-    witness::{endings, op, received},
+use crate::support::{
+    audio::path,
+    bot::Stage,
+    log::{endings, op, received},
+    story,
 };
 
 async fn playing(stage: &Stage) -> TrackId {
@@ -155,8 +157,8 @@ fn a_join_right_after_leaving_is_for_the_next_call() {
             parted.is_some_and(|parted| parted < told - 1),
             "the end of the old call comes before the new"
         );
-        assert_eq!(old.speak(Speak::file(stage.guild_id(), audio("music.opus"))).await, not_joined(&stage));
-        let track = new.play(audio("music.opus")).await.expect("it plays");
+        assert_eq!(old.speak(Speak::file(stage.guild_id(), path("music.opus"))).await, not_joined(&stage));
+        let track = new.play(path("music.opus")).await.expect("it plays");
         assert_eq!(new.ended(track).await, Some(TrackEnd::Finished));
         assert_eq!(new.ended(track).await, Some(TrackEnd::Finished), "also when asked late");
         assert_eq!(new.ended(TrackId(u64::MAX)).await, None);

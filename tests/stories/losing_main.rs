@@ -17,9 +17,12 @@ use actix_voice::{
 use actix_voice_loopback::{Discord, Invalid, Side};
 use tokio::time::Instant;
 
-use crate::{
-    stage::{Events, Seen, Stage, story},
-    witness::{connections, identifies, missed, op, received},
+use crate::support::{
+    bot::Stage,
+    events::{Events, Seen},
+    log::{connections, identifies, op, received},
+    recording::missed,
+    story,
 };
 
 async fn playing(stage: &Stage) -> TrackId {

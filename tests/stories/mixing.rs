@@ -9,11 +9,13 @@ use actix_voice::{
     speaker::{TrackEnd, TrackId},
 };
 
-use crate::{
-    audio_support::reference,
-    ears::{loudness, packets_heard, packets_of, speaking_flags},
-    players::{Shelf, Then},
-    stage::{Stage, audio, story},
+use crate::support::{
+    audio::{path, reference},
+    bot::Stage,
+    log::speaking_flags,
+    recording::{loudness, packets_heard, packets_of},
+    sources::{Shelf, Then},
+    story,
 };
 
 /// How loud a tone is by itself.
@@ -114,7 +116,7 @@ fn half_the_volume_of_an_opus_file_is_6_db_less() {
     story(async {
         let stage = Stage::set().await;
         stage.join().await;
-        let track = stage.speak(Speak::file(stage.guild_id(), audio("music.opus")).volume(0.5)).await;
+        let track = stage.speak(Speak::file(stage.guild_id(), path("music.opus")).volume(0.5)).await;
         assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
         let stats = stage.leave().await;
         let score = stage.heard().score(&reference("music.wav")).unwrap();

@@ -10,10 +10,7 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Channel, Discord, EventOrder, Member};
 
-use crate::{
-    stage::{Stage, real_time, story},
-    witness::{identifies, missed},
-};
+use crate::support::{bot::Stage, log::identifies, real_time, recording::missed, story};
 
 /// Plays the same with the events and the close of every change in each order.
 fn in_each_order(play: impl AsyncFn(Stage)) {

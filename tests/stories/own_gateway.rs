@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use actix_voice::{
     actors::{
-        CallEventKind, MainGateway, Plug, UpdateVoiceState, VoiceManager, VoiceServerUpdate,
+        CallEventKind, MainGateway, Plug, Subscribe, UpdateVoiceState, VoiceManager, VoiceServerUpdate,
         VoiceStateUpdate,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
@@ -13,11 +13,13 @@ use actix_voice::{
     id::{ChannelId, Token},
     speaker::TrackEnd,
 };
-use actix_voice_loopback::Discord;
+use actix_voice_loopback::{Discord, Event};
 
-use crate::{
-    stage::{Stage, story},
-    witness::{answers, identifies, missed, op},
+use crate::support::{
+    bot::Stage,
+    log::{answers, identifies, op},
+    recording::missed,
+    story,
 };
 
 /// How long each kind of event takes from Discord to the manager.
@@ -72,7 +74,7 @@ impl OwnBot {
         let nobody = VoiceManager::new(stage.config.clone()).start();
         let manager = VoiceManager::new(stage.config.clone()).start();
         let to = stage.events.listener().recipient();
-        manager.send(actix_voice::actors::Subscribe::new(to)).await.unwrap();
+        manager.send(Subscribe::new(to)).await.unwrap();
         let (url, token) = (stage.discord.gateway_url(), Token(bot.token.clone()));
         let gateway = MainGateway::create(|ctx| {
             let bot = OwnBot { manager: manager.clone(), lag, gateway: Some(ctx.address().recipient()) };
@@ -87,7 +89,6 @@ impl OwnBot {
 }
 
 fn answers_ready(discord: &Discord, user: u64) -> bool {
-    use actix_voice_loopback::Event;
     let ready = |name: &Option<String>| name.as_deref() == Some("READY");
     discord.log().iter().any(
         |entry| matches!(&entry.event, Event::Sent { name, .. } if ready(name) && entry.user == Some(user)),

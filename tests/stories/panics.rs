@@ -16,10 +16,13 @@ use actix_voice::{
 use actix_voice_loopback::{Discord, Side};
 use bytes::Bytes;
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of, speaking_flags},
-    players::{Round, Shelf, Then},
-    stage::{Stage, real_time, story},
+use crate::support::{
+    bot::Stage,
+    log::speaking_flags,
+    real_time,
+    recording::{and_silence, packets_heard, packets_of},
+    sources::{Round, Shelf, Then},
+    story,
 };
 
 impl Stage {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::stage::{Stage, story};
 use actix_voice::{actors::CallEventKind, call::ConnectionStatus, speaker::TrackEnd};
+
+use crate::support::{bot::Stage, story};
 
 #[test]
 fn a_cut_in_the_middle_is_not_heard() {

@@ -10,9 +10,10 @@ use actix_voice::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of},
-    stage::{Stage, story},
+use crate::support::{
+    bot::Stage,
+    recording::{and_silence, packets_heard, packets_of},
+    story,
 };
 
 #[test]

@@ -9,17 +9,20 @@ use actix_voice::{
     },
     call::{Cause, ConnectionStatus},
     id::{Token, UserId},
-    speaker::TrackEnd,
+    speaker::{TrackEnd, TrackId},
 };
 use actix_voice_loopback::{Discord, Entry, Event, Side, Stage as Moment};
 
-use crate::{
-    stage::{Seen, Stage, story},
-    witness::{answers, connections, identifies, missed, op, received, resumes},
+use crate::support::{
+    bot::Stage,
+    events::Seen,
+    log::{answers, connections, identifies, op, received, resumes},
+    recording::missed,
+    story,
 };
 
 /// A stage on which the demo is playing for two seconds already.
-async fn playing(stage: &Stage) -> actix_voice::speaker::TrackId {
+async fn playing(stage: &Stage) -> TrackId {
     stage.join().await;
     let track = stage.play("demo.opus").await;
     stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
@@ -44,7 +47,7 @@ async fn resuming(stage: &Stage) -> Cause {
 }
 
 /// The track ends, and all of it was heard, without a gap.
-async fn heard_whole(stage: &Stage, track: actix_voice::speaker::TrackId, cuts: u64) {
+async fn heard_whole(stage: &Stage, track: TrackId, cuts: u64) {
     assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
     let stats = stage.leave().await;
     let heard = stage.heard();

@@ -21,10 +21,14 @@ use actix_voice::{
 use actix_voice_loopback::Discord;
 use bytes::Bytes;
 
-use crate::{
-    ears::{and_silence, loudness, packets_heard, packets_of, speaking_flags},
-    players::{Greedy, Restock, Round, Shelf, Slow, Then},
-    stage::{Stage, real_time, story},
+use crate::support::{
+    audio::path,
+    bot::Stage,
+    log::speaking_flags,
+    real_time,
+    recording::{and_silence, loudness, packets_heard, packets_of},
+    sources::{Greedy, Restock, Round, Shelf, Slow, Then},
+    story,
 };
 
 /// A square wave of 1 kHz, as the documentation shows an actor that makes audio.
@@ -110,7 +114,7 @@ fn a_source_that_hangs_harms_neither_another_track_nor_another_call() {
         let silent = Shelf::new([], Then::Hang).start();
         stage.speak(Speak::actor(stage.guild_id(), silent.recipient())).await;
         let beside = stage.play("demo.opus").await;
-        let elsewhere = other_call.speak(Speak::file(other_call.guild(), crate::stage::audio("demo.opus")));
+        let elsewhere = other_call.speak(Speak::file(other_call.guild(), path("demo.opus")));
         let elsewhere = elsewhere.await.unwrap();
         stage.what("the track stalls", |what| *what == CallEventKind::TrackStalled(hangs)).await;
         assert_eq!(stage.ends_of([beside, elsewhere]).await, [TrackEnd::Finished, TrackEnd::Finished]);

@@ -8,12 +8,15 @@ use actix_voice::{
     gateway::payload::SpeakingFlags,
     speaker::TrackEnd,
 };
-use actix_voice_loopback::Discord;
+use actix_voice_loopback::{Discord, Side};
 
-use crate::{
-    ears::{packets_of, said_about_speaking, speaking_flags},
-    players::{Shelf, Then},
-    stage::{Stage, audio, story},
+use crate::support::{
+    audio::path,
+    bot::Stage,
+    log::{said_about_speaking, speaking_flags},
+    recording::packets_of,
+    sources::{Shelf, Then},
+    story,
 };
 
 #[test]
@@ -74,12 +77,11 @@ fn a_track_speaks_with_the_flags_it_was_given() {
         stage.join().await;
         let priority = SpeakingFlags::MICROPHONE | SpeakingFlags::PRIORITY;
         for flags in [SpeakingFlags::SOUNDSHARE, priority] {
-            let speak = Speak::file(stage.guild_id(), audio("music.opus")).flags(flags);
+            let speak = Speak::file(stage.guild_id(), path("music.opus")).flags(flags);
             let track = stage.speak(speak).await;
             assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
             let farewell = |discord: &Discord| {
-                discord.received(actix_voice_loopback::Side::Voice, stage.bot.user_id, 5).last().unwrap()["speaking"]
-                    == 0
+                discord.received(Side::Voice, stage.bot.user_id, 5).last().unwrap()["speaking"] == 0
             };
             stage.discord.until(farewell, Duration::from_secs(1)).await.unwrap();
         }

@@ -20,10 +20,13 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::mpsc};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of},
-    players::Round,
-    stage::{Events, Stage, real_time, story},
+use crate::support::{
+    bot::Stage,
+    events::Events,
+    real_time,
+    recording::{and_silence, packets_heard, packets_of},
+    sources::Round,
+    story,
 };
 
 /// The main gateway of a bot that knows no actors.

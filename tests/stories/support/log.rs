@@ -1,11 +1,10 @@
 //! What can be seen and heard from outside: the offline Discord's log, and a recording laid beside its file.
 
-use actix_voice::{audio::frame, source, source::Source};
-use actix_voice_loopback::{Closer, Discord, Entry, Event, Hearing, Side};
-use bytes::Bytes;
+use actix_voice_loopback::{Closer, Discord, Entry, Event, Side};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use crate::stage::audio;
+use crate::support::bot::Stage;
 
 /// Opcodes of the voice gateway.
 pub mod op {
@@ -18,35 +17,6 @@ pub mod op {
     pub const EXTERNAL_SENDER: u8 = 25;
     /// Of the main gateway.
     pub const UPDATE_VOICE_STATE: u8 = 4;
-}
-
-/// The Opus packets of a file of `tests/audio`.
-pub fn packets_of(file: &str) -> Vec<Bytes> {
-    let mut source = source::open(audio(file)).expect("the file plays");
-    let frames = std::iter::from_fn(move || source.next_frame().expect("the file is whole"));
-    let packets = frames.map(|frame| match frame {
-        frame::Frame::Opus(packet) => packet,
-        frame::Frame::Pcm(_) => panic!("{file} is not passed through"),
-    });
-    packets.collect()
-}
-
-/// How many packets of a file were not heard.
-///
-/// # Panics
-///
-/// When something else was heard, or something twice, or in another order.
-pub fn missed<'a>(file: &str, heard: impl IntoIterator<Item = &'a Hearing>) -> usize {
-    let original = packets_of(file);
-    let (mut next, mut found) = (0, 0);
-    let packets = heard.into_iter().flat_map(|hearing| &hearing.audio);
-    for packet in packets.filter(|packet| packet.opus[..] != frame::SILENCE) {
-        let ahead = original[next..].iter().position(|opus| *opus == packet.opus);
-        let ahead = ahead.unwrap_or_else(|| panic!("what was heard after packet {next} is not of {file}"));
-        next += ahead + 1;
-        found += 1;
-    }
-    original.len() - found
 }
 
 /// Messages that came from clients.
@@ -89,4 +59,21 @@ pub fn endings(discord: &Discord) -> Vec<(Entry, Closer, Option<u16>)> {
         _ => None,
     });
     ended.collect()
+}
+
+/// What the bot said about speaking, with the SSRC it named, and when the voice gateway read it.
+pub fn said_about_speaking(stage: &Stage) -> Vec<(Instant, u64, u64)> {
+    let entries = stage.discord.log().into_iter();
+    let entries = entries.filter(|entry| entry.side == Side::Voice && entry.user == Some(stage.bot.user_id));
+    entries
+        .filter_map(|entry| match entry.event {
+            Event::Received { op: 5, d } => Some((entry.at, d["speaking"].as_u64()?, d["ssrc"].as_u64()?)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The flags of what the bot said about speaking.
+pub fn speaking_flags(stage: &Stage) -> Vec<u64> {
+    said_about_speaking(stage).into_iter().map(|(_, flags, _)| flags).collect()
 }

@@ -17,7 +17,7 @@ use actix_voice::{
 use actix_voice_loopback::{Channel, Event, Member, Side, recorder::Packet};
 use bytes::Bytes;
 
-use crate::stage::{Events, Stage};
+use crate::support::{bot::Stage, events::Events};
 
 /// Endless speech whose every packet says which one it is.
 #[derive(Default)]

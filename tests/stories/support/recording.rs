@@ -3,14 +3,10 @@
 use std::ops::Range;
 
 use actix_voice::audio::frame::SILENCE;
-use actix_voice_loopback::{Event, Hearing, Side, recorder::Holes};
+use actix_voice_loopback::{Hearing, recorder::Holes};
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use crate::{
-    audio_support::{fixture, ogg_packets},
-    stage::Stage,
-};
+use crate::support::audio::{fixture, ogg_packets};
 
 /// The packets of an Ogg Opus file of `tests/audio`, read without the crate.
 pub fn packets_of(file: &str) -> Vec<Bytes> {
@@ -44,19 +40,20 @@ pub fn loudness(heard: &Hearing, hz: u32, milliseconds: Range<usize>) -> f64 {
     2.0 * re.hypot(im) / n
 }
 
-/// What the bot said about speaking, with the SSRC it named, and when the voice gateway read it.
-pub fn said_about_speaking(stage: &Stage) -> Vec<(Instant, u64, u64)> {
-    let entries = stage.discord.log().into_iter();
-    let entries = entries.filter(|entry| entry.side == Side::Voice && entry.user == Some(stage.bot.user_id));
-    entries
-        .filter_map(|entry| match entry.event {
-            Event::Received { op: 5, d } => Some((entry.at, d["speaking"].as_u64()?, d["ssrc"].as_u64()?)),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The flags of what the bot said about speaking.
-pub fn speaking_flags(stage: &Stage) -> Vec<u64> {
-    said_about_speaking(stage).into_iter().map(|(_, flags, _)| flags).collect()
+/// How many packets of a file were not heard.
+///
+/// # Panics
+///
+/// When something else was heard, or something twice, or in another order.
+pub fn missed<'a>(file: &str, heard: impl IntoIterator<Item = &'a Hearing>) -> usize {
+    let original = packets_of(file);
+    let (mut next, mut found) = (0, 0);
+    let packets = heard.into_iter().flat_map(|hearing| &hearing.audio);
+    for packet in packets.filter(|packet| packet.opus[..] != SILENCE) {
+        let ahead = original[next..].iter().position(|opus| *opus == packet.opus);
+        let ahead = ahead.unwrap_or_else(|| panic!("what was heard after packet {next} is not of {file}"));
+        next += ahead + 1;
+        found += 1;
+    }
+    original.len() - found
 }
