@@ -10,7 +10,7 @@ use actix_voice::{
     audio::frame::Frame,
     call::ConnectionStatus,
     id::UserId,
-    source::{self, Source, SourceError},
+    source::{Source, SourceError},
     transport::dave::IdentityKey,
 };
 use actix_voice_loopback::{
@@ -21,22 +21,11 @@ use actix_voice_loopback::{
 use bytes::Bytes;
 
 use crate::support::{
-    audio::path,
     bot::Stage,
     dave::{crowd, nonce_of, numbered, pass},
+    recording::packets_of,
     story,
 };
-
-/// The packets of an Ogg Opus file.
-fn packets_of(file: &str) -> Vec<Bytes> {
-    let mut source = source::open(path(file)).expect("the file opens");
-    let mut packets = Vec::new();
-    while let Some(frame) = source.next_frame().expect("the file is whole") {
-        let Frame::Opus(packet) = frame else { panic!("{file} is not passed through") };
-        packets.push(packet);
-    }
-    packets
-}
 
 /// The same packets over and over.
 struct Loop {

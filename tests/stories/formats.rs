@@ -33,8 +33,8 @@ async fn hear(file: &str) -> (Hearing, CallStats) {
     (heard, stats)
 }
 
-/// The packets that a file holds, by another way than through a call.
-fn packets_inside(file: &str) -> Vec<Bytes> {
+/// The packets of a file as the crate reads them outside a call.
+fn packets_read_by_crate(file: &str) -> Vec<Bytes> {
     let mut source = source::open(path(file)).unwrap();
     let frames = std::iter::from_fn(move || source.next_frame().unwrap());
     let packets = frames.map(|frame| match frame {
@@ -80,7 +80,7 @@ macro_rules! untouched {
     ($($story:ident: $file:literal, $packets:literal;)*) => {$(
         #[test]
         fn $story() {
-            let packets = packets_inside($file);
+            let packets = packets_read_by_crate($file);
             assert_eq!(packets.len(), $packets);
             passes_untouched($file, &packets);
         }
