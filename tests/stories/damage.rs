@@ -12,7 +12,7 @@ use actix_voice_loopback::{Hearing, recorder::Holes, score::match_score};
 
 use crate::support::{
     audio::{fixture, path, reference},
-    bot::Stage,
+    bot::BotOnDiscord,
     recording::{packets_heard, packets_of},
     story,
 };
@@ -41,19 +41,19 @@ impl Drop for Scratch {
 
 /// Plays a damaged file, and an undamaged one after it, and returns what the first ended with and what was heard of it.
 async fn hear(name: &str, bytes: &[u8]) -> (String, Hearing) {
-    let (stage, file) = (Stage::set().await, Scratch::new(name, bytes));
-    let call = stage.join().await;
-    let track = stage.speak(Speak::file(stage.guild_id(), &file.0)).await;
-    let TrackEnd::Failed(error) = stage.end_of(track).await else { panic!("{name} ended otherwise") };
+    let (bot, file) = (BotOnDiscord::start().await, Scratch::new(name, bytes));
+    let call = bot.join().await;
+    let track = bot.speak(Speak::file(bot.guild_id(), &file.0)).await;
+    let TrackEnd::Failed(error) = bot.track_end(track).await else { panic!("{name} ended otherwise") };
     assert!(error.starts_with(file.0.to_str().unwrap()), "{error}");
     let played = call.stats().await.unwrap().speaker.frames;
-    let next = stage.play("music.opus").await;
-    assert_eq!(stage.end_of(next).await, TrackEnd::Finished);
-    stage.leave().await;
+    let next = bot.play("music.opus").await;
+    assert_eq!(bot.track_end(next).await, TrackEnd::Finished);
+    bot.disconnect().await;
 
-    let mut heard = stage.heard();
+    let mut heard = bot.heard();
     assert_eq!(heard.lost, 0);
-    stage.no_violations();
+    bot.assert_no_violations();
     heard.audio.truncate(played as usize);
     (error, heard)
 }
@@ -125,11 +125,11 @@ fn a_flac_file_with_a_hole_plays_on_after_it() {
 #[test]
 fn what_cannot_be_played_at_all_is_said_at_once() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
         let refused = async |path: PathBuf| {
-            let speak = Speak::file(stage.guild_id(), path);
-            let error = stage.manager.send(speak).await.unwrap().unwrap_err();
+            let speak = Speak::file(bot.guild_id(), path);
+            let error = bot.manager.send(speak).await.unwrap().unwrap_err();
             assert!(matches!(error, SpeakError::Source(_)), "{error:?}");
             error.to_string()
         };
@@ -143,24 +143,24 @@ fn what_cannot_be_played_at_all_is_said_at_once() {
         let folder = refused(path("")).await;
         assert!(folder.contains("cannot be read: it is a directory"), "{folder}");
 
-        let track = stage.play("music.opus").await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        stage.leave().await;
-        assert_eq!(packets_heard(&stage.heard()).len(), packets_of("music.opus").len() + 5);
+        let track = bot.play("music.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.disconnect().await;
+        assert_eq!(packets_heard(&bot.heard()).len(), packets_of("music.opus").len() + 5);
     });
 }
 
 #[test]
 fn nothing_can_be_played_where_no_call_is() {
     story(async {
-        let stage = Stage::set().await;
+        let bot = BotOnDiscord::start().await;
         let guild = GuildId(4_711);
-        let error = stage.manager.send(Speak::file(guild, path("music.opus"))).await.unwrap().unwrap_err();
+        let error = bot.manager.send(Speak::file(guild, path("music.opus"))).await.unwrap().unwrap_err();
         assert_eq!(error, SpeakError::NotJoined(guild));
-        let call = stage.join().await;
-        stage.leave().await;
+        let call = bot.join().await;
+        bot.disconnect().await;
         let error = call.speak(Speak::file(guild, path("music.opus"))).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("there is no call in guild {}: join first", stage.guild.id));
+        assert_eq!(error.to_string(), format!("there is no call in guild {}: join first", bot.guild.id));
         let missing = SourceError::NotFound { name: "x".into() };
         assert_eq!(SpeakError::from(missing).to_string(), "x: no such file");
     });

@@ -20,8 +20,8 @@ use actix_voice_loopback::{
 };
 
 use crate::support::{
-    bot::Stage,
-    dave::{crowd, forged, numbered, pass},
+    bot::BotOnDiscord,
+    dave::{add_listeners, forged_frame, numbered, wait_millis},
     story,
 };
 
@@ -46,7 +46,7 @@ struct Room {
 
 impl Room {
     fn with(channel: Channel, stayers: usize) -> Self {
-        Self { stayers: crowd(&channel, stayers), channel, guests: Vec::new(), gone: Vec::new() }
+        Self { stayers: add_listeners(&channel, stayers), channel, guests: Vec::new(), gone: Vec::new() }
     }
 
     fn members(&self) -> Vec<&Member> {
@@ -56,7 +56,7 @@ impl Room {
 
 /// The bot, and the rooms it has been in; the last is where it is.
 struct Party {
-    stage: Stage,
+    bot: BotOnDiscord,
     rooms: Vec<Room>,
     random: fastrand::Rng,
     names: u32,
@@ -66,9 +66,9 @@ impl Party {
     /// All but the bot are there.
     async fn gather(discord: Builder, members: usize) -> Self {
         let seed = members as u64;
-        let stage = Stage::on(discord.seed(seed)).await;
-        let rooms = vec![Room::with(stage.guild.channel("room"), members - 1)];
-        Self { stage, rooms, random: fastrand::Rng::with_seed(seed), names: 0 }
+        let bot = BotOnDiscord::start_on(discord.seed(seed)).await;
+        let rooms = vec![Room::with(bot.guild.channel("room"), members - 1)];
+        Self { bot, rooms, random: fastrand::Rng::with_seed(seed), names: 0 }
     }
 
     fn room(&mut self) -> &mut Room {
@@ -80,22 +80,22 @@ impl Party {
     }
 
     fn turn(&self, turn: impl FnOnce(&mut DaveSettings)) {
-        self.stage.discord.turn_dave(self.channel(), turn);
+        self.bot.discord.turn_dave(self.channel(), turn);
     }
 
     /// The bot joins, speaks from then on, and from then on the network is bad.
     async fn begin(&mut self) {
-        self.stage.try_join(self.channel()).await.expect("the bot joins");
+        self.bot.request_join(self.channel()).await.expect("the bot joins");
         self.agree().await;
-        self.stage.discord.netem(BAD);
-        self.stage.speak_numbers().await;
-        pass(500).await;
+        self.bot.discord.netem(BAD);
+        self.bot.speak_numbers().await;
+        wait_millis(500).await;
     }
 
     /// Everyone in the room is one group.
     async fn agree(&mut self) -> Option<String> {
         let room = &self.rooms[self.rooms.len() - 1];
-        self.stage.agreed(&room.channel, &room.members()).await
+        self.bot.until_one_group(&room.channel, &room.members()).await
     }
 
     fn come(&mut self) {
@@ -114,48 +114,50 @@ impl Party {
     /// Guests come and go, four times, as the seed says.
     async fn bustle(&mut self) {
         for _ in 0..4 {
-            pass(self.random.u64(40..600)).await;
+            wait_millis(self.random.u64(40..600)).await;
             let guests = self.room().guests.len();
             if guests == 0 || (guests < 3 && self.random.bool()) { self.come() } else { self.go() }
         }
     }
 
     async fn connected(&self, how: ConnectionStatus) {
-        self.stage.what("the call is back", |what| *what == CallEventKind::Connection(how.clone())).await;
+        self.bot
+            .next_event("the call is back", |event| *event == CallEventKind::Connection(how.clone()))
+            .await;
     }
 
     /// Waits for something that the bot has to do.
-    async fn until(&self, awaited: &str, condition: impl Fn(&Stage) -> bool) {
+    async fn until(&self, awaited: &str, condition: impl Fn(&BotOnDiscord) -> bool) {
         let limit = Duration::from_secs(5);
-        self.stage.discord.until(|_| condition(&self.stage), limit).await.expect(awaited);
+        self.bot.discord.until(|_| condition(&self.bot), limit).await.expect(awaited);
     }
 
     /// The bot leaves, and everyone has understood what the network brought them.
     async fn end(mut self, secrecy: Secrecy) {
         self.bustle().await;
         self.agree().await;
-        pass(1_500).await;
-        let stats = self.stage.part().await;
+        wait_millis(1_500).await;
+        let stats = self.bot.disconnect_and_drain().await;
 
-        let lost = self.stage.discord.relay().counters().lost;
+        let lost = self.bot.discord.relay().counters().lost;
         assert!(lost > stats.packets / 50, "the network was bad: {lost} of {} lost", stats.packets);
         for room in &self.rooms {
             self.understood(room);
         }
         if secrecy == Secrecy::Kept {
             let channels: Vec<_> = self.rooms.iter().map(|room| &room.channel).collect();
-            self.stage.nothing_plain(&channels, &stats, (0..5_000).map(numbered));
+            self.bot.assert_encrypted(&channels, &stats, (0..5_000).map(numbered));
         }
-        self.stage.no_violations();
+        self.bot.assert_no_violations();
     }
 
     fn understood(&self, room: &Room) {
-        let mut wire = self.stage.wire(&[&room.channel]);
+        let mut wire = self.bot.packets_at_server(&[&room.channel]);
         wire.sort_by_key(|packet| packet.position);
         let place: HashMap<_, _> =
             wire.iter().zip(0..).map(|(packet, n)| ((packet.ssrc, packet.sequence), n)).collect();
-        for ear in &room.stayers {
-            let heard = ear.heard(self.stage.bot.user_id).expect("the bot was heard");
+        for listener in &room.stayers {
+            let heard = listener.heard(self.bot.account.user_id).expect("the bot was heard");
             assert_eq!(
                 (heard.undecryptable, heard.packets),
                 (0, wire.len() as u64),
@@ -163,7 +165,7 @@ impl Party {
             );
         }
         for guest in room.guests.iter().chain(&room.gone) {
-            let Some(heard) = guest.heard(self.stage.bot.user_id) else { continue };
+            let Some(heard) = guest.heard(self.bot.account.user_id) else { continue };
             let heard: HashSet<usize> =
                 heard.audio.iter().map(|packet| place[&(packet.ssrc, packet.sequence)]).collect();
             let (Some(first), Some(last)) = (heard.iter().min(), heard.iter().max()) else { continue };
@@ -210,14 +212,14 @@ fn members_come_and_go() {
 fn the_bot_wins_the_races() {
     among_each_number(Discord::builder, async |party| {
         party.begin().await;
-        let bot = party.stage.bot.user_id;
-        party.turn(|settings| settings.winner = Winner::User(bot));
-        let won = party.stage.races_won();
+        let bot_id = party.bot.account.user_id;
+        party.turn(|settings| settings.winner = Winner::User(bot_id));
+        let won = party.bot.commits_chosen();
         for _ in 0..3 {
             party.come();
             party.agree().await;
         }
-        assert_eq!(party.stage.races_won(), won + 3);
+        assert_eq!(party.bot.commits_chosen(), won + 3);
     });
 }
 
@@ -230,12 +232,12 @@ fn the_bot_loses_the_races() {
         // Of two members any may be the first.
         let rival = party.room().guests[0].user_id;
         party.turn(|settings| settings.winner = Winner::User(rival));
-        let won = party.stage.races_won();
+        let won = party.bot.commits_chosen();
         for _ in 0..3 {
             party.come();
             party.agree().await;
         }
-        assert_eq!(party.stage.races_won(), won);
+        assert_eq!(party.bot.commits_chosen(), won);
     });
 }
 
@@ -245,7 +247,7 @@ fn the_first_transition_has_a_number() {
     among_each_number(settings(numbered), async |party| {
         party.begin().await;
         party.bustle().await;
-        let welcomes = party.stage.binary_to_bot(30);
+        let welcomes = party.bot.binary_to_bot(30);
         assert!(welcomes.iter().all(|welcome| welcome[..2] != [0, 0]));
     });
 }
@@ -260,14 +262,14 @@ fn several_transitions_are_open_and_op_22_is_late() {
             party.agree().await;
             party.turn(|settings| settings.execution = Execution::After(Duration::from_millis(2_500)));
             party.come();
-            pass(1_500).await;
+            wait_millis(1_500).await;
             party.come();
-            pass(1_500).await;
+            wait_millis(1_500).await;
             let newest = party.room().guests.len() - 2..;
-            let bot = party.stage.bot.user_id;
+            let bot_id = party.bot.account.user_id;
             let understood = party.room().guests[newest]
                 .iter()
-                .map(|guest| guest.heard(bot).expect("the bot was heard").audio.len());
+                .map(|guest| guest.heard(bot_id).expect("the bot was heard").audio.len());
             let understood: Vec<_> = understood.collect();
             assert!(
                 understood[0] > 15 && understood[1] == 0,
@@ -286,7 +288,7 @@ fn an_op_22_never_comes() {
         party.agree().await;
         party.turn(|settings| settings.execution = Execution::Never);
         party.come();
-        pass(4_000).await;
+        wait_millis(4_000).await;
         party.turn(|settings| settings.execution = Execution::Prompt);
     });
 }
@@ -304,7 +306,7 @@ fn all_leave_and_others_come() {
                 party.go();
             }
             assert_eq!(party.agree().await, None, "alone");
-            pass(500).await;
+            wait_millis(500).await;
             party.come();
             party.agree().await;
         });
@@ -319,14 +321,14 @@ fn somebody_without_dave_comes_and_goes() {
             party.begin().await;
             party.bustle().await;
             party.agree().await;
-            let before = party.stage.states().len();
+            let before = party.bot.e2ee_states().len();
             let old = party.channel().old_listener("old");
             party
-                .until("the downgrade", |stage| {
-                    stage.states()[before..].iter().any(|state| state.version == 0)
+                .until("the downgrade", |bot| {
+                    bot.e2ee_states()[before..].iter().any(|state| state.version == 0)
                 })
                 .await;
-            pass(1_000).await;
+            wait_millis(1_000).await;
             old.leave();
             party.agree().await;
             party.end(Secrecy::Lifted).await;
@@ -341,39 +343,39 @@ fn after(faults: impl Fn(u64) -> Vec<Fault>, pleas: usize) {
         party.come();
         party.agree().await;
         // The next commit must be another's, if it is to be sent to the bot at all.
-        let (bot, rival) = (party.stage.bot.user_id, party.room().guests[0].user_id);
+        let (bot_id, rival) = (party.bot.account.user_id, party.room().guests[0].user_id);
         party.turn(|settings| settings.winner = Winner::User(rival));
-        for fault in faults(bot) {
-            party.stage.discord.dave_fault(party.channel(), fault);
+        for fault in faults(bot_id) {
+            party.bot.discord.dave_fault(party.channel(), fault);
         }
         party.come();
         party.agree().await;
-        assert_eq!(party.stage.said(31), pleas);
-        assert_eq!(party.stage.binary_from_bot(26).len(), 1 + pleas, "with a new key package each");
+        assert_eq!(party.bot.texts_sent(31), pleas);
+        assert_eq!(party.bot.binary_from_bot(26).len(), 1 + pleas, "with a new key package each");
         party.turn(|settings| settings.winner = Winner::First);
     });
 }
 
 #[test]
 fn a_commit_is_invalid() {
-    after(|bot| vec![Fault::CorruptCommit { to: bot }], 1);
+    after(|bot_id| vec![Fault::CorruptCommit { to: bot_id }], 1);
 }
 
 #[test]
 fn a_commit_is_invalid_and_so_is_the_welcome_that_mends_it() {
-    after(|bot| vec![Fault::CorruptCommit { to: bot }, Fault::CorruptWelcome { to: bot }], 2);
+    after(|bot_id| vec![Fault::CorruptCommit { to: bot_id }, Fault::CorruptWelcome { to: bot_id }], 2);
 }
 
 #[test]
 fn proposals_are_foreign_or_stale() {
-    let strays = |bot| {
+    let strays = |bot_id| {
         vec![
-            Fault::UnknownUser { to: bot, stranger: 99 },
-            Fault::OwnAdd { to: bot },
-            Fault::OwnRemove { to: bot },
-            Fault::WrongEpoch { to: bot },
-            Fault::RepeatProposals { to: bot },
-            Fault::RevokeStrays { to: bot },
+            Fault::UnknownUser { to: bot_id, stranger: 99 },
+            Fault::OwnAdd { to: bot_id },
+            Fault::OwnRemove { to: bot_id },
+            Fault::WrongEpoch { to: bot_id },
+            Fault::RepeatProposals { to: bot_id },
+            Fault::RevokeStrays { to: bot_id },
         ]
     };
     after(strays, 0);
@@ -386,10 +388,10 @@ fn the_websocket_is_lost_in_the_middle_of_a_transition() {
         party.come();
         party.agree().await;
         party.turn(|settings| settings.execution = Execution::After(Duration::from_millis(500)));
-        let before = party.stage.said(23);
+        let before = party.bot.texts_sent(23);
         party.come();
-        party.until("op 23", |stage| stage.said(23) > before).await;
-        party.stage.discord.close_voice(party.stage.bot.user_id, 4015, "");
+        party.until("op 23", |bot| bot.texts_sent(23) > before).await;
+        party.bot.discord.close_voice(party.bot.account.user_id, 4015, "");
         party.connected(ConnectionStatus::Resumed).await;
     });
 }
@@ -398,7 +400,7 @@ fn the_websocket_is_lost_in_the_middle_of_a_transition() {
 fn the_websocket_is_lost_while_a_transition_begins() {
     among_each_number(Discord::builder, async |party| {
         party.begin().await;
-        party.stage.discord.close_voice(party.stage.bot.user_id, 4015, "");
+        party.bot.discord.close_voice(party.bot.account.user_id, 4015, "");
         party.come();
         party.connected(ConnectionStatus::Resumed).await;
     });
@@ -408,15 +410,15 @@ fn the_websocket_is_lost_while_a_transition_begins() {
 fn the_websocket_is_lost_between_a_commit_and_its_announcement() {
     among_each_number(Discord::builder, async |party| {
         party.begin().await;
-        let bot = party.stage.bot.user_id;
+        let bot_id = party.bot.account.user_id;
         party.turn(|settings| {
-            settings.winner = Winner::User(bot);
+            settings.winner = Winner::User(bot_id);
             settings.commit_window = Duration::from_secs(30);
         });
-        let before = party.stage.binary_from_bot(28).len();
+        let before = party.bot.binary_from_bot(28).len();
         party.come();
-        party.until("op 28", |stage| stage.binary_from_bot(28).len() > before).await;
-        party.stage.discord.close_voice(bot, 4015, "");
+        party.until("op 28", |bot| bot.binary_from_bot(28).len() > before).await;
+        party.bot.discord.close_voice(bot_id, 4015, "");
         party.connected(ConnectionStatus::Resumed).await;
     });
 }
@@ -428,13 +430,13 @@ fn the_bot_moves_away_and_back() {
         party.bustle().await;
         let here = party.agree().await;
         let stayers = party.room().stayers.len();
-        let there = Room::with(party.stage.guild.channel("there"), stayers);
+        let there = Room::with(party.bot.guild.channel("there"), stayers);
         party.rooms.push(there);
-        party.stage.try_join(party.channel()).await.expect("the bot moves");
+        party.bot.request_join(party.channel()).await.expect("the bot moves");
         party.bustle().await;
         assert_ne!(here, party.agree().await, "it is another group");
         party.rooms.rotate_left(1);
-        party.stage.try_join(party.channel()).await.expect("the bot moves back");
+        party.bot.request_join(party.channel()).await.expect("the bot moves back");
     });
 }
 
@@ -445,16 +447,16 @@ fn nothing_that_the_bot_hears_opens_any_more() {
         party.come();
         party.agree().await;
         // The keys of those before are gone.
-        pass(12_000).await;
+        wait_millis(12_000).await;
         let garbler = party.room().guests.pop().expect("it has just come");
-        party.stage.discord.relay().encrypt_with(garbler.ssrc, Box::new(|_| Some(forged().to_vec())));
+        party.bot.discord.relay().encrypt_with(garbler.ssrc, Box::new(|_| Some(forged_frame().to_vec())));
         garbler.announce(1);
         for frame in 0..37 {
-            assert_eq!(party.stage.said(31), 0, "36 in a row are borne");
+            assert_eq!(party.bot.texts_sent(31), 0, "36 in a row are borne");
             garbler.say(numbered(frame));
-            pass(20).await;
+            wait_millis(20).await;
         }
-        party.until("op 31", |stage| stage.said(31) == 1).await;
+        party.until("op 31", |bot| bot.texts_sent(31) == 1).await;
         party.room().guests.push(garbler);
         party.agree().await;
     });
@@ -467,7 +469,7 @@ fn an_actor_of_the_bot_dies() {
         for victim in [Victim::Gateway, Victim::Transport, Victim::Dave] {
             party.come();
             party.agree().await;
-            party.stage.manager.do_send(Panic { guild: party.stage.guild_id(), victim });
+            party.bot.manager.do_send(Panic { guild: party.bot.guild_id(), victim });
             let how = if victim == Victim::Gateway {
                 ConnectionStatus::Resumed
             } else {

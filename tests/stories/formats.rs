@@ -13,23 +13,23 @@ use bytes::Bytes;
 
 use crate::support::{
     audio::{path, reference},
-    bot::Stage,
-    recording::{and_silence, packets_heard, packets_of},
+    bot::BotOnDiscord,
+    recording::{packets_heard, packets_of, with_silence},
     story,
 };
 
 /// Plays one file in a call of its own.
 async fn hear(file: &str) -> (Hearing, CallStats) {
-    let stage = Stage::set().await;
-    stage.join().await;
-    let track = stage.play(file).await;
-    assert_eq!(stage.end_of(track).await, TrackEnd::Finished, "{file}");
-    let stats = stage.leave().await;
-    let heard = stage.heard();
+    let bot = BotOnDiscord::start().await;
+    bot.join().await;
+    let track = bot.play(file).await;
+    assert_eq!(bot.track_end(track).await, TrackEnd::Finished, "{file}");
+    let stats = bot.disconnect().await;
+    let heard = bot.heard();
     assert_eq!((heard.packets, heard.lost), (stats.packets, 0), "{file}");
     assert_eq!(heard.longest_gap, Duration::from_millis(20), "{file}");
     assert_eq!(stats.speaker.underruns, 0, "{file}");
-    stage.no_violations();
+    bot.assert_no_violations();
     (heard, stats)
 }
 
@@ -48,7 +48,7 @@ fn packets_read_by_crate(file: &str) -> Vec<Bytes> {
 fn passes_untouched(file: &str, packets: &[Bytes]) {
     story(async {
         let (heard, stats) = hear(file).await;
-        assert!(packets_heard(&heard) == and_silence(packets), "{file}: other packets came");
+        assert!(packets_heard(&heard) == with_silence(packets), "{file}: other packets came");
         assert_eq!(stats.speaker.passed_through, packets.len() as u64, "{file}");
     });
 }

@@ -1,4 +1,4 @@
-//! What the bot was told, in order, and waiting for something in it.
+//! The events that a bot received, in order, and waiting for the next of a kind.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -6,96 +6,103 @@ use actix::{Actor, Addr, Context, Handler};
 use actix_voice::actors::{CallEvent, CallEventKind, main_gateway::MainGatewayEvent};
 use tokio::sync::Notify;
 
-/// What the bot was told, oldest first.
+/// The events that a bot received, oldest first.
 #[derive(Clone, Default)]
-pub struct Events(Rc<Told>);
+pub struct EventLog(Rc<Entries>);
 
 #[derive(Default)]
-struct Told {
-    seen: RefCell<Vec<Seen>>,
+struct Entries {
+    events: RefCell<Vec<BotEvent>>,
+    /// How many events a story has waited for or passed over.
     read: RefCell<usize>,
-    more: Notify,
+    added: Notify,
 }
 
+/// An event of a call or of the main gateway.
 #[derive(Clone, Debug)]
-pub enum Seen {
+pub enum BotEvent {
     Call(CallEventKind),
-    Main(MainGatewayEvent),
+    MainGateway(MainGatewayEvent),
 }
 
-impl Events {
-    /// An actor that notes what it is told here.
-    pub fn listener(&self) -> Addr<Listener> {
-        Listener(self.clone()).start()
+impl EventLog {
+    /// An actor that records here every event that it receives.
+    pub fn recorder(&self) -> Addr<EventRecorder> {
+        EventRecorder(self.clone()).start()
     }
 
-    /// All that was told.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.0.seen.borrow().clone()
+    /// All events.
+    pub fn all(&self) -> Vec<BotEvent> {
+        self.0.events.borrow().clone()
     }
 
-    /// All that happened in calls.
-    pub fn all(&self) -> Vec<CallEventKind> {
-        let seen = self.0.seen.borrow();
-        seen.iter()
-            .filter_map(|seen| if let Seen::Call(what) = seen { Some(what.clone()) } else { None })
-            .collect()
+    /// All events of calls.
+    pub fn call_events(&self) -> Vec<CallEventKind> {
+        let of_calls = |event: &BotEvent| match event {
+            BotEvent::Call(event) => Some(event.clone()),
+            BotEvent::MainGateway(_) => None,
+        };
+        self.0.events.borrow().iter().filter_map(of_calls).collect()
     }
 
     /// Waits up to two virtual minutes for an event after the last that was waited for.
-    pub async fn until<T>(&self, awaited: &str, pick: impl Fn(&Seen) -> Option<T>) -> T {
-        self.until_told(awaited, || self.next(&pick)).await
+    pub async fn next<T>(&self, awaited: &str, pick: impl Fn(&BotEvent) -> Option<T>) -> T {
+        self.until(awaited, || self.take_next(&pick)).await
     }
 
-    /// Waits up to two virtual minutes until what was told is enough.
-    pub async fn until_told<T>(&self, awaited: &str, enough: impl Fn() -> Option<T>) -> T {
+    /// Waits up to two virtual minutes until the events so far are enough.
+    pub async fn until<T>(&self, awaited: &str, enough: impl Fn() -> Option<T>) -> T {
         let waiting = async {
             loop {
-                let more = self.0.more.notified();
+                let added = self.0.added.notified();
                 if let Some(found) = enough() {
                     return found;
                 }
-                more.await;
+                added.await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(120), waiting).await {
+        match tokio::time::timeout(EVENT_TIMEOUT, waiting).await {
             Ok(found) => found,
-            Err(_) => panic!("waited in vain for: {awaited}; this happened: {:#?}", self.0.seen.borrow()),
+            Err(_) => panic!("waited in vain for: {awaited}; this happened: {:#?}", self.0.events.borrow()),
         }
     }
 
-    fn next<T>(&self, pick: impl Fn(&Seen) -> Option<T>) -> Option<T> {
-        let (seen, mut read) = (self.0.seen.borrow(), self.0.read.borrow_mut());
-        let (index, found) =
-            seen.iter().enumerate().skip(*read).find_map(|(index, seen)| Some((index, pick(seen)?)))?;
+    fn take_next<T>(&self, pick: impl Fn(&BotEvent) -> Option<T>) -> Option<T> {
+        let (events, mut read) = (self.0.events.borrow(), self.0.read.borrow_mut());
+        let mut unread = events.iter().enumerate().skip(*read);
+        let (index, found) = unread.find_map(|(index, event)| Some((index, pick(event)?)))?;
         *read = index + 1;
         Some(found)
     }
 
-    fn note(&self, seen: Seen) {
-        self.0.seen.borrow_mut().push(seen);
-        self.0.more.notify_waiters();
+    fn record(&self, event: BotEvent) {
+        self.0.events.borrow_mut().push(event);
+        self.0.added.notify_waiters();
     }
 }
 
-pub struct Listener(Events);
+/// The actor that records events in an [`EventLog`].
+pub struct EventRecorder(EventLog);
 
-impl Actor for Listener {
+impl Actor for EventRecorder {
     type Context = Context<Self>;
 }
 
-impl Handler<CallEvent> for Listener {
+impl Handler<CallEvent> for EventRecorder {
     type Result = ();
 
     fn handle(&mut self, event: CallEvent, _: &mut Context<Self>) {
-        self.0.note(Seen::Call(event.kind));
+        self.0.record(BotEvent::Call(event.kind));
     }
 }
 
-impl Handler<MainGatewayEvent> for Listener {
+impl Handler<MainGatewayEvent> for EventRecorder {
     type Result = ();
 
     fn handle(&mut self, event: MainGatewayEvent, _: &mut Context<Self>) {
-        self.0.note(Seen::Main(event));
+        self.0.record(BotEvent::MainGateway(event));
     }
 }
+
+/// How long a story waits for an event.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(120);

@@ -4,7 +4,7 @@ use actix_voice_loopback::{Closer, Discord, Entry, Event, Side};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::support::bot::Stage;
+use crate::support::bot::BotOnDiscord;
 
 /// Opcodes of the voice gateway.
 pub mod op {
@@ -40,7 +40,7 @@ pub fn resumes(discord: &Discord) -> usize {
 }
 
 /// How many messages with this opcode the voice gateway sent.
-pub fn answers(discord: &Discord, wanted: u8) -> usize {
+pub fn sent_count(discord: &Discord, wanted: u8) -> usize {
     let sent = |entry: &&Entry| matches!(&entry.event, Event::Sent { op, .. } if *op == wanted);
     discord.log().iter().filter(|entry| entry.side == Side::Voice).filter(sent).count()
 }
@@ -52,7 +52,7 @@ pub fn connections(discord: &Discord, side: Side) -> usize {
 }
 
 /// How the connections to the voice gateway ended, oldest first.
-pub fn endings(discord: &Discord) -> Vec<(Entry, Closer, Option<u16>)> {
+pub fn closes(discord: &Discord) -> Vec<(Entry, Closer, Option<u16>)> {
     let ended = discord.log().into_iter().filter(|entry| entry.side == Side::Voice);
     let ended = ended.filter_map(|entry| match entry.event {
         Event::Closed { by, code } => Some((entry, by, code)),
@@ -62,9 +62,10 @@ pub fn endings(discord: &Discord) -> Vec<(Entry, Closer, Option<u16>)> {
 }
 
 /// What the bot said about speaking, with the SSRC it named, and when the voice gateway read it.
-pub fn said_about_speaking(stage: &Stage) -> Vec<(Instant, u64, u64)> {
-    let entries = stage.discord.log().into_iter();
-    let entries = entries.filter(|entry| entry.side == Side::Voice && entry.user == Some(stage.bot.user_id));
+pub fn speaking_messages(bot: &BotOnDiscord) -> Vec<(Instant, u64, u64)> {
+    let entries = bot.discord.log().into_iter();
+    let entries =
+        entries.filter(|entry| entry.side == Side::Voice && entry.user == Some(bot.account.user_id));
     entries
         .filter_map(|entry| match entry.event {
             Event::Received { op: 5, d } => Some((entry.at, d["speaking"].as_u64()?, d["ssrc"].as_u64()?)),
@@ -74,6 +75,6 @@ pub fn said_about_speaking(stage: &Stage) -> Vec<(Instant, u64, u64)> {
 }
 
 /// The flags of what the bot said about speaking.
-pub fn speaking_flags(stage: &Stage) -> Vec<u64> {
-    said_about_speaking(stage).into_iter().map(|(_, flags, _)| flags).collect()
+pub fn speaking_flags(bot: &BotOnDiscord) -> Vec<u64> {
+    speaking_messages(bot).into_iter().map(|(_, flags, _)| flags).collect()
 }

@@ -19,7 +19,7 @@ pub fn packets_heard(heard: &Hearing) -> Vec<Bytes> {
 }
 
 /// These packets, and the five frames of silence that follow speech.
-pub fn and_silence(packets: &[Bytes]) -> Vec<Bytes> {
+pub fn with_silence(packets: &[Bytes]) -> Vec<Bytes> {
     let silence = std::iter::repeat_n(Bytes::from_static(&SILENCE), 5);
     packets.iter().cloned().chain(silence).collect()
 }
