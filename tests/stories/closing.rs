@@ -64,17 +64,11 @@ fn every_close_code_has_its_outcome_at_an_established_call() {
             bot.discord.close_voice(bot.account.user_id, code, "");
             let counts = match fate {
                 Fate::Resumes => {
-                    bot.next_event("Resumed", |event| {
-                        *event == CallEventKind::Connection(ConnectionStatus::Resumed)
-                    })
-                    .await;
+                    bot.next_status(ConnectionStatus::Resumed).await;
                     (1, 1)
                 }
                 Fate::Rejoins => {
-                    bot.next_event("Connected", |event| {
-                        *event == CallEventKind::Connection(ConnectionStatus::Connected)
-                    })
-                    .await;
+                    bot.next_status(ConnectionStatus::Connected).await;
                     (2, 0)
                 }
                 Fate::Ends => {
@@ -96,7 +90,7 @@ fn every_close_code_has_its_outcome_at_an_established_call() {
 }
 
 /// Closes the first connection once at this moment, with every code.
-fn struck_once(step: HandshakeStep) {
+fn close_once(step: HandshakeStep) {
     story(async {
         for (code, fate) in CODES {
             let bot = BotOnDiscord::start().await;
@@ -118,7 +112,7 @@ fn struck_once(step: HandshakeStep) {
 }
 
 /// Closes every connection at this moment, with every code.
-fn struck_always(step: HandshakeStep) {
+fn close_always(step: HandshakeStep) {
     story(async {
         for (code, fate) in CODES {
             let bot = BotOnDiscord::start().await;
@@ -127,7 +121,7 @@ fn struck_always(step: HandshakeStep) {
             let joined = joined.unwrap_or_else(|_| panic!("{code} at {step:?}: Join was not answered"));
             tokio::time::sleep(TWO_MINUTES).await;
             let inside = bot.discord.connected_to(&bot.channel).contains(&bot.account.user_id);
-            let ended = ending(&bot);
+            let ended = end_reason(&bot);
             assert_eq!(inside, ended.is_none(), "{code} at {step:?}: in the call or told why not");
             let tried = connections(&bot.discord, Side::Voice);
             match (&joined, fate) {
@@ -135,7 +129,7 @@ fn struck_always(step: HandshakeStep) {
                 (Ok(_), Fate::Ends) => assert_eq!(ended, Some(EndReason::Refused(CloseCode(code)))),
                 (Ok(_), _) => {}
             }
-            assert_eq!(tried, allowed(code, fate), "{code} at {step:?}: connections");
+            assert_eq!(tried, allowed_connections(code, fate), "{code} at {step:?}: connections");
             // Whatever became of it, that is all.
             tokio::time::sleep(TWO_MINUTES).await;
             assert_eq!(connections(&bot.discord, Side::Voice), tried, "{code} at {step:?}");
@@ -145,7 +139,7 @@ fn struck_always(step: HandshakeStep) {
 }
 
 /// After how many connections that are closed with this code a call is over.
-fn allowed(code: u16, fate: Fate) -> usize {
+fn allowed_connections(code: u16, fate: Fate) -> usize {
     match (code, fate) {
         (_, Fate::Ends) => 1,
         // Our own mistakes are made a second time, not a third.
@@ -154,28 +148,28 @@ fn allowed(code: u16, fate: Fate) -> usize {
     }
 }
 
-fn ending(bot: &BotOnDiscord) -> Option<EndReason> {
+fn end_reason(bot: &BotOnDiscord) -> Option<EndReason> {
     bot.events.call_events().into_iter().find_map(|event| match event {
         CallEventKind::Ended(reason) => Some(reason),
         _ => None,
     })
 }
 
-macro_rules! struck {
+macro_rules! closes {
     ($($once:ident, $always:ident: $step:ident;)*) => {$(
         #[test]
         fn $once() {
-            struck_once(HandshakeStep::$step);
+            close_once(HandshakeStep::$step);
         }
 
         #[test]
         fn $always() {
-            struck_always(HandshakeStep::$step);
+            close_always(HandshakeStep::$step);
         }
     )*};
 }
 
-struck! {
+closes! {
     a_close_when_the_websocket_opens, a_close_whenever_a_websocket_opens: Connect;
     a_close_after_hello, a_close_after_every_hello: Hello;
     a_close_after_identify, a_close_after_every_identify: Identify;
@@ -195,7 +189,7 @@ fn a_session_that_is_closed_after_every_resume_is_given_up() {
             bot.discord.close_voice(bot.account.user_id, 4015, "");
             tokio::time::sleep(TWO_MINUTES).await;
             let inside = bot.discord.connected_to(&bot.channel).contains(&bot.account.user_id);
-            let ended = ending(&bot);
+            let ended = end_reason(&bot);
             assert_eq!(inside, ended.is_none(), "{code}: in the call or told why not");
             let tried = connections(&bot.discord, Side::Voice);
             let expected = match fate {

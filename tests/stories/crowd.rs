@@ -17,7 +17,7 @@ use crate::support::{
     audio::path,
     bot::BotOnDiscord,
     events::{BotEvent, EventLog},
-    recording::{missed, packets_of},
+    recording::{SILENCE_FRAMES, missed, packets_of},
     story,
 };
 
@@ -30,7 +30,7 @@ struct OtherBot {
 }
 
 impl OtherBot {
-    /// Logs in and joins the channel of the stage.
+    /// Logs in and joins the fixture's channel.
     async fn join(bot: &BotOnDiscord, name: &str) -> Self {
         let account = bot.discord.bot(name);
         let manager = VoiceManager::new(bot.config.clone()).start();
@@ -91,7 +91,7 @@ fn a_simulated_member_is_heard_by_the_bot() {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         bot.listener.speak(packets_of("music.opus")).await;
-        let spoken = packets_of("music.opus").len() as u64 + 5;
+        let spoken = (packets_of("music.opus").len() + SILENCE_FRAMES) as u64;
         tokio::time::sleep(Duration::from_millis(100)).await;
         let stats = bot.disconnect().await;
         assert_eq!(stats.transport.counts.voice_packets, spoken);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use actix_voice::{actors::CallEventKind, call::ConnectionStatus};
+use actix_voice::call::ConnectionStatus;
 use actix_voice_loopback::{
     Channel, Discord, Member,
     dave::{DaveSettings, Execution, Pacing, Winner},
@@ -10,7 +10,7 @@ use actix_voice_loopback::{
 
 use crate::support::{
     bot::BotOnDiscord,
-    dave::{numbered, wait_millis},
+    dave::{numbered_packet, wait_millis},
     story,
 };
 
@@ -26,13 +26,13 @@ fn a_churning_call_with_late_and_overlapping_transitions_stays_whole() {
 }
 
 /// One of the two rooms that the bot moves between: who is always there, and who is now.
-struct Crowd {
+struct VoiceRoom {
     room: Channel,
     listener: Member,
     guests: Vec<Member>,
 }
 
-impl Crowd {
+impl VoiceRoom {
     fn members(&self) -> Vec<&Member> {
         std::iter::once(&self.listener).chain(&self.guests).collect()
     }
@@ -43,7 +43,7 @@ fn churn(settings: DaveSettings, steps: usize, seed: u64) {
         let bot = BotOnDiscord::start_on(Discord::builder().dave_settings(settings).seed(seed)).await;
         let mut crowds = ["here", "there"].map(|name| {
             let room = bot.guild.channel(name);
-            Crowd { listener: room.listener("ear"), room, guests: Vec::new() }
+            VoiceRoom { listener: room.listener("ear"), room, guests: Vec::new() }
         });
         let mut random = fastrand::Rng::with_seed(seed);
         let mut at = 0;
@@ -58,10 +58,7 @@ fn churn(settings: DaveSettings, steps: usize, seed: u64) {
             match random.u8(..20) {
                 0 => {
                     bot.discord.close_voice(bot.account.user_id, 4015, "");
-                    bot.next_event("a resume", |event| {
-                        *event == CallEventKind::Connection(ConnectionStatus::Resumed)
-                    })
-                    .await;
+                    bot.next_status(ConnectionStatus::Resumed).await;
                     resumes += 1;
                     // Failures count for a minute, and five of them are the end.
                     wait_millis(15_000).await;
@@ -106,7 +103,7 @@ fn churn(settings: DaveSettings, steps: usize, seed: u64) {
             stats.transport.withheld + stats.transport.unsent + bot.discord.relay().counters().unknown_ssrc;
         assert_eq!(unheard, lost, "of {count}, only what had no key or no server any more is missing");
         let rooms = crowds.each_ref().map(|crowd| &crowd.room);
-        bot.assert_encrypted(&rooms, &stats, (0..numbers[count - 1]).map(numbered));
+        bot.assert_encrypted(&rooms, &stats, (0..numbers[count - 1]).map(numbered_packet));
         let said: BTreeSet<u32> = numbers.into_iter().collect();
         for crowd in &crowds {
             let here: BTreeSet<u32> = bot.decrypted_by(&crowd.listener).numbers.into_iter().collect();

@@ -14,14 +14,15 @@ use actix_voice_loopback::{
 
 use crate::support::{
     bot::BotOnDiscord,
-    dave::{add_listeners, forged_frame, numbered, wait_millis},
+    dave::{add_listeners, forged_frame, numbered_packet, wait_millis},
+    recording::SILENCE_FRAMES,
     story,
 };
 
 /// A fault befalls the bot in mid-speech among three members. A newcomer comes and goes after it, and the bot's
 /// commits for that have to be right.
-fn a_fault(faults: impl FnOnce(u64) -> Vec<Fault>) -> BotOnDiscord {
-    let mut told = None;
+fn call_with_faults(faults: impl FnOnce(u64) -> Vec<Fault>) -> BotOnDiscord {
+    let mut finished = None;
     story(async {
         let bot = BotOnDiscord::start().await;
         let room = bot.guild.channel("room");
@@ -48,68 +49,68 @@ fn a_fault(faults: impl FnOnce(u64) -> Vec<Fault>) -> BotOnDiscord {
 
         bot.assert_heard_by(&stayers, &stats);
         bot.assert_no_holes(&newcomer);
-        bot.assert_encrypted(&[&room], &stats, (0..1_000).map(numbered));
+        bot.assert_encrypted(&[&room], &stats, (0..1_000).map(numbered_packet));
         bot.assert_no_violations();
-        told = Some(bot);
+        finished = Some(bot);
     });
-    told.expect("the story was told")
+    finished.expect("the story was told")
 }
 
-fn is_ignored(bot: &BotOnDiscord) {
+fn assert_ignored(bot: &BotOnDiscord) {
     assert_eq!(bot.texts_sent(31), 0);
     assert_eq!(bot.commits_chosen(), 2, "the newcomer's coming and going");
 }
 
 #[test]
 fn an_add_for_an_unknown_user_is_ignored() {
-    is_ignored(&a_fault(|bot_id| vec![Fault::UnknownUser { to: bot_id, stranger: 99 }]));
+    assert_ignored(&call_with_faults(|bot_id| vec![Fault::UnknownUser { to: bot_id, stranger: 99 }]));
 }
 
 #[test]
 fn a_revoked_add_for_an_unknown_user_is_ignored() {
-    let bot = a_fault(|bot_id| {
+    let bot = call_with_faults(|bot_id| {
         vec![Fault::UnknownUser { to: bot_id, stranger: 99 }, Fault::RevokeStrays { to: bot_id }]
     });
-    is_ignored(&bot);
+    assert_ignored(&bot);
 }
 
 #[test]
 fn an_add_of_the_bot_itself_is_ignored() {
-    is_ignored(&a_fault(|bot_id| vec![Fault::OwnAdd { to: bot_id }]));
+    assert_ignored(&call_with_faults(|bot_id| vec![Fault::OwnAdd { to: bot_id }]));
 }
 
 #[test]
 fn a_remove_of_the_bot_itself_is_ignored() {
-    is_ignored(&a_fault(|bot_id| vec![Fault::OwnRemove { to: bot_id }]));
+    assert_ignored(&call_with_faults(|bot_id| vec![Fault::OwnRemove { to: bot_id }]));
 }
 
 #[test]
 fn a_proposal_of_another_epoch_is_ignored() {
-    is_ignored(&a_fault(|bot_id| vec![Fault::WrongEpoch { to: bot_id }]));
+    assert_ignored(&call_with_faults(|bot_id| vec![Fault::WrongEpoch { to: bot_id }]));
 }
 
 #[test]
 fn proposals_that_come_twice_are_ignored() {
-    is_ignored(&a_fault(|bot_id| vec![Fault::RepeatProposals { to: bot_id }]));
+    assert_ignored(&call_with_faults(|bot_id| vec![Fault::RepeatProposals { to: bot_id }]));
 }
 
 #[test]
 fn an_invalid_welcome_is_recovered_from() {
-    a_bad_beginning(|bot_id| Fault::CorruptWelcome { to: bot_id });
+    recovers_from(|bot_id| Fault::CorruptWelcome { to: bot_id });
 }
 
 #[test]
 fn a_wrong_external_sender_is_recovered_from() {
-    a_bad_beginning(|bot_id| Fault::WrongExternalSender { to: bot_id });
+    recovers_from(|bot_id| Fault::WrongExternalSender { to: bot_id });
 }
 
-fn a_bad_beginning(fault: impl Fn(u64) -> Fault) {
+fn recovers_from(fault: impl Fn(u64) -> Fault) {
     for others in [1, 2, 24] {
-        a_bad_beginning_among(others, &fault);
+        recovers_among(others, &fault);
     }
 }
 
-fn a_bad_beginning_among(others: usize, fault: impl Fn(u64) -> Fault) {
+fn recovers_among(others: usize, fault: impl Fn(u64) -> Fault) {
     story(async {
         let bot = BotOnDiscord::start().await;
         let room = bot.guild.channel("room");
@@ -123,7 +124,7 @@ fn a_bad_beginning_among(others: usize, fault: impl Fn(u64) -> Fault) {
         let stats = bot.disconnect_and_drain().await;
         bot.assert_heard_by(&stayers, &stats);
         assert_eq!(bot.texts_sent(31), 1);
-        bot.assert_encrypted(&[&room], &stats, (0..1_000).map(numbered));
+        bot.assert_encrypted(&[&room], &stats, (0..1_000).map(numbered_packet));
         bot.assert_no_violations();
     });
 }
@@ -133,15 +134,15 @@ fn the_bot_hears_the_others() {
     story(async {
         let bot = BotOnDiscord::start().await;
         let room = bot.guild.channel("room");
-        let mouths = add_listeners(&room, 3);
+        let talkers = add_listeners(&room, 3);
         let call = bot.request_join(&room).await.expect("the bot joins");
-        bot.until_one_group(&room, &[&mouths[0], &mouths[1], &mouths[2]]).await;
+        bot.until_one_group(&room, &[&talkers[0], &talkers[1], &talkers[2]]).await;
         wait_millis(3_000).await;
-        let speech = || (0..100).map(numbered);
-        tokio::join!(mouths[0].speak(speech()), mouths[1].speak(speech()), mouths[2].speak(speech()));
+        let speech = || (0..100).map(numbered_packet);
+        tokio::join!(talkers[0].speak(speech()), talkers[1].speak(speech()), talkers[2].speak(speech()));
         wait_millis(100).await;
         let heard = call.stats().await.expect("the call goes on").transport;
-        assert_eq!((heard.opened, heard.unopened, heard.unmapped), (315, 0, 0));
+        assert_eq!((heard.opened, heard.unopened, heard.unmapped), (3 * (100 + SILENCE_FRAMES as u64), 0, 0));
         bot.disconnect_and_drain().await;
         bot.assert_no_violations();
     });
@@ -152,37 +153,37 @@ fn a_bot_that_understands_nobody_any_more_joins_the_group_anew() {
     story(async {
         let bot = BotOnDiscord::start().await;
         let room = bot.guild.channel("room");
-        let (mouth, garbler) = (room.listener("mouth"), room.listener("garbler"));
+        let (talker, garbler) = (room.listener("mouth"), room.listener("garbler"));
         let call = bot.request_join(&room).await.expect("the bot joins");
-        let before = bot.until_one_group(&room, &[&mouth, &garbler]).await;
+        let before = bot.until_one_group(&room, &[&talker, &garbler]).await;
         bot.speak_numbers().await;
         wait_millis(3_000).await;
         bot.discord.relay().encrypt_with(garbler.ssrc, Box::new(|_| Some(forged_frame().to_vec())));
         garbler.announce(1);
         for frame in 0..36 {
-            garbler.say(numbered(frame));
+            garbler.say(numbered_packet(frame));
             wait_millis(20).await;
         }
         assert_eq!(bot.texts_sent(31), 0, "36 in a row are borne");
-        garbler.say(numbered(36));
+        garbler.say(numbered_packet(36));
         bot.discord.until(|_| bot.texts_sent(31) == 1, Duration::from_secs(1)).await.expect("op 31");
-        let after = bot.until_one_group(&room, &[&mouth, &garbler]).await;
+        let after = bot.until_one_group(&room, &[&talker, &garbler]).await;
         assert_ne!(before, after);
         wait_millis(3_000).await;
-        mouth.speak((0..50).map(numbered)).await;
+        talker.speak((0..50).map(numbered_packet)).await;
         wait_millis(100).await;
         let heard = call.stats().await.expect("the call goes on").transport;
-        assert_eq!((heard.opened, heard.unopened), (55, 37));
+        assert_eq!((heard.opened, heard.unopened), (50 + SILENCE_FRAMES as u64, 37));
         // For the next ten seconds even as many again are no reason to do it once more.
         for frame in 0..80 {
-            garbler.say(numbered(frame));
+            garbler.say(numbered_packet(frame));
             wait_millis(20).await;
         }
         assert_eq!(bot.texts_sent(31), 1);
         assert_eq!(bot.binary_from_bot(26).len(), 2);
         let stats = bot.disconnect_and_drain().await;
-        bot.assert_heard_by(&[mouth], &stats);
-        bot.assert_encrypted(&[&room], &stats, (0..2_000).map(numbered));
+        bot.assert_heard_by(&[talker], &stats);
+        bot.assert_encrypted(&[&room], &stats, (0..2_000).map(numbered_packet));
     });
 }
 
@@ -191,16 +192,16 @@ fn an_outsider_that_joins_nobodys_group_is_not_heard() {
     story(async {
         let bot = BotOnDiscord::start().await;
         let room = bot.guild.channel("room");
-        let mouth = room.listener("mouth");
+        let talker = room.listener("mouth");
         let call = bot.request_join(&room).await.expect("the bot joins");
-        bot.until_one_group(&room, &[&mouth]).await;
+        bot.until_one_group(&room, &[&talker]).await;
         wait_millis(12_000).await;
         // Plain Opus from a member of the call whom the server helps to cheat.
-        bot.discord.relay().encrypt_with(mouth.ssrc, Box::new(|opus| Some(opus.to_vec())));
-        mouth.speak((0..30).map(numbered)).await;
+        bot.discord.relay().encrypt_with(talker.ssrc, Box::new(|opus| Some(opus.to_vec())));
+        talker.speak((0..30).map(numbered_packet)).await;
         wait_millis(100).await;
         let heard = call.stats().await.expect("the call goes on").transport;
-        assert_eq!((heard.opened, heard.unopened), (5, 30), "only clear silence passes");
+        assert_eq!((heard.opened, heard.unopened), (SILENCE_FRAMES as u64, 30), "only clear silence passes");
     });
 }
 

@@ -9,7 +9,8 @@ use actix_voice_loopback::{
 
 use crate::support::{
     bot::BotOnDiscord,
-    dave::{NONE_MISSING, add_listeners, numbered, wait_millis},
+    dave::{NONE_MISSING, add_listeners, numbered_packet, wait_millis},
+    recording::SILENCE_FRAMES,
     story,
 };
 
@@ -92,14 +93,14 @@ fn a_newcomer_comes_and_goes(members: usize) {
 
 #[test]
 fn the_bot_loses_the_races_to_commit_and_nobody_loses_a_frame() {
-    let bot = a_lively_call(DaveSettings::default(), |_| {});
+    let bot = members_join_and_leave(DaveSettings::default(), |_| {});
     assert_eq!(bot.commits_chosen(), 0);
     assert!(!bot.binary_from_bot(28).is_empty(), "it took part in them");
 }
 
 #[test]
 fn the_bot_wins_the_races_to_commit_and_nobody_loses_a_frame() {
-    let bot = a_lively_call(DaveSettings::default(), |bot| {
+    let bot = members_join_and_leave(DaveSettings::default(), |bot| {
         let bot_id = bot.account.user_id;
         bot.discord.turn_dave(&bot.guild.channel("room"), |settings| settings.winner = Winner::User(bot_id));
     });
@@ -108,61 +109,61 @@ fn the_bot_wins_the_races_to_commit_and_nobody_loses_a_frame() {
 
 #[test]
 fn the_last_commit_may_count() {
-    a_lively_call(DaveSettings { winner: Winner::Last, ..DaveSettings::default() }, |_| {});
+    members_join_and_leave(DaveSettings { winner: Winner::Last, ..DaveSettings::default() }, |_| {});
 }
 
 #[test]
 fn the_first_transition_may_have_a_number() {
     let settings = DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() };
-    let bot = a_lively_call(settings, |_| {});
+    let bot = members_join_and_leave(settings, |_| {});
     assert!(bot.binary_to_bot(30).iter().all(|welcome| welcome[..2] != [0, 0]));
 }
 
 #[test]
 fn losers_of_the_first_race_may_be_sent_the_commit_too() {
-    a_lively_call(DaveSettings { losers_get_commit: true, ..DaveSettings::default() }, |_| {});
+    members_join_and_leave(DaveSettings { losers_get_commit: true, ..DaveSettings::default() }, |_| {});
 }
 
 #[test]
 fn who_waits_for_a_welcome_may_be_sent_proposals() {
-    a_lively_call(DaveSettings { pending_get_proposals: true, ..DaveSettings::default() }, |_| {});
+    members_join_and_leave(DaveSettings { pending_get_proposals: true, ..DaveSettings::default() }, |_| {});
 }
 
 #[test]
 fn proposals_may_come_late_and_one_by_one() {
     let (batch_window, packing) = (Duration::from_millis(300), Packing::OneEach);
-    a_lively_call(DaveSettings { batch_window, packing, ..DaveSettings::default() }, |_| {});
+    members_join_and_leave(DaveSettings { batch_window, packing, ..DaveSettings::default() }, |_| {});
 }
 
 #[test]
 fn all_calls_may_share_one_external_sender() {
     let sender_key = SenderKey::Shared(ExternalSenderKey::generate());
-    a_lively_call(DaveSettings { sender_key, ..DaveSettings::default() }, |_| {});
+    members_join_and_leave(DaveSettings { sender_key, ..DaveSettings::default() }, |_| {});
 }
 
 #[test]
 fn op_22_may_be_late() {
     let execution = Execution::After(Duration::from_millis(2_500));
-    a_lively_call(DaveSettings { execution, ..DaveSettings::default() }, |_| {});
+    members_join_and_leave(DaveSettings { execution, ..DaveSettings::default() }, |_| {});
 }
 
 #[test]
 fn several_transitions_may_be_open() {
-    a_lively_call(DaveSettings { pacing: Pacing::Overlapping, ..DaveSettings::default() }, |_| {});
+    members_join_and_leave(DaveSettings { pacing: Pacing::Overlapping, ..DaveSettings::default() }, |_| {});
 }
 
 #[test]
 fn several_transitions_may_be_open_for_long() {
     let execution = Execution::After(Duration::from_millis(2_500));
-    let bot = a_lively_call(
+    let bot = members_join_and_leave(
         DaveSettings { pacing: Pacing::Overlapping, execution, ..DaveSettings::default() },
         |_| {},
     );
-    assert!(most_open(&bot) >= 3, "{} were open at a time", most_open(&bot));
+    assert!(most_open_transitions(&bot) >= 3, "{} were open at a time", most_open_transitions(&bot));
 }
 
 /// The most transitions that were prepared and not yet executed at a time.
-fn most_open(bot: &BotOnDiscord) -> usize {
+fn most_open_transitions(bot: &BotOnDiscord) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     for entry in bot.discord.log().into_iter().filter(|entry| entry.user == Some(bot.account.user_id)) {
         match entry.event {
@@ -176,20 +177,20 @@ fn most_open(bot: &BotOnDiscord) -> usize {
 }
 
 /// Bot and two others; three more come, and two of them go, while the bot speaks and one of the others does.
-fn a_lively_call(settings: DaveSettings, turn: impl FnOnce(&BotOnDiscord)) -> BotOnDiscord {
-    let mut told = None;
+fn members_join_and_leave(settings: DaveSettings, adjust: impl FnOnce(&BotOnDiscord)) -> BotOnDiscord {
+    let mut finished = None;
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().dave_settings(settings)).await;
         let room = bot.guild.channel("room");
         let stayers = add_listeners(&room, 2);
-        turn(&bot);
+        adjust(&bot);
         wait_millis(3_000).await;
         let call = bot.request_join(&room).await.expect("the bot joins");
         bot.until_one_group(&room, &[&stayers[0], &stayers[1]]).await;
         // The others may still be on their way into this epoch.
         wait_millis(3_000).await;
         bot.speak_numbers().await;
-        let mouth = stayers[0].speak((0..500).map(numbered));
+        let speech = stayers[0].speak((0..500).map(numbered_packet));
         let (first, second, third) = {
             let comings = async {
                 wait_millis(500).await;
@@ -204,7 +205,7 @@ fn a_lively_call(settings: DaveSettings, turn: impl FnOnce(&BotOnDiscord)) -> Bo
                 second.leave();
                 (first, second, third)
             };
-            tokio::join!(mouth, comings).1
+            tokio::join!(speech, comings).1
         };
         bot.until_one_group(&room, &[&stayers[0], &stayers[1], &third]).await;
         wait_millis(3_000).await;
@@ -216,11 +217,15 @@ fn a_lively_call(settings: DaveSettings, turn: impl FnOnce(&BotOnDiscord)) -> Bo
         for short in [&first, &second] {
             assert_eq!(bot.decrypted_by(short).missing(), NONE_MISSING);
         }
-        assert_eq!((heard.opened, heard.unopened, heard.unmapped), (505, 0, 0), "what the bot heard");
+        assert_eq!(
+            (heard.opened, heard.unopened, heard.unmapped),
+            (500 + SILENCE_FRAMES as u64, 0, 0),
+            "what the bot heard"
+        );
         assert_eq!(stats.transport.withheld, 0);
         bot.assert_fresh_nonces(&bot.packets_at_server(&[&room]));
         bot.assert_no_violations();
-        told = Some(bot);
+        finished = Some(bot);
     });
-    told.expect("the story was told")
+    finished.expect("the story was told")
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use actix_voice::{
     actors::{
-        CallEventKind, Config, Speak,
+        Config, Speak,
         fault::{Panic, Victim},
     },
     audio::frame::Frame,
@@ -22,26 +22,22 @@ use bytes::Bytes;
 
 use crate::support::{
     bot::BotOnDiscord,
-    dave::{add_listeners, nonce_of, numbered, wait_millis},
+    dave::{add_listeners, nonce_of, numbered_packet, wait_millis},
     recording::packets_of,
     story,
 };
 
 /// The same packets over and over.
-struct Loop {
+struct LoopedPackets {
     packets: Vec<Bytes>,
     next: usize,
 }
 
-impl Source for Loop {
+impl Source for LoopedPackets {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
         self.next += 1;
         Ok(Some(Frame::Opus(self.packets[(self.next - 1) % self.packets.len()].clone())))
     }
-}
-
-async fn connected(bot: &BotOnDiscord, how: ConnectionStatus) {
-    bot.next_event("the call is back", |event| *event == CallEventKind::Connection(how.clone())).await;
 }
 
 #[test]
@@ -51,8 +47,8 @@ fn nothing_plain_leaves_whatever_happens() {
         let packets = packets_of("demo.opus");
         let (room, other) = (bot.guild.channel("room"), bot.guild.channel("other"));
         bot.request_join(&room).await.expect("the bot joins");
-        connected(&bot, ConnectionStatus::Connected).await;
-        let file = Loop { packets: packets.clone(), next: 0 };
+        bot.next_status(ConnectionStatus::Connected).await;
+        let file = LoopedPackets { packets: packets.clone(), next: 0 };
         bot.manager.send(Speak::source(bot.guild_id(), file)).await.unwrap().expect("it plays");
         // Alone, then two, three, two, alone, and two again.
         wait_millis(500).await;
@@ -71,7 +67,7 @@ fn nothing_plain_leaves_whatever_happens() {
         // The websocket goes, with a transition under way.
         bot.discord.close_voice(bot.account.user_id, 4015, "");
         let e = room.listener("e");
-        connected(&bot, ConnectionStatus::Resumed).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         bot.until_one_group(&room, &[&c, &d, &e]).await;
         // Actors die.
         for victim in [Victim::Gateway, Victim::Transport, Victim::Dave] {
@@ -81,7 +77,7 @@ fn nothing_plain_leaves_whatever_happens() {
             } else {
                 ConnectionStatus::Connected
             };
-            connected(&bot, how).await;
+            bot.next_status(how).await;
             bot.until_one_group(&room, &[&c, &d, &e]).await;
             wait_millis(500).await;
             // The failures of the last minute count.
@@ -323,7 +319,7 @@ fn nonces_go_on_over_resumes_and_start_over_only_with_a_key() {
         for round in 0..4 {
             wait_millis(500).await;
             bot.discord.close_voice(bot_id, 4015, "");
-            connected(&bot, ConnectionStatus::Resumed).await;
+            bot.next_status(ConnectionStatus::Resumed).await;
             wait_millis(61_000).await;
             if round == 1 {
                 bot.discord.turn_dave(&room, |settings| settings.winner = Winner::User(bot_id));
@@ -333,7 +329,7 @@ fn nonces_go_on_over_resumes_and_start_over_only_with_a_key() {
         }
         let stats = bot.disconnect_and_drain().await;
         bot.assert_heard_by(&stayers, &stats);
-        bot.assert_encrypted(&[&room], &stats, (0..20_000).map(numbered));
+        bot.assert_encrypted(&[&room], &stats, (0..20_000).map(numbered_packet));
         let nonces = bot.packets_at_server(&[&room]).into_iter().filter_map(|packet| nonce_of(&packet.opus));
         let starts = nonces.filter(|nonce| *nonce == 1).count();
         assert_eq!(starts, 2, "one for each of two keys, and none for four resumes");

@@ -10,7 +10,8 @@ use actix_voice_loopback::{
 
 use crate::support::{
     bot::BotOnDiscord,
-    dave::{NONE_MISSING, add_listeners, numbered, wait_millis},
+    dave::{NONE_MISSING, add_listeners, numbered_packet, wait_millis},
+    recording::SILENCE_FRAMES,
     story,
 };
 
@@ -110,7 +111,7 @@ fn alone_and_together_again(sole_member_op21_version: u16) {
             stats.transport.withheld
         );
         assert_eq!(heard[1].undecryptable, 0, "from its first epoch on");
-        bot.assert_encrypted(&[&room], &stats, (0..1_000).map(numbered));
+        bot.assert_encrypted(&[&room], &stats, (0..1_000).map(numbered_packet));
         bot.assert_no_violations();
     });
 }
@@ -132,7 +133,7 @@ fn who_joins_an_empty_channel_may_be_told_of_epoch_1_twice() {
         wait_millis(1_000).await;
         let stats = bot.disconnect_and_drain().await;
         assert_eq!(bot.assert_no_holes(&second).undecryptable, 0);
-        bot.assert_encrypted(&[&room], &stats, (0..1_000).map(numbered));
+        bot.assert_encrypted(&[&room], &stats, (0..1_000).map(numbered_packet));
         bot.assert_no_violations();
     });
 }
@@ -148,7 +149,7 @@ fn a_member_without_dave_downgrades_the_call_and_its_leaving_upgrades_it() {
         wait_millis(3_000).await;
         bot.speak_numbers().await;
         let old = {
-            let speech = stayers[0].speak((0..300).map(numbered));
+            let speech = stayers[0].speak((0..300).map(numbered_packet));
             let comings = async {
                 wait_millis(1_000).await;
                 let old = room.old_listener("old");
@@ -174,7 +175,7 @@ fn a_member_without_dave_downgrades_the_call_and_its_leaving_upgrades_it() {
         let plain: Vec<_> = old.heard(bot.account.user_id).expect("heard").audio;
         let plain = plain.into_iter().filter(|packet| !packet.opus.ends_with(&[0xFA, 0xFA])).count();
         assert!(plain > 95, "the old client understood {plain} packets");
-        assert_eq!((heard.opened, heard.unopened), (305, 0), "what the bot heard");
+        assert_eq!((heard.opened, heard.unopened), (300 + SILENCE_FRAMES as u64, 0), "what the bot heard");
         let wire = bot.packets_at_server(&[&room]);
         let last = wire.last().expect("packets");
         assert!(last.opus.ends_with(&[0xFA, 0xFA]), "the call is encrypted again");
@@ -197,17 +198,21 @@ fn on_a_stage_nothing_is_encrypted_end_to_end() {
         bot.discord.unsuppress(listener.user_id);
         bot.next_event("it may speak", |event| *event == CallEventKind::Suppression(None)).await;
         bot.speak_numbers().await;
-        listener.speak((0..50).map(numbered)).await;
+        listener.speak((0..50).map(numbered_packet)).await;
         wait_millis(100).await;
         let heard = call.stats().await.expect("the call goes on");
         let stats = bot.disconnect_and_drain().await;
 
         bot.assert_heard_by(std::slice::from_ref(&listener), &stats);
         assert_eq!(heard.e2ee.version, 0);
-        assert_eq!((heard.transport.opened, heard.transport.unopened), (55, 0), "what the bot heard");
+        assert_eq!(
+            (heard.transport.opened, heard.transport.unopened),
+            (50 + SILENCE_FRAMES as u64, 0),
+            "what the bot heard"
+        );
         assert_eq!(bot.binary_from_bot(26).len(), 0, "no key package");
         let first = &bot.packets_at_server(&[&podium])[0];
-        assert_eq!(first.opus, numbered(0));
+        assert_eq!(first.opus, numbered_packet(0));
         bot.assert_no_violations();
     });
 }
@@ -253,14 +258,14 @@ fn a_move_begins_a_new_group() {
         let unheard = (gap.len() - there.len()) as u64;
         let lost = stats.transport.withheld + bot.discord.relay().counters().unknown_ssrc;
         assert_eq!(unheard, lost, "{all} numbers were heard");
-        bot.assert_encrypted(&[&rooms[0], &rooms[1]], &stats, (0..1_000).map(numbered));
+        bot.assert_encrypted(&[&rooms[0], &rooms[1]], &stats, (0..1_000).map(numbered_packet));
         bot.assert_no_violations();
     });
 }
 
 /// The bot and two others; something happens to the websocket around the joining of a third.
-fn a_resume(mishap: impl AsyncFnOnce(&BotOnDiscord) -> Member) -> BotOnDiscord {
-    let mut told = None;
+fn a_resume(cut_around: impl AsyncFnOnce(&BotOnDiscord) -> Member) -> BotOnDiscord {
+    let mut finished = None;
     story(async {
         let bot = BotOnDiscord::start().await;
         let room = bot.guild.channel("room");
@@ -269,9 +274,8 @@ fn a_resume(mishap: impl AsyncFnOnce(&BotOnDiscord) -> Member) -> BotOnDiscord {
         bot.until_one_group(&room, &[&stayers[0], &stayers[1]]).await;
         bot.speak_numbers().await;
         wait_millis(1_000).await;
-        let newcomer = mishap(&bot).await;
-        bot.next_event("the resume", |event| *event == CallEventKind::Connection(ConnectionStatus::Resumed))
-            .await;
+        let newcomer = cut_around(&bot).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         bot.until_one_group(&room, &[&stayers[0], &stayers[1], &newcomer]).await;
         wait_millis(2_000).await;
         let stats = bot.disconnect_and_drain().await;
@@ -279,18 +283,18 @@ fn a_resume(mishap: impl AsyncFnOnce(&BotOnDiscord) -> Member) -> BotOnDiscord {
         assert_eq!((stats.resumes, stats.reconnects), (1, 0));
         bot.assert_heard_by(&stayers, &stats);
         bot.assert_no_holes(&newcomer);
-        bot.assert_encrypted(&[&room], &stats, (0..2_000).map(numbered));
+        bot.assert_encrypted(&[&room], &stats, (0..2_000).map(numbered_packet));
         bot.assert_no_violations();
-        told = Some(bot);
+        finished = Some(bot);
     });
-    told.expect("the story was told")
+    finished.expect("the story was told")
 }
 
-fn bot_wins_after(bot: &BotOnDiscord, patience: Duration) {
+fn bot_wins_after(bot: &BotOnDiscord, commit_window: Duration) {
     let bot_id = bot.account.user_id;
     bot.discord.turn_dave(&bot.guild.channel("room"), |settings| {
         settings.winner = Winner::User(bot_id);
-        settings.commit_window = patience;
+        settings.commit_window = commit_window;
     });
 }
 

@@ -13,7 +13,7 @@ use actix_voice_loopback::{Builder, Discord, Side, relay::Keep};
 use crate::support::{
     bot::BotOnDiscord,
     log::speaking_flags,
-    recording::{packets_heard, packets_of, with_silence},
+    recording::{SILENCE_FRAMES, packets_heard, packets_of, with_silence},
     sources::LoopSource,
     story,
 };
@@ -77,7 +77,7 @@ fn a_day_of_one_call_brings_neither_drift_nor_loss_nor_growth() {
         let stats = bot.disconnect().await;
 
         let heard = bot.heard();
-        assert_eq!(stats.packets, length as u64 + 5);
+        assert_eq!(stats.packets, (length + SILENCE_FRAMES) as u64);
         assert_eq!((heard.packets, heard.lost, heard.longest_gap), (stats.packets, 0, FRAME));
         assert!(heard.lateness.max() < FRAME, "{:?} late", heard.lateness.max());
         assert_eq!((stats.speaker.underruns, stats.speaker.skipped, stats.malformed), (0, 0, 0));
@@ -117,7 +117,7 @@ fn a_day_of_mostly_silence_is_not_forgotten() {
         }
         let stats = bot.disconnect().await;
         let heard = bot.heard();
-        assert_eq!(stats.packets, 24 * (packets_of("music.opus").len() as u64 + 5));
+        assert_eq!(stats.packets, 24 * (packets_of("music.opus").len() + SILENCE_FRAMES) as u64);
         assert_eq!((heard.packets, heard.lost, heard.longest_gap), (stats.packets, 0, FRAME));
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
         assert_eq!(speaking_flags(&bot).len(), 1 + 2 * 24);

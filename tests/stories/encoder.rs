@@ -8,11 +8,11 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Discord, Hearing};
 
-use crate::support::{bot::BotOnDiscord, story};
+use crate::support::{bot::BotOnDiscord, recording::SILENCE_FRAMES, story};
 
 /// Bits per second of the packets that were heard, the silence at the end left out.
 fn bitrate(heard: &Hearing) -> u64 {
-    let packets = &heard.audio[..heard.audio.len() - 5];
+    let packets = &heard.audio[..heard.audio.len() - SILENCE_FRAMES];
     packets.iter().map(|packet| packet.opus.len() as u64).sum::<u64>() * 8 * 50 / packets.len() as u64
 }
 
@@ -103,7 +103,7 @@ fn the_encoder_is_set_as_the_bot_wants_it() {
             assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
             bot.disconnect().await;
             let heard = bot.heard();
-            let packets = &heard.audio[..heard.audio.len() - 5];
+            let packets = &heard.audio[..heard.audio.len() - SILENCE_FRAMES];
             let speech = packets.iter().filter(|packet| is_for_speech(&packet.opus)).count();
             let expected = if for_speech { packets.len() } else { 0 };
             assert_eq!(speech, expected, "of {} packets", packets.len());

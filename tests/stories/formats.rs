@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// Plays one file in a call of its own.
-async fn hear(file: &str) -> (Hearing, CallStats) {
+async fn play(file: &str) -> (Hearing, CallStats) {
     let bot = BotOnDiscord::start().await;
     bot.join().await;
     let track = bot.play(file).await;
@@ -47,7 +47,7 @@ fn packets_read_by_crate(file: &str) -> Vec<Bytes> {
 /// The listener gets the file's own packets, byte for byte.
 fn passes_untouched(file: &str, packets: &[Bytes]) {
     story(async {
-        let (heard, stats) = hear(file).await;
+        let (heard, stats) = play(file).await;
         assert!(packets_heard(&heard) == with_silence(packets), "{file}: other packets came");
         assert_eq!(stats.speaker.passed_through, packets.len() as u64, "{file}");
     });
@@ -58,7 +58,7 @@ fn passes_untouched(file: &str, packets: &[Bytes]) {
 /// Of speech fewer frames count as heard: Opus keeps the waveform of its voiced sounds, and of its hisses the loudness.
 fn is_encoded(file: &str, recording: &str, heard_fraction: f64) {
     story(async {
-        let (heard, stats) = hear(file).await;
+        let (heard, stats) = play(file).await;
         assert_eq!(stats.speaker.passed_through, 0, "{file}");
         let score = heard.score(&reference(recording)).unwrap();
         assert!(score.heard_fraction >= heard_fraction, "{file}: {score}, {:.4}", score.heard_fraction);
@@ -126,7 +126,7 @@ encoded! {
 #[test]
 fn one_recording_is_not_taken_for_another() {
     story(async {
-        let (heard, _) = hear("music.wav").await;
+        let (heard, _) = play("music.wav").await;
         let score = heard.score(&reference("speech.wav")).unwrap();
         assert!(score.heard_fraction < 0.5, "{score}");
     });

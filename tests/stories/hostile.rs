@@ -14,19 +14,19 @@ use serde_json::{Value, json};
 
 use crate::support::{
     bot::BotOnDiscord,
-    recording::{packets_heard, packets_of, with_silence},
+    recording::{SILENCE_FRAMES, packets_heard, packets_of, with_silence},
     sources::LoopSource,
     story,
 };
 
 /// A call in which the demo plays over and over.
-struct Siege {
+struct DemoCall {
     bot: BotOnDiscord,
     track: TrackId,
 }
 
-impl Siege {
-    async fn lay() -> Self {
+impl DemoCall {
+    async fn start() -> Self {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         let speak = Speak::start(bot.guild_id(), LoopSource::new(packets_of("demo.opus"), usize::MAX));
@@ -36,7 +36,7 @@ impl Siege {
     }
 
     /// Lets what was sent arrive.
-    async fn pause(&self) {
+    async fn wait_a_frame(&self) {
         tokio::time::sleep(FRAME).await;
     }
 
@@ -53,7 +53,7 @@ impl Siege {
     }
 
     /// The track played through all of it, and the connection was never touched.
-    async fn outlasted(self) -> CallStats {
+    async fn finish(self) -> CallStats {
         let Self { bot, track } = self;
         tokio::time::sleep(Duration::from_secs(6)).await;
         let stats = bot.disconnect().await;
@@ -67,7 +67,7 @@ impl Siege {
         let heard = bot.heard();
         let packets = packets_heard(&heard);
         let demo = packets_of("demo.opus");
-        let sent: Vec<_> = demo.iter().cycle().take(packets.len() - 5).cloned().collect();
+        let sent: Vec<_> = demo.iter().cycle().take(packets.len() - SILENCE_FRAMES).cloned().collect();
         assert!(packets == with_silence(&sent), "something else was heard");
         assert_eq!((heard.packets, heard.lost, heard.longest_gap), (stats.packets, 0, FRAME));
         bot.assert_no_violations();
@@ -103,17 +103,17 @@ fn every_text_message(bot: &BotOnDiscord) -> Vec<String> {
 #[test]
 fn every_prefix_of_every_text_message_is_counted_and_ignored() {
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         let mut sent = 0;
-        for message in every_text_message(&siege.bot) {
+        for message in every_text_message(&call.bot) {
             for end in 0..message.len() {
-                siege.bot.discord.send_raw_text(siege.bot.account.user_id, &message[..end]);
+                call.bot.discord.send_raw_text(call.bot.account.user_id, &message[..end]);
                 sent += 1;
             }
-            siege.pause().await;
+            call.wait_a_frame().await;
         }
         assert!(sent > 1_000);
-        assert_eq!(siege.outlasted().await.malformed, sent);
+        assert_eq!(call.finish().await.malformed, sent);
     });
 }
 
@@ -143,39 +143,38 @@ fn messages_of_the_wrong_shape_are_counted_and_ignored() {
         r#"{"op": 13, "d": {}}"#,
     ];
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         for message in wrong {
-            siege.bot.discord.send_raw_text(siege.bot.account.user_id, message);
+            call.bot.discord.send_raw_text(call.bot.account.user_id, message);
         }
-        siege.bot.discord.send_raw_text(siege.bot.account.user_id, "[".repeat(100_000));
-        siege.bot.discord.send_raw_text(siege.bot.account.user_id, r#"{"op":"#.repeat(10_000));
-        assert_eq!(siege.outlasted().await.malformed, wrong.len() as u64 + 2);
+        call.bot.discord.send_raw_text(call.bot.account.user_id, "[".repeat(100_000));
+        call.bot.discord.send_raw_text(call.bot.account.user_id, r#"{"op":"#.repeat(10_000));
+        assert_eq!(call.finish().await.malformed, wrong.len() as u64 + 2);
     });
 }
 
 #[test]
 fn messages_of_unknown_kinds_are_no_concern_of_ours() {
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         // The number of the last message, so that these are no news to acknowledge.
-        let last = siege.last_sequence().to_be_bytes();
+        let last = call.last_sequence().to_be_bytes();
         for op in (14..=20).chain(32..=300) {
             let message = json!({"op": op, "d": {"some": "thing"}}).to_string();
-            siege.bot.discord.send_raw_text(siege.bot.account.user_id, message);
-            siege
-                .bot
+            call.bot.discord.send_raw_text(call.bot.account.user_id, message);
+            call.bot
                 .discord
-                .send_raw_binary(siege.bot.account.user_id, [last[0], last[1], (op % 20) as u8, 1, 2, 3]);
+                .send_raw_binary(call.bot.account.user_id, [last[0], last[1], (op % 20) as u8, 1, 2, 3]);
         }
-        assert_eq!(siege.outlasted().await.malformed, 0);
+        assert_eq!(call.finish().await.malformed, 0);
     });
 }
 
 #[test]
 fn a_heartbeat_interval_of_a_microsecond_or_a_year_changes_little() {
     story(async {
-        let siege = Siege::lay().await;
-        let (discord, user) = (siege.bot.discord.clone(), siege.bot.account.user_id);
+        let call = DemoCall::start().await;
+        let (discord, user) = (call.bot.discord.clone(), call.bot.account.user_id);
         for interval in [0.001, 31_536_000_000.0] {
             let before = discord.received(Side::Voice, user, 3).len();
             discord.send_raw_text(user, json!({"op": 8, "d": {"heartbeat_interval": interval}}).to_string());
@@ -183,47 +182,47 @@ fn a_heartbeat_interval_of_a_microsecond_or_a_year_changes_little() {
             let beats = discord.received(Side::Voice, user, 3).len() - before;
             assert!((1..=200).contains(&beats), "{beats} beats in 10 s");
         }
-        siege.outlasted().await;
+        call.finish().await;
     });
 }
 
 #[test]
 fn binary_messages_cut_short_are_counted_and_ignored() {
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         // Sequence, opcode, and how much of the payload has to be there: a transition id where there is one.
         let mut sent = 0;
-        let last = siege.last_sequence().to_be_bytes();
+        let last = call.last_sequence().to_be_bytes();
         for (op, least) in [(25, 1), (27, 2), (29, 3), (30, 3)] {
             let message = [last[0], last[1], op, 0, 0, 0];
             for end in 0..3 + least {
-                siege.bot.discord.send_raw_binary(siege.bot.account.user_id, &message[..end]);
+                call.bot.discord.send_raw_binary(call.bot.account.user_id, &message[..end]);
                 sent += 1;
             }
         }
-        assert_eq!(siege.outlasted().await.malformed, sent);
+        assert_eq!(call.finish().await.malformed, sent);
     });
 }
 
 #[test]
 fn every_prefix_of_a_voice_packet_is_counted_and_ignored() {
     story(async {
-        let siege = Siege::lay().await;
-        let (discord, bot_id) = (&siege.bot.discord, siege.bot.account.user_id);
+        let call = DemoCall::start().await;
+        let (discord, bot_id) = (&call.bot.discord, call.bot.account.user_id);
         let opus = &packets_of("demo.opus")[100];
-        let [packet] = &discord.relay().sealed_for(bot_id, siege.bot.listener.ssrc, opus)[..] else {
+        let [packet] = &discord.relay().sealed_for(bot_id, call.bot.listener.ssrc, opus)[..] else {
             panic!()
         };
         for end in 0..packet.len() {
             discord.send_datagram(bot_id, &packet[..end]);
             if end % 50 == 0 {
-                siege.pause().await;
+                call.wait_a_frame().await;
             }
         }
         let prefixes = packet.len() as u64;
         discord.send_datagram(bot_id, &packet[..]);
 
-        let counts = siege.outlasted().await.transport.counts;
+        let counts = call.finish().await.transport.counts;
         let ignored: u64 = Ignored::ALL.into_iter().map(|reason| counts.of(reason)).sum();
         assert_eq!((ignored, counts.voice_packets), (prefixes, 1));
         assert_eq!(counts.too_short + counts.wrong_key, prefixes, "{counts:?}");
@@ -234,7 +233,7 @@ fn every_prefix_of_a_voice_packet_is_counted_and_ignored() {
 #[test]
 fn datagrams_of_noise_are_counted_and_ignored() {
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         let mut random = Random(0x5EED);
         for batch in 0..40 {
             for _ in 0..50 {
@@ -243,11 +242,11 @@ fn datagrams_of_noise_are_counted_and_ignored() {
                 if let (1, Some([version, kind])) = (batch % 2, noise.first_chunk_mut()) {
                     (*version, *kind) = (*version & 0x3F | 0x80, 0x78);
                 }
-                siege.bot.discord.send_datagram(siege.bot.account.user_id, noise);
+                call.bot.discord.send_datagram(call.bot.account.user_id, noise);
             }
-            siege.pause().await;
+            call.wait_a_frame().await;
         }
-        let counts = siege.outlasted().await.transport.counts;
+        let counts = call.finish().await.transport.counts;
         let ignored: u64 = Ignored::ALL.into_iter().map(|reason| counts.of(reason)).sum();
         assert_eq!((ignored, counts.voice_packets), (2_000, 0), "{counts:?}");
         assert!(counts.not_rtp > 300 && counts.wrong_key > 500, "{counts:?}");

@@ -25,7 +25,7 @@ use crate::support::{
 };
 
 /// Joins, plays and leaves, and the listener hears it whole.
-async fn heard_whole(discord: Builder) -> Option<String> {
+async fn plays_whole(discord: Builder) -> Option<String> {
     let bot = BotOnDiscord::start_on(discord).await;
     bot.join().await;
     let track = bot.play("music.opus").await;
@@ -40,7 +40,7 @@ async fn heard_whole(discord: Builder) -> Option<String> {
 }
 
 /// Joins in vain; says why, and how long that took.
-async fn refused(bot: &BotOnDiscord, channel: &Channel) -> (JoinError, Duration) {
+async fn refused_join(bot: &BotOnDiscord, channel: &Channel) -> (JoinError, Duration) {
     let asked = Instant::now();
     let error = bot.request_join(channel).await.expect_err("the bot is refused");
     (error, asked.elapsed())
@@ -54,7 +54,7 @@ fn is_about(took: Duration, seconds: f64) -> bool {
 fn the_two_events_may_come_in_either_order() {
     story(async {
         for order in [EventOrder::StateFirst, EventOrder::ServerFirst] {
-            heard_whole(Discord::builder().event_order(order)).await;
+            plays_whole(Discord::builder().event_order(order)).await;
         }
     });
 }
@@ -62,7 +62,7 @@ fn the_two_events_may_come_in_either_order() {
 #[test]
 fn hello_may_come_after_ready() {
     story(async {
-        heard_whole(Discord::builder().hello(HelloOrder::AfterReady)).await;
+        plays_whole(Discord::builder().hello(HelloOrder::AfterReady)).await;
     });
 }
 
@@ -89,7 +89,7 @@ fn an_endpoint_that_never_comes_is_a_typed_error() {
     story(async {
         let bot = BotOnDiscord::start().await;
         bot.discord.null_endpoint_first();
-        let (error, took) = refused(&bot, &bot.channel).await;
+        let (error, took) = refused_join(&bot, &bot.channel).await;
         assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoEndpoint)));
         assert!(is_about(took, 60.0), "{took:?}");
         assert_eq!(connections(&bot.discord, Side::Voice), 0);
@@ -136,7 +136,7 @@ fn a_full_channel_is_a_typed_error_that_names_the_cause() {
     story(async {
         let bot = BotOnDiscord::start().await;
         bot.channel.user_limit(1);
-        let (error, took) = refused(&bot, &bot.channel).await;
+        let (error, took) = refused_join(&bot, &bot.channel).await;
         assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoAnswer)));
         assert!(error.to_string().contains("channel may be full"), "{error}");
         assert!(is_about(took, 10.0), "{took:?}");
@@ -154,7 +154,7 @@ fn a_channel_without_permission_and_one_that_does_not_exist_are_typed_errors() {
     story(async {
         let bot = BotOnDiscord::start().await;
         bot.discord.refuse_silently(&bot.channel);
-        let (error, _) = refused(&bot, &bot.channel).await;
+        let (error, _) = refused_join(&bot, &bot.channel).await;
         assert!(error.to_string().contains("CONNECT may be missing"), "{error}");
         let nowhere = Join::new(bot.guild_id(), ChannelId(7));
         let error = bot.manager.send(nowhere).await.unwrap().expect_err("no such channel");
@@ -182,7 +182,7 @@ fn discovery_that_is_never_answered_is_a_typed_error() {
     story(async {
         let bot = BotOnDiscord::start().await;
         bot.discord.drop_discovery(u32::MAX);
-        let (error, took) = refused(&bot, &bot.channel).await;
+        let (error, took) = refused_join(&bot, &bot.channel).await;
         let JoinError::Ended(EndReason::GaveUp { last: Cause::Transport(why), .. }) = &error else {
             panic!("{error:?}")
         };
@@ -195,14 +195,14 @@ fn discovery_that_is_never_answered_is_a_typed_error() {
 #[test]
 fn ipv6_carries_gateways_and_audio() {
     story(async {
-        heard_whole(Discord::builder().ip(Ipv6Addr::LOCALHOST.into())).await;
+        plays_whole(Discord::builder().ip(Ipv6Addr::LOCALHOST.into())).await;
     });
 }
 
 #[test]
 fn a_server_with_its_own_certificate_authority_can_be_trusted() {
     story(async {
-        heard_whole(Discord::builder().tls()).await;
+        plays_whole(Discord::builder().tls()).await;
     });
 }
 
@@ -286,7 +286,7 @@ fn every_encryption_mode_carries_audio() {
             "xsalsa20_poly1305",
         ];
         for mode in modes {
-            assert_eq!(heard_whole(Discord::builder().modes([mode])).await.as_deref(), Some(mode));
+            assert_eq!(plays_whole(Discord::builder().modes([mode])).await.as_deref(), Some(mode));
         }
     });
 }
@@ -296,7 +296,7 @@ fn the_preferred_mode_is_chosen_wherever_it_stands_in_the_offer() {
     story(async {
         let offer =
             ["xsalsa20_poly1305", "aead_xchacha20_poly1305_rtpsize", "new", "aead_aes256_gcm_rtpsize"];
-        let chosen = heard_whole(Discord::builder().modes(offer)).await;
+        let chosen = plays_whole(Discord::builder().modes(offer)).await;
         assert_eq!(chosen.as_deref(), Some("aead_aes256_gcm_rtpsize"));
     });
 }
@@ -305,7 +305,7 @@ fn the_preferred_mode_is_chosen_wherever_it_stands_in_the_offer() {
 fn no_mode_in_common_is_a_typed_error_that_names_the_offer() {
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().modes(["rot13", "rot26"])).await;
-        let (error, took) = refused(&bot, &bot.channel).await;
+        let (error, took) = refused_join(&bot, &bot.channel).await;
         assert!(matches!(error, JoinError::Ended(_)), "{error:?}");
         assert!(error.to_string().contains("rot13, rot26"), "{error}");
         assert!(took < Duration::from_secs(1), "{took:?}");

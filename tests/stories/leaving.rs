@@ -18,16 +18,9 @@ use crate::support::{
     audio::path,
     bot::BotOnDiscord,
     log::{closes, op, received},
+    recording::SILENCE_FRAMES,
     story,
 };
-
-async fn playing(bot: &BotOnDiscord) -> TrackId {
-    bot.join().await;
-    let track = bot.play("demo.opus").await;
-    bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    track
-}
 
 /// A main gateway of the bot's own, that notes what it is asked to send and keeps farewells to itself.
 struct OwnGateway {
@@ -57,7 +50,7 @@ fn leaving_is_silence_then_speaking_0_then_op_4_then_1000() {
         let asked = Rc::default();
         let own = OwnGateway { through: bot.gateway.clone(), asked: Rc::clone(&asked) }.start();
         bot.manager.send(Plug::new(bot.user_id(), own.recipient())).await.unwrap();
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.disconnect().await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Stopped);
         bot.next_event("the end", |event| *event == CallEventKind::Ended(EndReason::Left)).await;
@@ -65,17 +58,18 @@ fn leaving_is_silence_then_speaking_0_then_op_4_then_1000() {
         bot.discord.until(closed, Duration::from_secs(1)).await.unwrap();
 
         let heard = bot.heard();
-        let (speech, speech_ended) = heard.audio.split_at(heard.audio.len() - 5);
-        assert!(speech_ended.iter().all(|packet| packet.opus[..] == SILENCE));
+        let last = heard.audio.last().expect("packets were heard");
+        let (speech, silence) = heard.audio.split_at(heard.audio.len() - SILENCE_FRAMES);
+        assert!(silence.iter().all(|packet| packet.opus[..] == SILENCE));
         assert!(speech.iter().all(|packet| packet.opus[..] != SILENCE));
-        let (silent, last) = received(&bot.discord, Side::Voice, op::SPEAKING).pop().unwrap();
-        assert_eq!(last["speaking"], 0);
+        let (silent, speaking) = received(&bot.discord, Side::Voice, op::SPEAKING).pop().unwrap();
+        assert_eq!(speaking["speaking"], 0);
         let asked = asked.borrow();
         let [(_, joined), (left_at, left)] = &asked[..] else { panic!("{asked:?}") };
         assert_eq!((joined.channel.map(|channel| channel.0), left.channel), (Some(bot.channel.id), None));
         let closes = closes(&bot.discord);
         let [(closed, Closer::Client, Some(1000))] = &closes[..] else { panic!("{closes:?}") };
-        assert!(speech_ended[4].arrival <= silent.at && speech_ended[4].arrival <= *left_at);
+        assert!(last.arrival <= silent.at && last.arrival <= *left_at);
         assert!(silent.at <= closed.at && *left_at <= closed.at);
         bot.assert_no_violations();
     });
@@ -85,7 +79,7 @@ fn leaving_is_silence_then_speaking_0_then_op_4_then_1000() {
 fn discord_is_told_that_the_bot_left_after_it_fell_silent() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        playing(&bot).await;
+        bot.join_and_play("demo.opus").await;
         bot.disconnect().await;
         bot.until_left(Duration::from_secs(1)).await;
         let (silent, _) = received(&bot.discord, Side::Voice, op::SPEAKING).pop().unwrap();
@@ -100,7 +94,7 @@ fn discord_is_told_that_the_bot_left_after_it_fell_silent() {
 fn leaving_during_a_cut_ends_the_call_all_the_same() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        playing(&bot).await;
+        bot.join_and_play("demo.opus").await;
         bot.discord.reset_voice(bot.account.user_id);
         let asked = Instant::now();
         bot.disconnect().await;
@@ -178,7 +172,7 @@ fn not_joined(bot: &BotOnDiscord) -> Result<TrackId, SpeakError> {
 fn a_manager_that_shuts_down_leaves_its_calls() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        playing(&bot).await;
+        bot.join_and_play("demo.opus").await;
         let asked = Instant::now();
         bot.manager.send(Shutdown).await.unwrap();
         assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());

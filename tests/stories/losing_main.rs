@@ -25,14 +25,6 @@ use crate::support::{
     story,
 };
 
-async fn playing(bot: &BotOnDiscord) -> TrackId {
-    bot.join().await;
-    let track = bot.play("demo.opus").await;
-    bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    track
-}
-
 async fn main_event(bot: &BotOnDiscord, awaited: &str, pick: impl Fn(&MainGatewayEvent) -> bool) {
     bot.events
         .next(awaited, |event| matches!(event, BotEvent::MainGateway(event) if pick(event)).then_some(()))
@@ -40,7 +32,7 @@ async fn main_event(bot: &BotOnDiscord, awaited: &str, pick: impl Fn(&MainGatewa
 }
 
 /// The loss is reported and resumed, and in the call nothing happens.
-async fn not_heard(bot: &BotOnDiscord, track: TrackId, lost: Loss) {
+async fn assert_not_heard(bot: &BotOnDiscord, track: TrackId, lost: Loss) {
     let lost =
         |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Reconnecting(why) if *why == lost);
     main_event(bot, "the loss", lost).await;
@@ -67,9 +59,9 @@ fn a_main_gateway_that_is_lost_and_resumed_is_not_heard() {
         ];
         for (code, loss) in losses {
             let bot = BotOnDiscord::start().await;
-            let track = playing(&bot).await;
+            let track = bot.join_and_play("demo.opus").await;
             bot.discord.close_main(bot.account.user_id, code);
-            not_heard(&bot, track, loss).await;
+            assert_not_heard(&bot, track, loss).await;
         }
     });
 }
@@ -78,9 +70,9 @@ fn a_main_gateway_that_is_lost_and_resumed_is_not_heard() {
 fn a_request_to_reconnect_is_followed_and_not_heard() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.reconnect(bot.account.user_id);
-        not_heard(&bot, track, Loss::ReconnectAsked).await;
+        assert_not_heard(&bot, track, Loss::ReconnectAsked).await;
     });
 }
 
@@ -88,9 +80,9 @@ fn a_request_to_reconnect_is_followed_and_not_heard() {
 fn an_invalid_session_that_can_be_resumed_is_not_heard() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.invalid_session(bot.account.user_id, Invalid::Resumable);
-        not_heard(&bot, track, Loss::InvalidSession).await;
+        assert_not_heard(&bot, track, Loss::InvalidSession).await;
     });
 }
 
@@ -98,7 +90,7 @@ fn an_invalid_session_that_can_be_resumed_is_not_heard() {
 fn a_main_gateway_that_is_away_for_minutes_does_not_end_the_call() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         // Nobody asks Discord for anything until it is back, though the call has to join again.
         bot.manager.send(MainGatewayLost).await.unwrap();
         bot.discord.close_voice(bot.account.user_id, 4006, "");
@@ -106,10 +98,7 @@ fn a_main_gateway_that_is_away_for_minutes_does_not_end_the_call() {
         let asked = received(&bot.discord, Side::Main, op::UPDATE_VOICE_STATE).len();
         assert_eq!(asked, 1, "for joining");
         bot.manager.send(MainGatewayRestored).await.unwrap();
-        bot.next_event("the call is back", |event| {
-            *event == CallEventKind::Connection(ConnectionStatus::Connected)
-        })
-        .await;
+        bot.next_status(ConnectionStatus::Connected).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         assert_eq!(bot.disconnect().await.reconnects, 1);
         assert!(missed("demo.opus", [&bot.heard()]) <= 3);
@@ -159,14 +148,11 @@ fn a_first_join_does_not_wait_for_the_main_gateway_for_ever() {
 }
 
 /// The bot identifies anew, its call comes back, and the track goes on where it was.
-async fn comes_back(bot: &BotOnDiscord, track: TrackId) {
+async fn assert_comes_back(bot: &BotOnDiscord, track: TrackId) {
     let ready =
         |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Dispatch(Dispatch::Ready { .. }));
     main_event(bot, "a new session", ready).await;
-    bot.next_event("the call is back", |event| {
-        *event == CallEventKind::Connection(ConnectionStatus::Connected)
-    })
-    .await;
+    bot.next_status(ConnectionStatus::Connected).await;
     assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
     assert_eq!(identifies(&bot.discord), 2);
     let stats = bot.disconnect().await;
@@ -180,9 +166,9 @@ async fn comes_back(bot: &BotOnDiscord, track: TrackId) {
 fn a_main_session_that_is_lost_for_good_brings_the_call_back() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.invalid_session(bot.account.user_id, Invalid::Lost);
-        comes_back(&bot, track).await;
+        assert_comes_back(&bot, track).await;
     });
 }
 
@@ -190,9 +176,9 @@ fn a_main_session_that_is_lost_for_good_brings_the_call_back() {
 fn a_main_session_that_cannot_be_resumed_brings_the_call_back() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.lose_main_session(bot.account.user_id);
-        comes_back(&bot, track).await;
+        assert_comes_back(&bot, track).await;
     });
 }
 
@@ -201,9 +187,9 @@ fn codes_that_end_the_main_session_bring_the_call_back() {
     story(async {
         for code in [4007, 4009] {
             let bot = BotOnDiscord::start().await;
-            let track = playing(&bot).await;
+            let track = bot.join_and_play("demo.opus").await;
             bot.discord.close_main(bot.account.user_id, code);
-            comes_back(&bot, track).await;
+            assert_comes_back(&bot, track).await;
         }
     });
 }
@@ -221,7 +207,7 @@ fn a_main_gateway_that_refuses_the_bot_says_why_and_nothing_loops() {
         ];
         for (code, error) in fatal {
             let bot = BotOnDiscord::start().await;
-            playing(&bot).await;
+            bot.join_and_play("demo.opus").await;
             bot.discord.close_main(bot.account.user_id, code);
             let refused =
                 |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Refused(why) if *why == error);
@@ -296,9 +282,9 @@ fn a_join_during_an_outage_is_carried_out_after_it() {
 fn a_farewell_during_an_outage_is_said_after_it() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        playing(&bot).await;
+        bot.join_and_play("demo.opus").await;
         let leaving = bot.disconnect();
-        // The outage begins while the five silence frames are sent.
+        // The outage begins while the silence frames are sent.
         let outage = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             bot.discord.reset_main(bot.account.user_id);
@@ -313,11 +299,10 @@ fn a_farewell_during_an_outage_is_said_after_it() {
 fn both_gateways_lost_at_once_are_not_heard() {
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder()).await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.reset_main(bot.account.user_id);
         bot.discord.reset_voice(bot.account.user_id);
-        bot.next_event("the resume", |event| *event == CallEventKind::Connection(ConnectionStatus::Resumed))
-            .await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
         let heard = bot.heard();

@@ -21,21 +21,13 @@ fn in_each_order(play: impl AsyncFn(BotOnDiscord)) {
     }
 }
 
-async fn playing(bot: &BotOnDiscord) -> TrackId {
-    bot.join().await;
-    let track = bot.play("music.opus").await;
-    bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    track
-}
-
-async fn connected(bot: &BotOnDiscord) {
-    bot.next_event("a new session", |event| *event == CallEventKind::Connection(ConnectionStatus::Connected))
-        .await;
-}
-
 /// The track ends; one listener heard its beginning, the other the rest.
-async fn heard_by_both(bot: &BotOnDiscord, track: TrackId, second: &Channel, second_listener: &Member) {
+async fn assert_heard_by_both(
+    bot: &BotOnDiscord,
+    track: TrackId,
+    second: &Channel,
+    second_listener: &Member,
+) {
     assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
     assert_eq!(bot.discord.members_of(second), [bot.account.user_id, second_listener.user_id]);
     assert_eq!(bot.discord.members_of(&bot.channel), [bot.listener.user_id]);
@@ -54,12 +46,12 @@ fn a_move_by_a_moderator_keeps_the_track_playing_in_the_new_channel() {
     in_each_order(async |bot| {
         let second = bot.guild.channel("second");
         let second_listener = second.listener("second ear");
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         bot.discord.move_to(bot.account.user_id, &second);
         bot.next_event("the move", |event| *event == CallEventKind::Moved(ChannelId(second.id))).await;
-        connected(&bot).await;
+        bot.next_status(ConnectionStatus::Connected).await;
         assert_eq!(identifies(&bot.discord), 2);
-        heard_by_both(&bot, track, &second, &second_listener).await;
+        assert_heard_by_both(&bot, track, &second, &second_listener).await;
     });
 }
 
@@ -68,16 +60,16 @@ fn joining_another_channel_moves_the_call_and_its_track() {
     in_each_order(async |bot| {
         let second = bot.guild.channel("second");
         let second_listener = second.listener("second ear");
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         bot.request_join(&second).await.expect("the bot moves");
         assert!(bot.discord.connected_to(&second).contains(&bot.account.user_id));
         assert_eq!(identifies(&bot.discord), 2);
-        heard_by_both(&bot, track, &second, &second_listener).await;
+        assert_heard_by_both(&bot, track, &second, &second_listener).await;
     });
 }
 
 /// The track ends, and but for the moment of the change all of it was heard.
-async fn heard_but_for_a_moment(bot: &BotOnDiscord, track: TrackId) {
+async fn assert_heard_after_change(bot: &BotOnDiscord, track: TrackId) {
     assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
     let stats = bot.disconnect().await;
     assert_eq!((stats.resumes, stats.reconnects), (0, 1));
@@ -90,12 +82,12 @@ async fn heard_but_for_a_moment(bot: &BotOnDiscord, track: TrackId) {
 fn a_change_of_region_is_followed() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         bot.discord.change_region(&bot.guild);
         let changed = CallEventKind::Connection(ConnectionStatus::Reconnecting(Cause::ServerChanged));
         bot.next_event("the change is reported", |event| *event == changed).await;
-        connected(&bot).await;
-        heard_but_for_a_moment(&bot, track).await;
+        bot.next_status(ConnectionStatus::Connected).await;
+        assert_heard_after_change(&bot, track).await;
     });
 }
 
@@ -103,20 +95,20 @@ fn a_change_of_region_is_followed() {
 fn a_voice_server_that_is_taken_away_is_waited_for() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         bot.discord.take_endpoint(&bot.guild);
         let lost = CallEventKind::Connection(ConnectionStatus::Reconnecting(Cause::EndpointLost));
         bot.next_event("the loss is reported", |event| *event == lost).await;
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!(identifies(&bot.discord), 1, "there is nothing to connect to");
         bot.discord.give_endpoint(&bot.guild);
-        connected(&bot).await;
-        heard_but_for_a_moment(&bot, track).await;
+        bot.next_status(ConnectionStatus::Connected).await;
+        assert_heard_after_change(&bot, track).await;
     });
 }
 
 /// Waits for the end of the call and sees that it stays over.
-async fn kicked(bot: &BotOnDiscord, track: TrackId) {
+async fn assert_kicked(bot: &BotOnDiscord, track: TrackId) {
     assert_eq!(bot.track_end(track).await, TrackEnd::Stopped);
     bot.next_event("the end", |event| matches!(event, CallEventKind::Ended(EndReason::Kicked))).await;
     let log = bot.discord.log().len();
@@ -132,9 +124,9 @@ async fn kicked(bot: &BotOnDiscord, track: TrackId) {
 #[test]
 fn a_kick_ends_the_call_with_its_reason_whichever_socket_says_it_first() {
     in_each_order(async |bot| {
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         bot.discord.kick(bot.account.user_id, &bot.guild);
-        kicked(&bot, track).await;
+        assert_kicked(&bot, track).await;
     });
 }
 
@@ -142,9 +134,9 @@ fn a_kick_ends_the_call_with_its_reason_whichever_socket_says_it_first() {
 fn a_kick_of_a_lone_bot_ends_the_call_too() {
     in_each_order(async |bot| {
         bot.listener.leave();
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         bot.discord.kick(bot.account.user_id, &bot.guild);
-        kicked(&bot, track).await;
+        assert_kicked(&bot, track).await;
     });
 }
 
@@ -152,9 +144,9 @@ fn a_kick_of_a_lone_bot_ends_the_call_too() {
 fn a_deleted_channel_ends_the_call() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         bot.discord.delete_channel(&bot.channel);
-        kicked(&bot, track).await;
+        assert_kicked(&bot, track).await;
     });
 }
 
@@ -166,12 +158,12 @@ fn a_call_that_ends_never_tells_less_than_it_told_before() {
         bot.play("music.opus").await;
         let heard = |_: &Discord| bot.listener.packets_heard(bot.account.user_id) > 20;
         bot.discord.until(heard, Duration::from_secs(60)).await.expect("the bot is heard");
-        let mut told = call.stats().await.expect("the call goes on").packets;
-        assert!(told > 20, "{told} packets");
+        let mut reported = call.stats().await.expect("the call goes on").packets;
+        assert!(reported > 20, "{reported} packets");
         bot.discord.kick(bot.account.user_id, &bot.guild);
         while let Some(stats) = call.stats().await {
-            assert!(stats.packets >= told, "{} packets after {told}", stats.packets);
-            told = stats.packets;
+            assert!(stats.packets >= reported, "{} packets after {reported}", stats.packets);
+            reported = stats.packets;
         }
     });
 }
@@ -180,7 +172,7 @@ fn a_call_that_ends_never_tells_less_than_it_told_before() {
 fn a_bot_that_was_kicked_can_join_again() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         bot.discord.kick(bot.account.user_id, &bot.guild);
         bot.next_event("the end", |event| matches!(event, CallEventKind::Ended(EndReason::Kicked))).await;
         bot.join().await;
@@ -197,7 +189,7 @@ fn the_voice_states_of_others_are_ignored() {
     story(async {
         let bot = BotOnDiscord::start().await;
         let second = bot.guild.channel("second");
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("music.opus").await;
         let stranger = bot.channel.listener("stranger");
         tokio::time::sleep(Duration::from_millis(500)).await;
         bot.discord.move_to(stranger.user_id, &second);

@@ -70,7 +70,7 @@ impl Handler<MainGatewayEvent> for OwnBot {
 }
 
 impl OwnBot {
-    /// Logs in with a token of the stage's bot; its manager replaces the stage's.
+    /// Logs in as another bot of the fixture's Discord; its manager replaces the fixture's.
     async fn set(lag: Lag) -> BotOnDiscord {
         let mut bot = BotOnDiscord::start().await;
         let account = bot.discord.bot("own bot");
@@ -134,10 +134,7 @@ fn a_move_of_which_the_events_come_apart_keeps_the_track_playing() {
                 bot.discord.move_to(bot.account.user_id, &second);
                 bot.next_event("the move", |event| *event == CallEventKind::Moved(ChannelId(second.id)))
                     .await;
-                bot.next_event("Connected", |event| {
-                    *event == CallEventKind::Connection(ConnectionStatus::Connected)
-                })
-                .await;
+                bot.next_status(ConnectionStatus::Connected).await;
                 assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
                 bot.disconnect_and_drain().await;
                 let rest = second_listener.heard(bot.account.user_id).expect("it is heard there");

@@ -27,7 +27,7 @@ use crate::support::{
 
 impl BotOnDiscord {
     /// Plays the demo, twelve seconds, and makes an actor panic after three.
-    async fn strike(&self, victim: Victim) -> TrackId {
+    async fn panic_while_playing(&self, victim: Victim) -> TrackId {
         self.join().await;
         let track = self.play("demo.opus").await;
         self.next_event("the track starts", |event| *event == CallEventKind::TrackStarted(track)).await;
@@ -40,7 +40,7 @@ impl BotOnDiscord {
         self.manager.send(Panic { guild: self.guild_id(), victim }).await.unwrap();
     }
 
-    fn connection(&self) -> Vec<ConnectionStatus> {
+    fn connection_statuses(&self) -> Vec<ConnectionStatus> {
         let all = self.events.call_events().into_iter();
         all.filter_map(
             |event| if let CallEventKind::Connection(progress) = event { Some(progress) } else { None },
@@ -49,7 +49,7 @@ impl BotOnDiscord {
     }
 
     /// The whole demo was heard, as if nothing had happened.
-    fn heard_all(&self, stats: &CallStats) {
+    fn assert_demo_heard(&self, stats: &CallStats) {
         let heard = self.heard();
         assert!(packets_heard(&heard) == with_silence(&packets_of("demo.opus")));
         assert_eq!((heard.packets, heard.lost, heard.longest_gap), (stats.packets, 0, FRAME));
@@ -61,13 +61,16 @@ impl BotOnDiscord {
 fn a_panic_of_the_gateway_is_not_heard() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = bot.strike(Victim::Gateway).await;
+        let track = bot.panic_while_playing(Victim::Gateway).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
         let resuming = ConnectionStatus::Resuming(Cause::Panicked("Gateway"));
-        assert_eq!(bot.connection(), [ConnectionStatus::Connected, resuming, ConnectionStatus::Resumed]);
+        assert_eq!(
+            bot.connection_statuses(),
+            [ConnectionStatus::Connected, resuming, ConnectionStatus::Resumed]
+        );
         assert_eq!((stats.resumes, stats.reconnects), (1, 0));
-        bot.heard_all(&stats);
+        bot.assert_demo_heard(&stats);
     });
 }
 
@@ -75,16 +78,16 @@ fn a_panic_of_the_gateway_is_not_heard() {
 fn a_panic_of_the_heartbeater_is_not_noticed() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = bot.strike(Victim::Heartbeater).await;
+        let track = bot.panic_while_playing(Victim::Heartbeater).await;
         let beats = || bot.discord.received(Side::Voice, bot.account.user_id, 3).len();
         let before = beats();
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         tokio::time::sleep(Duration::from_secs(51)).await;
         assert!(beats() - before >= 10, "{} beats in a minute", beats() - before);
         let stats = bot.disconnect().await;
-        assert_eq!(bot.connection(), [ConnectionStatus::Connected]);
+        assert_eq!(bot.connection_statuses(), [ConnectionStatus::Connected]);
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
-        bot.heard_all(&stats);
+        bot.assert_demo_heard(&stats);
     });
 }
 
@@ -92,12 +95,12 @@ fn a_panic_of_the_heartbeater_is_not_noticed() {
 fn after_a_panic_of_the_transport_the_track_goes_on_in_a_new_session() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = bot.strike(Victim::Transport).await;
+        let track = bot.panic_while_playing(Victim::Transport).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
         let reconnecting = ConnectionStatus::Reconnecting(Cause::Panicked("Transport"));
         assert_eq!(
-            bot.connection(),
+            bot.connection_statuses(),
             [ConnectionStatus::Connected, reconnecting, ConnectionStatus::Connected]
         );
         assert_eq!((stats.resumes, stats.reconnects), (0, 1));
@@ -131,7 +134,7 @@ fn a_panic_of_the_speaker_ends_its_tracks_and_does_not_touch_the_connection() {
         let next = bot.play("demo.opus").await;
         assert_eq!(bot.track_end(next).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
-        assert_eq!(bot.connection(), [ConnectionStatus::Connected]);
+        assert_eq!(bot.connection_statuses(), [ConnectionStatus::Connected]);
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
         assert_eq!(speaking_flags(&bot), [0, 1, 0, 1, 0]);
         let heard = bot.heard();
@@ -147,7 +150,7 @@ fn a_panic_of_the_speaker_ends_its_tracks_and_does_not_touch_the_connection() {
 fn a_panic_of_the_call_ends_it_with_a_reason_and_the_bot_can_join_again() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = bot.strike(Victim::Call).await;
+        let track = bot.panic_while_playing(Victim::Call).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::SpeakerLost);
         bot.next_event("the end", |event| *event == CallEventKind::Ended(EndReason::Panicked)).await;
         bot.until_left(Duration::from_secs(1)).await;
@@ -168,14 +171,14 @@ fn a_panic_of_the_bridge_is_not_heard_and_the_next_join_has_another() {
     story(async {
         let bot = BotOnDiscord::start().await;
         let other = bot.discord.guild("other").channel("other");
-        let track = bot.strike(Victim::Bridge).await;
+        let track = bot.panic_while_playing(Victim::Bridge).await;
         let join = Join::new(GuildId(other.guild_id), ChannelId(other.id));
         let there = bot.manager.send(join).await.unwrap().expect("the bot joins there");
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         there.disconnect().await;
         let stats = bot.disconnect().await;
-        assert_eq!(bot.connection(), [ConnectionStatus::Connected, ConnectionStatus::Connected]);
-        bot.heard_all(&stats);
+        assert_eq!(bot.connection_statuses(), [ConnectionStatus::Connected, ConnectionStatus::Connected]);
+        bot.assert_demo_heard(&stats);
     });
 }
 
@@ -184,21 +187,15 @@ fn after_a_panic_of_the_bridge_calls_join_again_move_and_leave_as_before() {
     story(async {
         let bot = BotOnDiscord::start().await;
         let other = bot.guild.channel("other");
-        let track = bot.strike(Victim::Bridge).await;
+        let track = bot.panic_while_playing(Victim::Bridge).await;
         bot.discord.close_voice(bot.account.user_id, 4006, "");
-        bot.next_event("it is back", |event| {
-            *event == CallEventKind::Connection(ConnectionStatus::Connected)
-        })
-        .await;
+        bot.next_status(ConnectionStatus::Connected).await;
         bot.panic(Victim::Bridge).await;
         bot.request_join(&other).await.expect("the bot moves");
         bot.panic(Victim::Bridge).await;
         bot.discord.move_to(bot.account.user_id, &bot.channel);
         bot.next_event("the move", |event| *event == CallEventKind::Moved(ChannelId(bot.channel.id))).await;
-        bot.next_event("it is back", |event| {
-            *event == CallEventKind::Connection(ConnectionStatus::Connected)
-        })
-        .await;
+        bot.next_status(ConnectionStatus::Connected).await;
         bot.panic(Victim::Bridge).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         bot.disconnect().await;
@@ -258,9 +255,9 @@ fn an_actor_that_panics_over_a_demand_ends_its_own_track() {
 }
 
 /// A source that panics when it has nothing left.
-struct Fragile(VecDeque<Bytes>);
+struct PanickingSource(VecDeque<Bytes>);
 
-impl Source for Fragile {
+impl Source for PanickingSource {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
         let Some(packet) = self.0.pop_front() else { panic!("nothing left") };
         Ok(Some(Frame::Opus(packet)))
@@ -273,17 +270,17 @@ fn a_source_that_panics_ends_its_own_track_after_what_it_supplied() {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         let packets = packets_of("demo.opus");
-        let fragile = Fragile(packets[..50].to_vec().into());
-        let fragile = bot.speak(Speak::source(bot.guild_id(), fragile)).await;
-        assert_eq!(bot.track_end(fragile).await, TrackEnd::Panicked("nothing left".into()));
+        let panicking = PanickingSource(packets[..50].to_vec().into());
+        let panicking = bot.speak(Speak::source(bot.guild_id(), panicking)).await;
+        assert_eq!(bot.track_end(panicking).await, TrackEnd::Panicked("nothing left".into()));
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(packets_heard(&bot.heard()) == with_silence(&packets[..50]));
 
-        let fragile = Fragile(packets[..50].to_vec().into());
-        let fragile = bot.speak(Speak::source(bot.guild_id(), fragile)).await;
+        let panicking = PanickingSource(packets[..50].to_vec().into());
+        let panicking = bot.speak(Speak::source(bot.guild_id(), panicking)).await;
         let beside = bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets, 200))).await;
         let ends = [TrackEnd::Panicked("nothing left".into()), TrackEnd::Finished];
-        assert_eq!(bot.track_ends([fragile, beside]).await, ends);
+        assert_eq!(bot.track_ends([panicking, beside]).await, ends);
         let stats = bot.disconnect().await;
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
         bot.assert_no_violations();
@@ -304,15 +301,9 @@ fn panics_on_media_arbiters_are_survived_too() {
         let track = bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets, 100))).await;
         bot.next_event("the next track starts", |event| *event == CallEventKind::TrackStarted(track)).await;
         bot.panic(Victim::Transport).await;
-        bot.next_event("it is back", |event| {
-            *event == CallEventKind::Connection(ConnectionStatus::Connected)
-        })
-        .await;
+        bot.next_status(ConnectionStatus::Connected).await;
         bot.panic(Victim::Gateway).await;
-        bot.next_event("it is resumed", |event| {
-            *event == CallEventKind::Connection(ConnectionStatus::Resumed)
-        })
-        .await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let speech_ended = |_: &Discord| packets_heard(&bot.heard()).ends_with(&with_silence(&[]));
         bot.discord.until(speech_ended, Duration::from_secs(60)).await.unwrap();

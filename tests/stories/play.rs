@@ -15,8 +15,7 @@ fn a_cut_in_the_middle_is_not_heard() {
         bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
         bot.discord.close_voice(bot.account.user_id, 4015, "");
-        bot.next_event("the resume", |event| *event == CallEventKind::Connection(ConnectionStatus::Resumed))
-            .await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
 

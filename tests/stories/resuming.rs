@@ -21,20 +21,6 @@ use crate::support::{
     story,
 };
 
-/// A stage on which the demo is playing for two seconds already.
-async fn playing(bot: &BotOnDiscord) -> TrackId {
-    bot.join().await;
-    let track = bot.play("demo.opus").await;
-    bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    track
-}
-
-async fn resumed(bot: &BotOnDiscord) {
-    bot.next_event("the resume", |event| *event == CallEventKind::Connection(ConnectionStatus::Resumed))
-        .await;
-}
-
 async fn resuming(bot: &BotOnDiscord) -> Cause {
     let event = bot
         .next_event("the loss is reported", |event| {
@@ -48,7 +34,7 @@ async fn resuming(bot: &BotOnDiscord) -> Cause {
 }
 
 /// The track ends, and all of it was heard, without a gap.
-async fn heard_whole(bot: &BotOnDiscord, track: TrackId, cuts: u64) {
+async fn assert_heard_whole(bot: &BotOnDiscord, track: TrackId, cuts: u64) {
     assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
     let stats = bot.disconnect().await;
     let heard = bot.heard();
@@ -65,11 +51,11 @@ fn a_crashed_server_a_reset_and_a_lost_connection_are_not_heard() {
     story(async {
         for code in [4015, 4013, 1000, 1001, 1006] {
             let bot = BotOnDiscord::start().await;
-            let track = playing(&bot).await;
+            let track = bot.join_and_play("demo.opus").await;
             bot.discord.close_voice(bot.account.user_id, code, "");
-            resumed(&bot).await;
+            bot.next_status(ConnectionStatus::Resumed).await;
             assert_eq!(resumes(&bot.discord), 1, "{code}");
-            heard_whole(&bot, track, 1).await;
+            assert_heard_whole(&bot, track, 1).await;
         }
     });
 }
@@ -78,13 +64,13 @@ fn a_crashed_server_a_reset_and_a_lost_connection_are_not_heard() {
 fn three_cuts_in_one_track_are_not_heard() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         for code in [1006, 4015, 1001] {
             bot.discord.close_voice(bot.account.user_id, code, "");
-            resumed(&bot).await;
+            bot.next_status(ConnectionStatus::Resumed).await;
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
-        heard_whole(&bot, track, 3).await;
+        assert_heard_whole(&bot, track, 3).await;
     });
 }
 
@@ -92,11 +78,11 @@ fn three_cuts_in_one_track_are_not_heard() {
 fn missed_acks_resume() {
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().heartbeat_interval(1_000.0)).await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.mute_acks(bot.account.user_id, 2);
         assert_eq!(resuming(&bot).await, Cause::Zombie);
-        resumed(&bot).await;
-        heard_whole(&bot, track, 1).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
+        assert_heard_whole(&bot, track, 1).await;
     });
 }
 
@@ -104,9 +90,9 @@ fn missed_acks_resume() {
 fn one_missed_ack_is_forgiven() {
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().heartbeat_interval(1_000.0)).await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.mute_acks(bot.account.user_id, 1);
-        heard_whole(&bot, track, 0).await;
+        assert_heard_whole(&bot, track, 0).await;
     });
 }
 
@@ -114,11 +100,11 @@ fn one_missed_ack_is_forgiven() {
 fn a_stalled_connection_resumes() {
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().heartbeat_interval(1_000.0)).await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.stall_voice(bot.account.user_id);
         assert_eq!(resuming(&bot).await, Cause::Zombie);
-        resumed(&bot).await;
-        heard_whole(&bot, track, 1).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
+        assert_heard_whole(&bot, track, 1).await;
     });
 }
 
@@ -167,16 +153,16 @@ fn heartbeats_acknowledge_the_last_message_also_across_the_wrap() {
 fn a_resume_across_the_wrap_asks_for_the_right_number() {
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().first_sequence(65_535)).await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.close_voice(bot.account.user_id, 4015, "");
-        resumed(&bot).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         let (_, resume) = received(&bot.discord, Side::Voice, op::RESUME).remove(0);
         let before = bot.discord.log().into_iter().rev().find_map(|entry| match entry.event {
             Event::Sent { op, seq: Some(seq), .. } if op != op::RESUMED => Some(seq),
             _ => None,
         });
         assert!(before.is_some_and(|seq| seq < 10), "{before:?}");
-        heard_whole(&bot, track, 1).await;
+        assert_heard_whole(&bot, track, 1).await;
         assert!(resume["seq_ack"].as_u64().is_some_and(|seq| seq < 10), "{resume}");
     });
 }
@@ -185,7 +171,7 @@ fn a_resume_across_the_wrap_asks_for_the_right_number() {
 fn what_was_said_in_the_gap_is_replayed() {
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().heartbeat_interval(1_000.0)).await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         let bot_id = bot.account.user_id;
         bot.discord.close_voice(bot_id, 4015, "");
         // Nobody is connected now: this reaches the bot only by replay.
@@ -193,7 +179,7 @@ fn what_was_said_in_the_gap_is_replayed() {
         bot.discord.send_numbered(bot_id, op::EXTERNAL_SENDER, vec![1, 2, 3]);
         late.announce(1);
         bot.discord.send_numbered(bot_id, op::EXTERNAL_SENDER, vec![4, 5, 6]);
-        resumed(&bot).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         let newcomer = UserId(late.user_id);
         let met = |event: &CallEventKind| matches!(event, CallEventKind::ClientsConnected(users) if users.contains(&newcomer));
         bot.next_event("the newcomer is met", met).await;
@@ -210,7 +196,7 @@ fn what_was_said_in_the_gap_is_replayed() {
         // They were read as well: the beats acknowledge all there was.
         let (sent, acknowledged) = *acknowledgements(&bot.discord).last().unwrap();
         assert_eq!(acknowledged, sent);
-        heard_whole(&bot, track, 1).await;
+        assert_heard_whole(&bot, track, 1).await;
     });
 }
 
@@ -218,16 +204,16 @@ fn what_was_said_in_the_gap_is_replayed() {
 fn speaking_is_said_again_after_a_resume() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.reset_voice(bot.account.user_id);
-        resumed(&bot).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         let said = received(&bot.discord, Side::Voice, op::SPEAKING);
         let (resume, _) = received(&bot.discord, Side::Voice, op::RESUME).remove(0);
         let again: Vec<_> = said.iter().filter(|(entry, _)| entry.connection == resume.connection).collect();
         assert_eq!(again.len(), 1);
         assert_eq!(again[0].1["speaking"], 1);
-        heard_whole(&bot, track, 1).await;
+        assert_heard_whole(&bot, track, 1).await;
     });
 }
 
@@ -246,14 +232,11 @@ fn tokens(bot: &BotOnDiscord) -> Vec<Token> {
 fn a_refused_resume_rejoins_with_fresh_credentials_and_the_track_goes_on() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.refuse_resume(bot.account.user_id);
         bot.discord.close_voice(bot.account.user_id, 4015, "");
         resuming(&bot).await;
-        bot.next_event("a new session", |event| {
-            *event == CallEventKind::Connection(ConnectionStatus::Connected)
-        })
-        .await;
+        bot.next_status(ConnectionStatus::Connected).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
 
@@ -273,14 +256,11 @@ fn a_refused_resume_rejoins_with_fresh_credentials_and_the_track_goes_on() {
 fn a_resume_that_comes_too_late_rejoins() {
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().resume_window(Duration::from_millis(200))).await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         // The first attempt fails, and by the second the session is forgotten.
         bot.discord.close_voice_at(HandshakeStep::Connect, 1006);
         bot.discord.reset_voice(bot.account.user_id);
-        bot.next_event("a new session", |event| {
-            *event == CallEventKind::Connection(ConnectionStatus::Connected)
-        })
-        .await;
+        bot.next_status(ConnectionStatus::Connected).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect_and_drain().await;
         assert_eq!((stats.resumes, stats.reconnects), (0, 1));
@@ -293,12 +273,12 @@ fn a_resume_that_comes_too_late_rejoins() {
 fn a_resume_that_fails_at_first_is_not_heard() {
     story(async {
         let bot = BotOnDiscord::start().await;
-        let track = playing(&bot).await;
+        let track = bot.join_and_play("demo.opus").await;
         bot.discord.close_voice_at(HandshakeStep::Connect, 1006);
         bot.discord.close_voice_at(HandshakeStep::Identify, 1006);
         bot.discord.reset_voice(bot.account.user_id);
-        resumed(&bot).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
         assert_eq!(connections(&bot.discord, Side::Voice), 4);
-        heard_whole(&bot, track, 1).await;
+        assert_heard_whole(&bot, track, 1).await;
     });
 }

@@ -13,7 +13,7 @@ use std::{
 use actix::{Actor, Context, Handler};
 use actix_voice::{
     actors::{CallEventKind, Demand, Join, Speak},
-    audio::frame::{FRAME, Frame, Pcm},
+    audio::frame::{FRAME, Frame, Pcm, SILENCE},
     id::{ChannelId, GuildId},
     source::{Source, SourceError},
     speaker::TrackEnd,
@@ -26,21 +26,21 @@ use crate::support::{
     bot::BotOnDiscord,
     log::speaking_flags,
     real_time,
-    recording::{loudness, packets_heard, packets_of, with_silence},
+    recording::{SILENCE_FRAMES, loudness, packets_heard, packets_of, with_silence},
     sources::{GreedySource, LoopSource, QueueSource, Refill, SlowSource, WhenEmpty},
     story,
 };
 
 /// A square wave of 1 kHz, as the documentation shows an actor that makes audio.
-struct Buzzer {
+struct SquareWave {
     left: usize,
 }
 
-impl Actor for Buzzer {
+impl Actor for SquareWave {
     type Context = Context<Self>;
 }
 
-impl Handler<Demand> for Buzzer {
+impl Handler<Demand> for SquareWave {
     type Result = ();
 
     fn handle(&mut self, demand: Demand, _: &mut Context<Self>) {
@@ -63,11 +63,11 @@ fn an_actor_of_ones_own_is_a_source() {
     story(async {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
-        let buzzer = Buzzer { left: 100 }.start();
-        let track = bot.speak(Speak::actor(bot.guild_id(), buzzer.recipient())).await;
+        let square_wave = SquareWave { left: 100 }.start();
+        let track = bot.speak(Speak::actor(bot.guild_id(), square_wave.recipient())).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
-        assert_eq!(stats.packets, 105);
+        assert_eq!(stats.packets, 100 + SILENCE_FRAMES as u64);
         // The fundamental of a square wave is 4/π of its amplitude.
         let buzz = loudness(&bot.heard(), 1_000, 500..1_500);
         assert!((buzz - 0.127).abs() < 0.01, "{buzz}");
@@ -93,7 +93,7 @@ fn a_source_that_hangs_is_silent_until_it_goes_on() {
         let stats = bot.disconnect().await;
         let expected: Vec<Bytes> = packets[..100].chunks(50).flat_map(with_silence).collect();
         assert!(packets_heard(&bot.heard()) == expected);
-        assert_eq!(stats.speaker.underruns, 5, "while all falls silent");
+        assert_eq!(stats.speaker.underruns, SILENCE_FRAMES as u64, "while all falls silent");
         bot.assert_no_violations();
     });
 }
@@ -122,7 +122,10 @@ fn a_source_that_hangs_harms_neither_another_track_nor_another_call() {
         let stats = bot.disconnect().await;
 
         let (here, there) = (bot.heard(), listener.heard(bot.account.user_id).unwrap());
-        assert!(stats.packets >= packets.len() as u64 + 5 && stats.speaker.underruns >= 500, "{stats:?}");
+        assert!(
+            stats.packets >= (packets.len() + SILENCE_FRAMES) as u64 && stats.speaker.underruns >= 500,
+            "{stats:?}"
+        );
         assert_eq!((here.packets, here.longest_gap), (stats.packets, FRAME));
         assert!(packets_heard(&there) == with_silence(&packets));
         assert_eq!((there.packets, there.longest_gap), (others.packets, FRAME));
@@ -147,8 +150,7 @@ fn a_slow_source_is_never_owed_more_than_five_frames_and_loses_none() {
         // Of three frame times one has no frame.
         let underruns = stats.speaker.underruns;
         assert!((250..=350).contains(&underruns), "{underruns} times dry");
-        let silence = [0xF8, 0xFF, 0xFE];
-        let played = |packet: &Bytes| packet[..] != silence;
+        let played = |packet: &Bytes| packet[..] != SILENCE;
         let heard: Vec<Bytes> = packets_heard(&bot.heard()).into_iter().filter(played).collect();
         assert!(heard == packets.into_iter().filter(played).collect::<Vec<_>>());
         bot.assert_no_violations();
@@ -168,7 +170,8 @@ fn what_a_source_supplies_unasked_is_dropped_and_counted() {
         assert_eq!(bot.track_end(track).await, TrackEnd::Stopped);
         let stats = bot.disconnect().await;
 
-        let (supplied, played) = (supplied.load(Ordering::Relaxed) as u64, stats.packets - 5);
+        let (supplied, played) =
+            (supplied.load(Ordering::Relaxed) as u64, stats.packets - SILENCE_FRAMES as u64);
         assert!((245..=255).contains(&played), "{played} packets in 5 s");
         let queued = supplied - played - stats.speaker.over_credit;
         assert!(queued <= 5 + 10, "{queued} frames were neither played nor dropped");
@@ -186,7 +189,7 @@ fn a_source_that_leaves_without_a_word_ends_its_track_and_no_other() {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         let packets = packets_of("demo.opus");
-        let leaves = QueueSource::new(packets[..20].to_vec(), WhenEmpty::Leave);
+        let leaves = QueueSource::new(packets[..20].to_vec(), WhenEmpty::Stop);
         let leaves = bot.speak(Speak::start(bot.guild_id(), leaves)).await;
         let long = bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets.clone(), 500))).await;
         bot.next_event("the lost track ends", |event| {
@@ -196,24 +199,24 @@ fn a_source_that_leaves_without_a_word_ends_its_track_and_no_other() {
         assert!(bot.heard().packets < 100, "it was noticed late");
         assert_eq!(bot.track_end(long).await, TrackEnd::Finished);
 
-        let alone = QueueSource::new(packets[..20].to_vec(), WhenEmpty::Leave);
+        let alone = QueueSource::new(packets[..20].to_vec(), WhenEmpty::Stop);
         let alone = bot.speak(Speak::start(bot.guild_id(), alone)).await;
         assert_eq!(bot.track_end(alone).await, TrackEnd::SourceLost);
-        let never = bot.speak(Speak::start(bot.guild_id(), QueueSource::new([], WhenEmpty::Leave))).await;
+        let never = bot.speak(Speak::start(bot.guild_id(), QueueSource::new([], WhenEmpty::Stop))).await;
         assert_eq!(bot.track_end(never).await, TrackEnd::SourceLost);
         bot.disconnect().await;
-        assert_eq!(packets_heard(&bot.heard()).len(), 500 + 20 + 5);
+        assert_eq!(packets_heard(&bot.heard()).len(), 500 + 20 + SILENCE_FRAMES);
         bot.assert_no_violations();
     });
 }
 
 /// Plays a little, and then blocks its thread until it is let go.
-struct Blocks {
+struct BlockingSource {
     packets: VecDeque<Bytes>,
     blocked: mpsc::Receiver<()>,
 }
 
-impl Source for Blocks {
+impl Source for BlockingSource {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
         match self.packets.pop_front() {
             Some(packet) => Ok(Some(Frame::Opus(packet))),
@@ -236,8 +239,8 @@ fn a_source_that_blocks_its_thread_harms_nobody() {
         let other_call = bot.manager.send(join).await.unwrap().unwrap();
 
         let packets = packets_of("demo.opus");
-        let (let_go, blocked) = mpsc::channel();
-        let blocks = Blocks { packets: packets[..25].to_vec().into(), blocked };
+        let (unblock, blocked) = mpsc::channel();
+        let blocks = BlockingSource { packets: packets[..25].to_vec().into(), blocked };
         let blocks = bot.speak(Speak::source(bot.guild_id(), blocks)).await;
         let beside = LoopSource::new(packets.clone(), 150);
         let beside = bot.speak(Speak::start(bot.guild_id(), beside)).await;
@@ -245,21 +248,22 @@ fn a_source_that_blocks_its_thread_harms_nobody() {
         let elsewhere = other_call.speak(elsewhere).await.unwrap();
         bot.next_event("the track stalls", |event| *event == CallEventKind::TrackStalled(blocks)).await;
         assert_eq!(bot.track_ends([beside, elsewhere]).await, [TrackEnd::Finished, TrackEnd::Finished]);
+        let spoken = 150 + SILENCE_FRAMES as u64;
         let speech_ended = |_: &Discord| {
             [&bot.listener, &listener]
                 .iter()
-                .all(|listener| listener.packets_heard(bot.account.user_id) >= 155)
+                .all(|listener| listener.packets_heard(bot.account.user_id) >= spoken)
         };
         bot.discord.until(speech_ended, Duration::from_secs(60)).await.unwrap();
         let others = other_call.disconnect().await.expect("there was a call");
-        drop(let_go);
+        drop(unblock);
         assert_eq!(bot.track_end(blocks).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
 
         let (here, there) = (bot.heard(), listener.heard(bot.account.user_id).unwrap());
         assert_eq!((here.packets, here.lost), (stats.packets, 0));
         assert_eq!((there.packets, there.lost), (others.packets, 0));
-        assert_eq!(there.packets, 155);
+        assert_eq!(there.packets, spoken);
         assert!(stats.speaker.underruns > 50, "{stats:?}");
         // Three seconds it was blocked; what a busy machine does to a timer is far less.
         assert!(here.longest_gap < Duration::from_secs(1), "{:?}", here.longest_gap);

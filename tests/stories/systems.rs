@@ -24,7 +24,7 @@ use crate::support::{
     bot::BotOnDiscord,
     events::EventLog,
     real_time,
-    recording::{packets_heard, packets_of, with_silence},
+    recording::{SILENCE_FRAMES, packets_heard, packets_of, with_silence},
     sources::LoopSource,
     story,
 };
@@ -88,11 +88,12 @@ fn a_call_from_plain_tokio() {
         let call = tokio::time::timeout(Duration::from_secs(60), call).await.unwrap();
         let packets = packets_of("demo.opus");
         call.speak(Speak::start(call.guild(), LoopSource::new(packets.clone(), 50))).await.unwrap();
-        let heard = |_: &Discord| listener.packets_heard(bot.user_id) == 55;
+        let spoken = 50 + SILENCE_FRAMES as u64;
+        let heard = |_: &Discord| listener.packets_heard(bot.user_id) == spoken;
         discord.until(heard, Duration::from_secs(60)).await.unwrap();
-        assert_eq!(call.stats().await.unwrap().packets, 55);
+        assert_eq!(call.stats().await.unwrap().packets, spoken);
         let stats: CallStats = tokio::spawn(async move { call.disconnect().await }).await.unwrap().unwrap();
-        assert_eq!((stats.packets, stats.transport.lateness.len()), (55, 55));
+        assert_eq!((stats.packets, stats.transport.lateness.len()), (spoken, spoken));
         assert!(packets_heard(&listener.heard(bot.user_id).unwrap()) == with_silence(&packets[..50]));
         let disconnect = Disconnect { guild: GuildId(channel.guild_id) };
         assert!(manager.send(disconnect).await.unwrap().is_none());
@@ -112,14 +113,14 @@ fn a_bot_without_actors_plugs_in_and_listens_with_channels() {
         let mut main = OwnGateway::connect(&discord.gateway_url(), &bot.token).await;
         let (gateway, mut updates) = mpsc::channel(10);
         manager.send(PlugChannel::new(UserId(bot.user_id), gateway)).await.unwrap();
-        let told = manager.clone();
+        let received = manager.clone();
         let relaying = tokio::spawn(async move {
             loop {
                 tokio::select! {
                     Some(update) = updates.recv() => main.send(4, json!(update)).await,
                     (name, d) = main.dispatch() => match &name[..] {
-                        "VOICE_STATE_UPDATE" => told.do_send(VoiceStateUpdate(VoiceState::deserialize(d).unwrap())),
-                        "VOICE_SERVER_UPDATE" => told.do_send(VoiceServerUpdate(VoiceServer::deserialize(d).unwrap())),
+                        "VOICE_STATE_UPDATE" => received.do_send(VoiceStateUpdate(VoiceState::deserialize(d).unwrap())),
+                        "VOICE_SERVER_UPDATE" => received.do_send(VoiceServerUpdate(VoiceServer::deserialize(d).unwrap())),
                         _ => {}
                     },
                 }
@@ -132,12 +133,12 @@ fn a_bot_without_actors_plugs_in_and_listens_with_channels() {
         assert_eq!(call.ended(track).await, Some(TrackEnd::Finished));
         manager.send(Shutdown).await.unwrap();
         relaying.abort();
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         while let Some(event) = events.recv().await {
-            told.push(event.kind);
+            received.push(event.kind);
         }
-        assert!(told.contains(&CallEventKind::TrackStarted(track)), "{told:?}");
-        assert_eq!(told.last(), Some(&CallEventKind::Ended(EndReason::Stopped)), "the channel closes after the last event");
+        assert!(received.contains(&CallEventKind::TrackStarted(track)), "{received:?}");
+        assert_eq!(received.last(), Some(&CallEventKind::Ended(EndReason::Stopped)), "the channel closes after the last event");
         assert!(packets_heard(&listener.heard(bot.user_id).unwrap()).starts_with(&packets[..50]));
     });
 }
@@ -171,7 +172,7 @@ fn a_manager_in_the_registry_is_found_from_anywhere() {
         let track = bot.play("music.opus").await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let left = VoiceManager::from_registry().send(Disconnect { guild: bot.guild_id() }).await.unwrap();
-        assert_eq!(left.unwrap().packets, packets_of("music.opus").len() as u64 + 5);
+        assert_eq!(left.unwrap().packets, (packets_of("music.opus").len() + SILENCE_FRAMES) as u64);
     });
 }
 
@@ -192,7 +193,7 @@ fn a_manager_in_the_registry_is_found_from_another_thread() {
             .await
             .unwrap();
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
-        assert_eq!(bot.disconnect().await.packets, 30);
+        assert_eq!(bot.disconnect().await.packets, 25 + SILENCE_FRAMES as u64);
         elsewhere.stop();
     });
 }

@@ -7,7 +7,7 @@ use std::{
 
 use actix::Actor;
 use actix_voice::{
-    actors::{CallEventKind, CallStats, Config, Disconnect, MainGateway, Speak, Subscribe, VoiceManager},
+    actors::{CallEventKind, CallStats, Config, MainGateway, Speak, Subscribe, VoiceManager},
     audio::frame::{Frame, SILENCE},
     id::Token,
     source::{Source, SourceError},
@@ -29,12 +29,12 @@ impl Source for NumberedSpeech {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
         let number = self.next;
         self.next += 1;
-        Ok(Some(Frame::Opus(numbered(number))))
+        Ok(Some(Frame::Opus(numbered_packet(number))))
     }
 }
 
 /// A 20 ms packet with a number, and 48 bytes that follow from it and resemble nothing else.
-pub fn numbered(number: u32) -> Bytes {
+pub fn numbered_packet(number: u32) -> Bytes {
     let mut packet = vec![0xFC];
     packet.extend(number.to_be_bytes());
     let mut state = u64::from(number);
@@ -54,12 +54,12 @@ pub fn forged_frame() -> Bytes {
     frame.into()
 }
 
-/// Lets time pass.
+/// Lets so many milliseconds pass.
 pub async fn wait_millis(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
-/// Members of these names, in the channel one after the other.
+/// Adds so many listeners to a channel, one after the other.
 pub fn add_listeners(room: &Channel, size: usize) -> Vec<Member> {
     (0..size).map(|number| room.listener(&format!("stayer {number}"))).collect()
 }
@@ -83,7 +83,7 @@ impl BotOnDiscord {
         self.manager.send(speak).await.unwrap().expect("the bot is in a call")
     }
 
-    /// What the bot said about its encryption so far.
+    /// The states of its encryption that the bot has reported so far.
     pub fn e2ee_states(&self) -> Vec<E2eeState> {
         let states = self.events.call_events().into_iter();
         states
@@ -150,7 +150,7 @@ impl BotOnDiscord {
         voice.filter_map(|entry| pick(&entry.event)).collect()
     }
 
-    /// How often the bot sent this opcode as text.
+    /// How many text messages with this opcode the bot sent.
     pub fn texts_sent(&self, op: u8) -> usize {
         self.discord.received(Side::Voice, self.account.user_id, op).len()
     }
@@ -163,7 +163,7 @@ impl BotOnDiscord {
         announced.iter().filter(|commit| own.iter().any(|op28| op28.starts_with(commit))).count()
     }
 
-    /// What this member understood of the bot's numbered speech.
+    /// What this member decrypted of the bot's numbered speech.
     pub fn decrypted_by(&self, listener: &Member) -> Decrypted {
         let heard = listener.heard(self.account.user_id).expect("the bot was heard");
         let audible = heard.audio.iter().filter(|packet| packet.opus != SILENCE[..]);
@@ -172,7 +172,7 @@ impl BotOnDiscord {
         Decrypted { numbers, packets: heard.packets, lost: heard.lost, undecryptable: heard.undecryptable }
     }
 
-    /// Asserts that these members understood every packet of the bot's only stay in their channel.
+    /// Asserts that these members decrypted every packet of the bot's only stay in their channel.
     pub fn assert_heard_by(&self, stayers: &[Member], stats: &CallStats) {
         for (index, listener) in stayers.iter().enumerate() {
             let heard = self.decrypted_by(listener);
@@ -182,7 +182,7 @@ impl BotOnDiscord {
         }
     }
 
-    /// Asserts that a member understood everything from its first packet on, for as long as it was there.
+    /// Asserts that a member decrypted everything from its first packet on, for as long as it was there.
     pub fn assert_no_holes(&self, listener: &Member) -> Decrypted {
         let heard = self.decrypted_by(listener);
         assert!(heard.numbers.len() > 40, "only {} packets were understood", heard.numbers.len());
@@ -253,7 +253,7 @@ impl BotOnDiscord {
     }
 }
 
-/// What one member understood of numbered speech.
+/// What one member decrypted of numbered speech.
 pub struct Decrypted {
     pub numbers: Vec<u32>,
     pub packets: u64,
@@ -278,7 +278,7 @@ impl Decrypted {
 fn number_of(opus: &[u8]) -> u32 {
     let number = opus.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     let number = number.expect("a numbered packet");
-    assert_eq!(opus, numbered(number), "packet {number} was changed on its way");
+    assert_eq!(opus, numbered_packet(number), "packet {number} was changed on its way");
     number
 }
 

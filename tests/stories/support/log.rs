@@ -1,4 +1,4 @@
-//! What can be seen and heard from outside: the offline Discord's log, and a recording laid beside its file.
+//! What the offline Discord's log says: the messages of both sides, connections and how they were closed.
 
 use actix_voice_loopback::{Closer, Discord, Entry, Event, Side};
 use serde_json::Value;
@@ -19,7 +19,7 @@ pub mod op {
     pub const UPDATE_VOICE_STATE: u8 = 4;
 }
 
-/// Messages that came from clients.
+/// The messages with this opcode that one side received from clients.
 pub fn received(discord: &Discord, side: Side, wanted: u8) -> Vec<(Entry, Value)> {
     let of_side = discord.log().into_iter().filter(|entry| entry.side == side);
     let messages = of_side.filter_map(|entry| match entry.event.clone() {
@@ -29,12 +29,12 @@ pub fn received(discord: &Discord, side: Side, wanted: u8) -> Vec<(Entry, Value)
     messages.collect()
 }
 
-/// How many voice sessions were begun, or tried to.
+/// How many times a client sent Identify to the voice gateway.
 pub fn identifies(discord: &Discord) -> usize {
     received(discord, Side::Voice, op::IDENTIFY).len()
 }
 
-/// How many voice sessions were resumed, or tried to.
+/// How many times a client sent Resume to the voice gateway.
 pub fn resumes(discord: &Discord) -> usize {
     received(discord, Side::Voice, op::RESUME).len()
 }
@@ -51,7 +51,7 @@ pub fn connections(discord: &Discord, side: Side) -> usize {
     discord.log().iter().filter(opened).count()
 }
 
-/// How the connections to the voice gateway ended, oldest first.
+/// How the connections to the voice gateway were closed, oldest first.
 pub fn closes(discord: &Discord) -> Vec<(Entry, Closer, Option<u16>)> {
     let ended = discord.log().into_iter().filter(|entry| entry.side == Side::Voice);
     let ended = ended.filter_map(|entry| match entry.event {
@@ -61,20 +61,22 @@ pub fn closes(discord: &Discord) -> Vec<(Entry, Closer, Option<u16>)> {
     ended.collect()
 }
 
-/// What the bot said about speaking, with the SSRC it named, and when the voice gateway read it.
+/// The Speaking messages of the bot: when the voice gateway read each, its flags and its SSRC.
 pub fn speaking_messages(bot: &BotOnDiscord) -> Vec<(Instant, u64, u64)> {
     let entries = bot.discord.log().into_iter();
     let entries =
         entries.filter(|entry| entry.side == Side::Voice && entry.user == Some(bot.account.user_id));
     entries
         .filter_map(|entry| match entry.event {
-            Event::Received { op: 5, d } => Some((entry.at, d["speaking"].as_u64()?, d["ssrc"].as_u64()?)),
+            Event::Received { op: op::SPEAKING, d } => {
+                Some((entry.at, d["speaking"].as_u64()?, d["ssrc"].as_u64()?))
+            }
             _ => None,
         })
         .collect()
 }
 
-/// The flags of what the bot said about speaking.
+/// The flags of the bot's Speaking messages.
 pub fn speaking_flags(bot: &BotOnDiscord) -> Vec<u64> {
     speaking_messages(bot).into_iter().map(|(_, flags, _)| flags).collect()
 }

@@ -1,4 +1,4 @@
-//! How the stories listen: packets, pitches and what was said about speaking.
+//! Comparing what was heard with what was played: packets, frames of silence and the loudness of tones.
 
 use std::ops::Range;
 
@@ -18,21 +18,21 @@ pub fn packets_heard(heard: &Hearing) -> Vec<Bytes> {
     heard.audio.iter().map(|packet| packet.opus.clone()).collect()
 }
 
-/// These packets, and the five frames of silence that follow speech.
+/// These packets, and the frames of silence that follow speech.
 pub fn with_silence(packets: &[Bytes]) -> Vec<Bytes> {
-    let silence = std::iter::repeat_n(Bytes::from_static(&SILENCE), 5);
+    let silence = std::iter::repeat_n(Bytes::from_static(&SILENCE), SILENCE_FRAMES);
     packets.iter().cloned().chain(silence).collect()
 }
 
 /// How loud a pitch is on the left, within these milliseconds from the first packet on; 1.0 is full scale.
 ///
-/// The Goertzel algorithm; the stretch should hold whole periods.
+/// The Goertzel algorithm; the section should hold whole periods.
 pub fn loudness(heard: &Hearing, hz: u32, milliseconds: Range<usize>) -> f64 {
     let samples = heard.decode(Holes::Silent).expect("libopus gives a decoder");
-    let stretch = &samples[milliseconds.start * 96..milliseconds.end * 96];
+    let section = &samples[milliseconds.start * 96..milliseconds.end * 96];
     let turn = f64::from(hz) / 48_000.0 * std::f64::consts::TAU;
     let (mut re, mut im, mut n) = (0.0, 0.0, 0.0);
-    for pair in stretch.chunks_exact(2) {
+    for pair in section.chunks_exact(2) {
         re += f64::from(pair[0]) * (turn * n).cos();
         im += f64::from(pair[0]) * (turn * n).sin();
         n += 1.0;
@@ -57,3 +57,8 @@ pub fn missed<'a>(file: &str, heard: impl IntoIterator<Item = &'a Hearing>) -> u
     }
     original.len() - found
 }
+
+/// How many frames of silence follow speech.
+///
+/// <https://discord.com/developers/docs/topics/voice-connections#voice-data-interpolation>
+pub const SILENCE_FRAMES: usize = 5;

@@ -1,4 +1,4 @@
-//! The sources that stories play: actors that behave, and some that do not.
+//! The sources that stories play: actors that supply what they are asked for, and some that do not.
 
 use std::{
     collections::VecDeque,
@@ -16,40 +16,40 @@ use actix_voice::{
 };
 use bytes::Bytes;
 
-/// Supplies what is on it as it is asked, and then does as told.
+/// Supplies its packets as they are asked for, and then does what [`WhenEmpty`] says.
 pub struct QueueSource {
     packets: VecDeque<Bytes>,
-    then: WhenEmpty,
+    when_empty: WhenEmpty,
     outstanding: usize,
     supplier: Option<Supplier>,
 }
 
-/// What a shelf does when it is empty.
+/// What a [`QueueSource`] does when it has no packet left.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum WhenEmpty {
-    /// Says that it is done.
+    /// Says that it has finished.
     Finish,
-    /// Nothing at all.
+    /// Does nothing at all.
     Hang,
     /// Stops without a word.
-    Leave,
+    Stop,
     /// Panics.
     Panic,
 }
 
 impl QueueSource {
-    pub fn new(packets: impl IntoIterator<Item = Bytes>, then: WhenEmpty) -> Self {
-        Self { packets: packets.into_iter().collect(), then, outstanding: 0, supplier: None }
+    pub fn new(packets: impl IntoIterator<Item = Bytes>, when_empty: WhenEmpty) -> Self {
+        Self { packets: packets.into_iter().collect(), when_empty, outstanding: 0, supplier: None }
     }
 
     fn supply(&mut self, ctx: &mut Context<Self>) {
         let Some(supplier) = &self.supplier else { return };
         while self.outstanding > 0 {
-            match (self.packets.pop_front(), self.then) {
+            match (self.packets.pop_front(), self.when_empty) {
                 (Some(packet), _) => supplier.supply(Frame::Opus(packet)),
                 (None, WhenEmpty::Finish) => return supplier.finish(),
                 (None, WhenEmpty::Hang) => return,
-                (None, WhenEmpty::Leave) => return ctx.stop(),
+                (None, WhenEmpty::Stop) => return ctx.stop(),
                 (None, WhenEmpty::Panic) => panic!("a shelf panics, as it was told"),
             }
             self.outstanding -= 1;
@@ -71,7 +71,7 @@ impl Handler<Demand> for QueueSource {
     }
 }
 
-/// **Story → Shelf.** Here is more, and this is what to do then.
+/// **Story → QueueSource.** More packets, and what to do after them.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Refill(pub Vec<Bytes>, pub WhenEmpty);
@@ -79,9 +79,9 @@ pub struct Refill(pub Vec<Bytes>, pub WhenEmpty);
 impl Handler<Refill> for QueueSource {
     type Result = ();
 
-    fn handle(&mut self, Refill(packets, then): Refill, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Refill(packets, when_empty): Refill, ctx: &mut Context<Self>) {
         self.packets.extend(packets);
-        self.then = then;
+        self.when_empty = when_empty;
         self.supply(ctx);
     }
 }
