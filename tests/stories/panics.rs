@@ -8,6 +8,7 @@ use actix_voice::{
         fault::{Panic, Victim},
     },
     audio::frame::{FRAME, Frame},
+    bridge::JoinFailure,
     call::{Cause, ConnectionStatus, EndReason},
     id::{ChannelId, GuildId},
     source::{Source, SourceError},
@@ -212,13 +213,23 @@ fn the_bridge_may_panic_while_the_bot_joins() {
             tokio::time::sleep(Duration::from_millis(500)).await;
             bot.panic(Victim::Bridge).await;
         };
+        // The next bridge waits for the endpoint too, and as long as any.
         let (joined, ()) = tokio::join!(bot.request_join(&bot.channel), panicking);
-        // What Discord had said of the join is lost with the bridge.
-        if let Err(error) = joined {
-            assert!(matches!(error, JoinError::Ended(EndReason::NotJoined(_))), "{error:?}");
+        let error = joined.expect_err("there is no endpoint");
+        assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoEndpoint)));
+
+        let giving = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            bot.panic(Victim::Bridge).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
             bot.discord.give_endpoint(&bot.guild);
-            bot.join().await;
-        }
+        };
+        let (joined, ()) = tokio::join!(bot.request_join(&bot.channel), giving);
+        joined.expect("the bot joins with the endpoint that the next bridge was given");
+        let track = bot.play("demo.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let stats = bot.disconnect().await;
+        bot.assert_demo_heard(&stats);
     });
 }
 
