@@ -1,15 +1,23 @@
 //! Files of every kind: what plays, that it sounds right, and what is said of the damaged ones.
 #![cfg(feature = "decode")]
 
-mod audio_support;
+#[path = "stories/support/audio.rs"]
+mod audio;
 
-use std::io::{self, Cursor, Read};
-use std::time::Duration;
+use std::{
+    io::{self, Cursor, Read},
+    time::Duration,
+};
 
-use actix_voice::audio::decode::AudioFile;
-use actix_voice::audio::frame::{FRAME, Frame};
-use actix_voice::source::{self, Source, SourceError};
-use audio_support::{Played, fixture, ogg_packets, path, play, reference, similarity, wav};
+use actix_voice::{
+    audio::{
+        decode::AudioFile,
+        frame::{FRAME, Frame},
+    },
+    source::{self, Source, SourceError},
+};
+
+use crate::audio::{Played, fixture, ogg_packets, path, play, reference, similarity, wav};
 
 /// Every fixture, which recording it holds, how late its first sample comes (in samples at 48 kHz) and how alike
 /// the recording it must sound: the correlation of the waveforms.

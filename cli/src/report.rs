@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     exit::Failure,
-    wording::{count, were},
+    wording::{count, times, were},
 };
 
 /// What one call, or several, have done.
@@ -174,11 +174,5 @@ mod tests {
         assert_eq!(alone.check_sent(End::Interrupted).unwrap(), End::Interrupted);
         let joined_later = CallTotals { packets: 1, ..alone };
         assert_eq!(joined_later.check_sent(End::Finished).unwrap(), End::Finished);
-    }
-
-    #[test]
-    fn one_is_not_many() {
-        assert_eq!([count(0, "guild"), count(1, "guild")], ["0 guilds", "1 guild"]);
-        assert_eq!([were(1, "frame"), were(2, "frame")], ["1 frame was", "2 frames were"]);
     }
 }

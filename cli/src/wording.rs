@@ -18,3 +18,14 @@ pub fn times(count: u64) -> String {
         count => format!("{count} times"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([count(0, "guild"), count(1, "guild")], ["0 guilds", "1 guild"]);
+        assert_eq!([were(1, "frame"), were(2, "frame")], ["1 frame was", "2 frames were"]);
+    }
+}

@@ -8,11 +8,12 @@ use actix_voice::{
     gateway::close::CloseCode,
     speaker::TrackEnd,
 };
-use actix_voice_loopback::{Discord, HandshakeStep as Moment, Side};
+use actix_voice_loopback::{Discord, HandshakeStep, Side};
 
-use crate::{
-    stage::{Stage, story},
-    witness::{connections, identifies, resumes},
+use crate::support::{
+    bot::BotOnDiscord,
+    log::{connections, identifies, resumes},
+    story,
 };
 
 /// What becomes of an established call.
@@ -55,96 +56,90 @@ const CODES: [(u16, Fate); 21] = [
 fn every_close_code_has_its_outcome_at_an_established_call() {
     story(async {
         for (code, fate) in CODES {
-            let stage = Stage::set().await;
-            stage.join().await;
-            let track = stage.play("music.opus").await;
-            stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
+            let bot = BotOnDiscord::start().await;
+            bot.join().await;
+            let track = bot.play("music.opus").await;
+            bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
-            stage.discord.close_voice(stage.bot.user_id, code, "");
+            bot.discord.close_voice(bot.account.user_id, code, "");
             let counts = match fate {
                 Fate::Resumes => {
-                    stage
-                        .what("Resumed", |what| *what == CallEventKind::Connection(ConnectionStatus::Resumed))
-                        .await;
+                    bot.next_status(ConnectionStatus::Resumed).await;
                     (1, 1)
                 }
                 Fate::Rejoins => {
-                    stage
-                        .what("Connected", |what| {
-                            *what == CallEventKind::Connection(ConnectionStatus::Connected)
-                        })
-                        .await;
+                    bot.next_status(ConnectionStatus::Connected).await;
                     (2, 0)
                 }
                 Fate::Ends => {
-                    assert_eq!(stage.end_of(track).await, TrackEnd::Stopped, "{code}");
+                    assert_eq!(bot.track_end(track).await, TrackEnd::Stopped, "{code}");
                     let refused = CallEventKind::Ended(EndReason::Refused(CloseCode(code)));
-                    stage.what("the end", |what| *what == refused).await;
+                    bot.next_event("the end", |event| *event == refused).await;
                     (1, 0)
                 }
             };
             if fate != Fate::Ends {
-                assert_eq!(stage.end_of(track).await, TrackEnd::Finished, "{code}");
-                stage.leave().await;
+                assert_eq!(bot.track_end(track).await, TrackEnd::Finished, "{code}");
+                bot.disconnect().await;
             }
             tokio::time::sleep(Duration::from_secs(60)).await;
-            assert_eq!((identifies(&stage.discord), resumes(&stage.discord)), counts, "{code}");
-            stage.no_violations();
+            assert_eq!((identifies(&bot.discord), resumes(&bot.discord)), counts, "{code}");
+            bot.assert_no_violations();
         }
     });
 }
 
 /// Closes the first connection once at this moment, with every code.
-fn struck_once(moment: Moment) {
+fn close_once(step: HandshakeStep) {
     story(async {
         for (code, fate) in CODES {
-            let stage = Stage::set().await;
-            stage.discord.close_voice_at(moment, code);
-            let joined = tokio::time::timeout(TWO_MINUTES, stage.try_join(&stage.channel)).await;
-            let joined = joined.unwrap_or_else(|_| panic!("{code} at {moment:?}: Join was not answered"));
+            let bot = BotOnDiscord::start().await;
+            bot.discord.close_voice_at(step, code);
+            let joined = tokio::time::timeout(TWO_MINUTES, bot.request_join(&bot.channel)).await;
+            let joined = joined.unwrap_or_else(|_| panic!("{code} at {step:?}: Join was not answered"));
             tokio::time::sleep(Duration::from_secs(20)).await;
             let refused = EndReason::Refused(CloseCode(code));
-            let ended = stage.events.all().contains(&CallEventKind::Ended(refused.clone()));
+            let ended = bot.events.call_events().contains(&CallEventKind::Ended(refused.clone()));
             if let Err(error) = &joined {
-                assert_eq!(*error, JoinError::Ended(refused), "{code} at {moment:?}");
+                assert_eq!(*error, JoinError::Ended(refused), "{code} at {step:?}");
             }
-            let inside = stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id);
-            assert_eq!((ended, inside), (fate == Fate::Ends, fate != Fate::Ends), "{code} at {moment:?}");
-            assert!(connections(&stage.discord, Side::Voice) <= 2, "{code} at {moment:?}");
-            stage.no_violations();
+            let inside = bot.discord.connected_to(&bot.channel).contains(&bot.account.user_id);
+            assert_eq!((ended, inside), (fate == Fate::Ends, fate != Fate::Ends), "{code} at {step:?}");
+            assert!(connections(&bot.discord, Side::Voice) <= 2, "{code} at {step:?}");
+            bot.assert_no_violations();
         }
     });
 }
 
 /// Closes every connection at this moment, with every code.
-fn struck_always(moment: Moment) {
+fn close_always(step: HandshakeStep) {
     story(async {
         for (code, fate) in CODES {
-            let stage = Stage::set().await;
-            (0..100).for_each(|_| stage.discord.close_voice_at(moment, code));
-            let joined = tokio::time::timeout(TWO_MINUTES, stage.try_join(&stage.channel)).await;
-            let joined = joined.unwrap_or_else(|_| panic!("{code} at {moment:?}: Join was not answered"));
+            let bot = BotOnDiscord::start().await;
+            (0..100).for_each(|_| bot.discord.close_voice_at(step, code));
+            let joined = tokio::time::timeout(TWO_MINUTES, bot.request_join(&bot.channel)).await;
+            let joined = joined.unwrap_or_else(|_| panic!("{code} at {step:?}: Join was not answered"));
             tokio::time::sleep(TWO_MINUTES).await;
-            let inside = stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id);
-            let ended = ending(&stage);
-            assert_eq!(inside, ended.is_none(), "{code} at {moment:?}: in the call or told why not");
-            let tried = connections(&stage.discord, Side::Voice);
+            let inside = bot.discord.connected_to(&bot.channel).contains(&bot.account.user_id);
+            let ended = end_reason(&bot);
+            assert_eq!(inside, ended.is_none(), "{code} at {step:?}: in the call or told why not");
+            let tried = connections(&bot.discord, Side::Voice);
             match (&joined, fate) {
                 (Err(error), _) => assert_eq!(Some(error), ended.clone().map(JoinError::Ended).as_ref()),
                 (Ok(_), Fate::Ends) => assert_eq!(ended, Some(EndReason::Refused(CloseCode(code)))),
                 (Ok(_), _) => {}
             }
-            assert_eq!(tried, allowed(code, fate), "{code} at {moment:?}: connections");
+            assert_eq!(tried, allowed_connections(code, fate), "{code} at {step:?}: connections");
             // Whatever became of it, that is all.
             tokio::time::sleep(TWO_MINUTES).await;
-            assert_eq!(connections(&stage.discord, Side::Voice), tried, "{code} at {moment:?}");
-            stage.no_violations();
+            assert_eq!(connections(&bot.discord, Side::Voice), tried, "{code} at {step:?}");
+            bot.assert_no_violations();
         }
     });
 }
 
 /// After how many connections that are closed with this code a call is over.
-fn allowed(code: u16, fate: Fate) -> usize {
+fn allowed_connections(code: u16, fate: Fate) -> usize {
     match (code, fate) {
         (_, Fate::Ends) => 1,
         // Our own mistakes are made a second time, not a third.
@@ -153,28 +148,28 @@ fn allowed(code: u16, fate: Fate) -> usize {
     }
 }
 
-fn ending(stage: &Stage) -> Option<EndReason> {
-    stage.events.all().into_iter().find_map(|what| match what {
+fn end_reason(bot: &BotOnDiscord) -> Option<EndReason> {
+    bot.events.call_events().into_iter().find_map(|event| match event {
         CallEventKind::Ended(reason) => Some(reason),
         _ => None,
     })
 }
 
-macro_rules! struck {
-    ($($once:ident, $always:ident: $moment:ident;)*) => {$(
+macro_rules! closes {
+    ($($once:ident, $always:ident: $step:ident;)*) => {$(
         #[test]
         fn $once() {
-            struck_once(Moment::$moment);
+            close_once(HandshakeStep::$step);
         }
 
         #[test]
         fn $always() {
-            struck_always(Moment::$moment);
+            close_always(HandshakeStep::$step);
         }
     )*};
 }
 
-struck! {
+closes! {
     a_close_when_the_websocket_opens, a_close_whenever_a_websocket_opens: Connect;
     a_close_after_hello, a_close_after_every_hello: Hello;
     a_close_after_identify, a_close_after_every_identify: Identify;
@@ -188,15 +183,15 @@ struck! {
 fn a_session_that_is_closed_after_every_resume_is_given_up() {
     story(async {
         for (code, fate) in CODES {
-            let stage = Stage::set().await;
-            stage.join().await;
-            (0..100).for_each(|_| stage.discord.close_voice_at(Moment::Resumed, code));
-            stage.discord.close_voice(stage.bot.user_id, 4015, "");
+            let bot = BotOnDiscord::start().await;
+            bot.join().await;
+            (0..100).for_each(|_| bot.discord.close_voice_at(HandshakeStep::Resumed, code));
+            bot.discord.close_voice(bot.account.user_id, 4015, "");
             tokio::time::sleep(TWO_MINUTES).await;
-            let inside = stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id);
-            let ended = ending(&stage);
+            let inside = bot.discord.connected_to(&bot.channel).contains(&bot.account.user_id);
+            let ended = end_reason(&bot);
             assert_eq!(inside, ended.is_none(), "{code}: in the call or told why not");
-            let tried = connections(&stage.discord, Side::Voice);
+            let tried = connections(&bot.discord, Side::Voice);
             let expected = match fate {
                 Fate::Resumes => 5,
                 Fate::Rejoins => 3,
@@ -205,8 +200,8 @@ fn a_session_that_is_closed_after_every_resume_is_given_up() {
             assert_eq!(tried, expected, "{code}: connections");
             assert_eq!(inside, fate == Fate::Rejoins, "{code}");
             tokio::time::sleep(TWO_MINUTES).await;
-            assert_eq!(connections(&stage.discord, Side::Voice), tried, "{code}");
-            stage.no_violations();
+            assert_eq!(connections(&bot.discord, Side::Voice), tried, "{code}");
+            bot.assert_no_violations();
         }
     });
 }
@@ -214,17 +209,17 @@ fn a_session_that_is_closed_after_every_resume_is_given_up() {
 #[test]
 fn a_mode_that_is_refused_is_not_chosen_again() {
     story(async {
-        let stage = Stage::set().await;
-        stage.discord.close_voice_at(Moment::SelectProtocol, 4016);
-        stage.join().await;
-        let stats = stage.leave().await;
+        let bot = BotOnDiscord::start().await;
+        bot.discord.close_voice_at(HandshakeStep::SelectProtocol, 4016);
+        bot.join().await;
+        let stats = bot.disconnect().await;
         assert_eq!(stats.transport.mode.as_deref(), Some("aead_xchacha20_poly1305_rtpsize"));
 
-        let stage = Stage::on(Discord::builder().modes(["aead_aes256_gcm_rtpsize"])).await;
-        stage.discord.close_voice_at(Moment::SelectProtocol, 4016);
-        let error = stage.try_join(&stage.channel).await.expect_err("no other mode is left");
+        let bot = BotOnDiscord::start_on(Discord::builder().modes(["aead_aes256_gcm_rtpsize"])).await;
+        bot.discord.close_voice_at(HandshakeStep::SelectProtocol, 4016);
+        let error = bot.request_join(&bot.channel).await.expect_err("no other mode is left");
         assert!(error.to_string().contains("aead_aes256_gcm_rtpsize"), "{error}");
-        assert_eq!(identifies(&stage.discord), 2);
+        assert_eq!(identifies(&bot.discord), 2);
     });
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::Addr;
 use actix_voice::{
     actors::{
-        CallStats, Disconnect, Join, MainGateway, Speak, Subscribe, VoiceManager,
+        CallEventKind, CallStats, Disconnect, Join, MainGateway, Speak, Subscribe, VoiceManager,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
     id::{ChannelId, GuildId, Token},
@@ -13,46 +13,52 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Bot, Channel};
 
-use crate::{
-    stage::{Events, Seen, Stage, audio, story},
-    witness::missed,
+use crate::support::{
+    audio::path,
+    bot::BotOnDiscord,
+    events::{BotEvent, EventLog},
+    recording::{SILENCE_FRAMES, missed, packets_of},
+    story,
 };
 
 /// Another bot on the same Discord.
-struct Guest {
-    bot: Bot,
+struct OtherBot {
+    account: Bot,
     guild: GuildId,
     manager: Addr<VoiceManager>,
     _gateway: Addr<MainGateway>,
 }
 
-impl Guest {
-    /// Logs in and joins the channel of the stage.
-    async fn join(stage: &Stage, name: &str) -> Self {
-        let bot = stage.discord.bot(name);
-        let manager = VoiceManager::new(stage.config.clone()).start();
-        let events = Events::default();
-        let token = Token(bot.token.clone());
-        let gateway = MainGateway::at(&stage.discord.gateway_url(), token, &stage.config, manager.clone());
-        let gateway = gateway.listener(events.listener().recipient()).start();
+impl OtherBot {
+    /// Logs in and joins the fixture's channel.
+    async fn join(bot: &BotOnDiscord, name: &str) -> Self {
+        let account = bot.discord.bot(name);
+        let manager = VoiceManager::new(bot.config.clone()).start();
+        let events = EventLog::default();
+        let token = Token(account.token.clone());
+        let gateway = MainGateway::at(&bot.discord.gateway_url(), token, &bot.config, manager.clone());
+        let gateway = gateway.listener(events.recorder().recipient()).start();
         events
-            .until("the guest is in its guild", |seen| {
-                matches!(seen, Seen::Main(MainGatewayEvent::Dispatch(Dispatch::GuildAvailable { .. })))
-                    .then_some(())
+            .next("the guest is in its guild", |event| {
+                matches!(
+                    event,
+                    BotEvent::MainGateway(MainGatewayEvent::Dispatch(Dispatch::GuildAvailable { .. }))
+                )
+                .then_some(())
             })
             .await;
-        let guild = stage.guild_id();
-        let join = Join::new(guild, ChannelId(stage.channel.id));
+        let guild = bot.guild_id();
+        let join = Join::new(guild, ChannelId(bot.channel.id));
         manager.send(join).await.unwrap().expect("the guest joins");
-        Self { bot, guild, manager, _gateway: gateway }
+        Self { account, guild, manager, _gateway: gateway }
     }
 
     async fn play(&self, file: &str) {
-        let speak = Speak::file(self.guild, audio(file));
+        let speak = Speak::file(self.guild, path(file));
         self.manager.send(speak).await.unwrap().expect("the file plays");
     }
 
-    async fn leave(self) -> CallStats {
+    async fn disconnect(self) -> CallStats {
         self.manager.send(Disconnect { guild: self.guild }).await.unwrap().expect("there was a call")
     }
 }
@@ -60,70 +66,71 @@ impl Guest {
 #[test]
 fn bots_in_one_channel_hear_each_other() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
-        let guest = Guest::join(&stage, "guest").await;
-        stage.play("speech.opus").await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
+        let guest = OtherBot::join(&bot, "guest").await;
+        bot.play("speech.opus").await;
         guest.play("music.opus").await;
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let guests = stage.ear.heard(guest.bot.user_id).expect("the guest is heard");
-        let theirs = guest.leave().await;
-        let ours = stage.leave().await;
+        let guests = bot.listener.heard(guest.account.user_id).expect("the guest is heard");
+        let theirs = guest.disconnect().await;
+        let ours = bot.disconnect().await;
 
-        assert_eq!(missed("speech.opus", [&stage.heard()]), 0);
+        assert_eq!(missed("speech.opus", [&bot.heard()]), 0);
         assert_eq!(missed("music.opus", [&guests]), 0);
         assert!(ours.packets > 300 && theirs.packets > 200, "{} and {}", ours.packets, theirs.packets);
         assert_eq!(ours.transport.counts.voice_packets, theirs.packets);
         assert_eq!(theirs.transport.counts.voice_packets, ours.packets);
-        stage.no_violations();
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn a_simulated_member_is_heard_by_the_bot() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
-        stage.ear.speak(crate::witness::packets_of("music.opus")).await;
-        let spoken = crate::witness::packets_of("music.opus").len() as u64 + 5;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
+        bot.listener.speak(packets_of("music.opus")).await;
+        let spoken = (packets_of("music.opus").len() + SILENCE_FRAMES) as u64;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let stats = stage.leave().await;
+        let stats = bot.disconnect().await;
         assert_eq!(stats.transport.counts.voice_packets, spoken);
-        stage.no_violations();
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn one_bot_plays_in_two_guilds_at_once() {
     story(async {
-        let stage = Stage::set().await;
-        let other: Channel = stage.discord.guild("other guild").channel("other channel");
-        let other_ear = other.listener("other ear");
+        let bot = BotOnDiscord::start().await;
+        let other: Channel = bot.discord.guild("other guild").channel("other channel");
+        let other_listener = other.listener("other ear");
         let other_guild = GuildId(other.guild_id);
-        let others = Events::default();
-        let to = others.listener().recipient();
-        stage.manager.send(Subscribe::new(to).guild(other_guild)).await.unwrap();
+        let others = EventLog::default();
+        let to = others.recorder().recipient();
+        bot.manager.send(Subscribe::new(to).guild(other_guild)).await.unwrap();
 
-        stage.join().await;
+        bot.join().await;
         let join = Join::new(other_guild, ChannelId(other.id));
-        stage.manager.send(join).await.unwrap().expect("the bot joins there too");
-        let speech = stage.play("speech.opus").await;
-        let speak = Speak::file(other_guild, audio("music.opus"));
-        let music = stage.manager.send(speak).await.unwrap().expect("the file plays");
-        assert_eq!(stage.end_of(music).await, TrackEnd::Finished);
-        assert_eq!(stage.end_of(speech).await, TrackEnd::Finished);
-        let told = |what: &actix_voice::actors::CallEventKind| matches!(what, actix_voice::actors::CallEventKind::TrackStarted(track) if *track == speech);
-        assert!(!others.all().iter().any(told), "who subscribed to one guild hears of that only");
+        bot.manager.send(join).await.unwrap().expect("the bot joins there too");
+        let speech = bot.play("speech.opus").await;
+        let speak = Speak::file(other_guild, path("music.opus"));
+        let music = bot.manager.send(speak).await.unwrap().expect("the file plays");
+        assert_eq!(bot.track_end(music).await, TrackEnd::Finished);
+        assert_eq!(bot.track_end(speech).await, TrackEnd::Finished);
+        let told =
+            |event: &CallEventKind| matches!(event, CallEventKind::TrackStarted(track) if *track == speech);
+        assert!(!others.call_events().iter().any(told), "who subscribed to one guild hears of that only");
 
-        let left = stage.manager.send(Disconnect { guild: other_guild }).await.unwrap();
+        let left = bot.manager.send(Disconnect { guild: other_guild }).await.unwrap();
         assert!(left.is_some_and(|stats| stats.packets > 200));
-        assert!(stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id));
-        stage.leave().await;
-        assert_eq!(missed("speech.opus", [&stage.heard()]), 0);
-        let there = other_ear.heard(stage.bot.user_id).expect("it is heard there");
+        assert!(bot.discord.connected_to(&bot.channel).contains(&bot.account.user_id));
+        bot.disconnect().await;
+        assert_eq!(missed("speech.opus", [&bot.heard()]), 0);
+        let there = other_listener.heard(bot.account.user_id).expect("it is heard there");
         assert_eq!(missed("music.opus", [&there]), 0);
-        assert_eq!((stage.heard().longest_gap, there.longest_gap), (FRAME, FRAME));
-        stage.no_violations();
+        assert_eq!((bot.heard().longest_gap, there.longest_gap), (FRAME, FRAME));
+        bot.assert_no_violations();
     });
 }
 

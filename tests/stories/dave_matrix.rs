@@ -7,10 +7,7 @@ use std::{
 };
 
 use actix_voice::{
-    actors::{
-        CallEventKind,
-        fault::{Panic, Victim},
-    },
+    actors::fault::{Panic, Victim},
     call::ConnectionStatus,
 };
 use actix_voice_loopback::{
@@ -19,14 +16,15 @@ use actix_voice_loopback::{
     netem::Direction,
 };
 
-use crate::{
-    dave_stage::{crowd, forged, numbered, pass},
-    stage::{Stage, story},
+use crate::support::{
+    bot::BotOnDiscord,
+    dave::{add_listeners, forged_frame, numbered_packet, wait_millis},
+    story,
 };
 
 const SIZES: [usize; 4] = [1, 2, 3, 25];
 
-const BAD: Netem = Netem {
+const BAD_NETWORK: Netem = Netem {
     loss: 0.05,
     reorder: 0.05,
     duplicate: 0.03,
@@ -36,16 +34,16 @@ const BAD: Netem = Netem {
 };
 
 /// A room and everyone who was ever in it, but for the bot.
-struct Room {
+struct VoiceRoom {
     channel: Channel,
     stayers: Vec<Member>,
     guests: Vec<Member>,
     gone: Vec<Member>,
 }
 
-impl Room {
+impl VoiceRoom {
     fn with(channel: Channel, stayers: usize) -> Self {
-        Self { stayers: crowd(&channel, stayers), channel, guests: Vec::new(), gone: Vec::new() }
+        Self { stayers: add_listeners(&channel, stayers), channel, guests: Vec::new(), gone: Vec::new() }
     }
 
     fn members(&self) -> Vec<&Member> {
@@ -54,23 +52,23 @@ impl Room {
 }
 
 /// The bot, and the rooms it has been in; the last is where it is.
-struct Party {
-    stage: Stage,
-    rooms: Vec<Room>,
+struct GroupCall {
+    bot: BotOnDiscord,
+    rooms: Vec<VoiceRoom>,
     random: fastrand::Rng,
     names: u32,
 }
 
-impl Party {
+impl GroupCall {
     /// All but the bot are there.
-    async fn gather(discord: Builder, members: usize) -> Self {
+    async fn start(discord: Builder, members: usize) -> Self {
         let seed = members as u64;
-        let stage = Stage::on(discord.seed(seed)).await;
-        let rooms = vec![Room::with(stage.guild.channel("room"), members - 1)];
-        Self { stage, rooms, random: fastrand::Rng::with_seed(seed), names: 0 }
+        let bot = BotOnDiscord::start_on(discord.seed(seed)).await;
+        let rooms = vec![VoiceRoom::with(bot.guild.channel("room"), members - 1)];
+        Self { bot, rooms, random: fastrand::Rng::with_seed(seed), names: 0 }
     }
 
-    fn room(&mut self) -> &mut Room {
+    fn room(&mut self) -> &mut VoiceRoom {
         self.rooms.last_mut().expect("there is always one")
     }
 
@@ -78,32 +76,32 @@ impl Party {
         &self.rooms[self.rooms.len() - 1].channel
     }
 
-    fn turn(&self, turn: impl FnOnce(&mut DaveSettings)) {
-        self.stage.discord.turn_dave(self.channel(), turn);
+    fn change_dave_settings(&self, change: impl FnOnce(&mut DaveSettings)) {
+        self.bot.discord.turn_dave(self.channel(), change);
     }
 
     /// The bot joins, speaks from then on, and from then on the network is bad.
-    async fn begin(&mut self) {
-        self.stage.try_join(self.channel()).await.expect("the bot joins");
-        self.agree().await;
-        self.stage.discord.netem(BAD);
-        self.stage.speak_numbers().await;
-        pass(500).await;
+    async fn join_and_speak(&mut self) {
+        self.bot.request_join(self.channel()).await.expect("the bot joins");
+        self.until_one_group().await;
+        self.bot.discord.netem(BAD_NETWORK);
+        self.bot.speak_numbers().await;
+        wait_millis(500).await;
     }
 
     /// Everyone in the room is one group.
-    async fn agree(&mut self) -> Option<String> {
+    async fn until_one_group(&mut self) -> Option<String> {
         let room = &self.rooms[self.rooms.len() - 1];
-        self.stage.agreed(&room.channel, &room.members()).await
+        self.bot.until_one_group(&room.channel, &room.members()).await
     }
 
-    fn come(&mut self) {
+    fn guest_joins(&mut self) {
         self.names += 1;
         let guest = self.channel().listener(&format!("guest {}", self.names));
         self.room().guests.push(guest);
     }
 
-    fn go(&mut self) {
+    fn guest_leaves(&mut self) {
         let leaver = self.random.usize(..self.rooms[self.rooms.len() - 1].guests.len());
         let leaver = self.room().guests.swap_remove(leaver);
         leaver.leave();
@@ -111,50 +109,50 @@ impl Party {
     }
 
     /// Guests come and go, four times, as the seed says.
-    async fn bustle(&mut self) {
+    async fn guests_join_and_leave(&mut self) {
         for _ in 0..4 {
-            pass(self.random.u64(40..600)).await;
+            wait_millis(self.random.u64(40..600)).await;
             let guests = self.room().guests.len();
-            if guests == 0 || (guests < 3 && self.random.bool()) { self.come() } else { self.go() }
+            if guests == 0 || (guests < 3 && self.random.bool()) {
+                self.guest_joins()
+            } else {
+                self.guest_leaves()
+            }
         }
-    }
-
-    async fn connected(&self, how: ConnectionStatus) {
-        self.stage.what("the call is back", |what| *what == CallEventKind::Connection(how.clone())).await;
     }
 
     /// Waits for something that the bot has to do.
-    async fn until(&self, awaited: &str, condition: impl Fn(&Stage) -> bool) {
+    async fn until(&self, awaited: &str, condition: impl Fn(&BotOnDiscord) -> bool) {
         let limit = Duration::from_secs(5);
-        self.stage.discord.until(|_| condition(&self.stage), limit).await.expect(awaited);
+        self.bot.discord.until(|_| condition(&self.bot), limit).await.expect(awaited);
     }
 
     /// The bot leaves, and everyone has understood what the network brought them.
-    async fn end(mut self, secrecy: Secrecy) {
-        self.bustle().await;
-        self.agree().await;
-        pass(1_500).await;
-        let stats = self.stage.part().await;
+    async fn finish(mut self, secrecy: Secrecy) {
+        self.guests_join_and_leave().await;
+        self.until_one_group().await;
+        wait_millis(1_500).await;
+        let stats = self.bot.disconnect_and_drain().await;
 
-        let lost = self.stage.discord.relay().counters().lost;
+        let lost = self.bot.discord.relay().counters().lost;
         assert!(lost > stats.packets / 50, "the network was bad: {lost} of {} lost", stats.packets);
         for room in &self.rooms {
-            self.understood(room);
+            self.assert_decrypted(room);
         }
         if secrecy == Secrecy::Kept {
             let channels: Vec<_> = self.rooms.iter().map(|room| &room.channel).collect();
-            self.stage.nothing_plain(&channels, &stats, (0..5_000).map(numbered));
+            self.bot.assert_encrypted(&channels, &stats, (0..5_000).map(numbered_packet));
         }
-        self.stage.no_violations();
+        self.bot.assert_no_violations();
     }
 
-    fn understood(&self, room: &Room) {
-        let mut wire = self.stage.wire(&[&room.channel]);
+    fn assert_decrypted(&self, room: &VoiceRoom) {
+        let mut wire = self.bot.packets_at_server(&[&room.channel]);
         wire.sort_by_key(|packet| packet.position);
         let place: HashMap<_, _> =
             wire.iter().zip(0..).map(|(packet, n)| ((packet.ssrc, packet.sequence), n)).collect();
-        for ear in &room.stayers {
-            let heard = ear.heard(self.stage.bot.user_id).expect("the bot was heard");
+        for listener in &room.stayers {
+            let heard = listener.heard(self.bot.account.user_id).expect("the bot was heard");
             assert_eq!(
                 (heard.undecryptable, heard.packets),
                 (0, wire.len() as u64),
@@ -162,7 +160,7 @@ impl Party {
             );
         }
         for guest in room.guests.iter().chain(&room.gone) {
-            let Some(heard) = guest.heard(self.stage.bot.user_id) else { continue };
+            let Some(heard) = guest.heard(self.bot.account.user_id) else { continue };
             let heard: HashSet<usize> =
                 heard.audio.iter().map(|packet| place[&(packet.ssrc, packet.sequence)]).collect();
             let (Some(first), Some(last)) = (heard.iter().min(), heard.iter().max()) else { continue };
@@ -180,13 +178,13 @@ enum Secrecy {
 }
 
 /// Plays the same among each number of members.
-fn among_each_number(discord: impl Fn() -> Builder, play: impl AsyncFn(&mut Party)) {
+fn among_each_number(discord: impl Fn() -> Builder, play: impl AsyncFn(&mut GroupCall)) {
     for members in SIZES {
         eprintln!("among {members}");
         story(async {
-            let mut party = Party::gather(discord(), members).await;
-            play(&mut party).await;
-            party.end(Secrecy::Kept).await;
+            let mut group = GroupCall::start(discord(), members).await;
+            play(&mut group).await;
+            group.finish(Secrecy::Kept).await;
         });
     }
 }
@@ -197,54 +195,54 @@ fn settings(settings: DaveSettings) -> impl Fn() -> Builder {
 
 #[test]
 fn members_come_and_go() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
         for _ in 0..4 {
-            party.bustle().await;
+            group.guests_join_and_leave().await;
         }
     });
 }
 
 #[test]
 fn the_bot_wins_the_races() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        let bot = party.stage.bot.user_id;
-        party.turn(|settings| settings.winner = Winner::User(bot));
-        let won = party.stage.races_won();
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        let bot_id = group.bot.account.user_id;
+        group.change_dave_settings(|settings| settings.winner = Winner::User(bot_id));
+        let won = group.bot.commits_chosen();
         for _ in 0..3 {
-            party.come();
-            party.agree().await;
+            group.guest_joins();
+            group.until_one_group().await;
         }
-        assert_eq!(party.stage.races_won(), won + 3);
+        assert_eq!(group.bot.commits_chosen(), won + 3);
     });
 }
 
 #[test]
 fn the_bot_loses_the_races() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        party.come();
-        party.agree().await;
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        group.guest_joins();
+        group.until_one_group().await;
         // Of two members any may be the first.
-        let rival = party.room().guests[0].user_id;
-        party.turn(|settings| settings.winner = Winner::User(rival));
-        let won = party.stage.races_won();
+        let rival = group.room().guests[0].user_id;
+        group.change_dave_settings(|settings| settings.winner = Winner::User(rival));
+        let won = group.bot.commits_chosen();
         for _ in 0..3 {
-            party.come();
-            party.agree().await;
+            group.guest_joins();
+            group.until_one_group().await;
         }
-        assert_eq!(party.stage.races_won(), won);
+        assert_eq!(group.bot.commits_chosen(), won);
     });
 }
 
 #[test]
 fn the_first_transition_has_a_number() {
     let numbered = DaveSettings { first_transition_id_zero: false, ..DaveSettings::default() };
-    among_each_number(settings(numbered), async |party| {
-        party.begin().await;
-        party.bustle().await;
-        let welcomes = party.stage.binary_to_bot(30);
+    among_each_number(settings(numbered), async |group| {
+        group.join_and_speak().await;
+        group.guests_join_and_leave().await;
+        let welcomes = group.bot.binary_to_bot(30);
         assert!(welcomes.iter().all(|welcome| welcome[..2] != [0, 0]));
     });
 }
@@ -253,40 +251,42 @@ fn the_first_transition_has_a_number() {
 fn several_transitions_are_open_and_op_22_is_late() {
     among_each_number(
         settings(DaveSettings { pacing: Pacing::Overlapping, ..DaveSettings::default() }),
-        async |party| {
-            party.begin().await;
-            party.come();
-            party.agree().await;
-            party.turn(|settings| settings.execution = Execution::After(Duration::from_millis(2_500)));
-            party.come();
-            pass(1_500).await;
-            party.come();
-            pass(1_500).await;
-            let newest = party.room().guests.len() - 2..;
-            let bot = party.stage.bot.user_id;
-            let understood = party.room().guests[newest]
+        async |group| {
+            group.join_and_speak().await;
+            group.guest_joins();
+            group.until_one_group().await;
+            group.change_dave_settings(|settings| {
+                settings.execution = Execution::After(Duration::from_millis(2_500))
+            });
+            group.guest_joins();
+            wait_millis(1_500).await;
+            group.guest_joins();
+            wait_millis(1_500).await;
+            let newest = group.room().guests.len() - 2..;
+            let bot_id = group.bot.account.user_id;
+            let understood = group.room().guests[newest]
                 .iter()
-                .map(|guest| guest.heard(bot).expect("the bot was heard").audio.len());
+                .map(|guest| guest.heard(bot_id).expect("the bot was heard").audio.len());
             let understood: Vec<_> = understood.collect();
             assert!(
                 understood[0] > 15 && understood[1] == 0,
                 "{understood:?}: op 22 came for the first of them only"
             );
-            party.bustle().await;
+            group.guests_join_and_leave().await;
         },
     );
 }
 
 #[test]
 fn an_op_22_never_comes() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        party.come();
-        party.agree().await;
-        party.turn(|settings| settings.execution = Execution::Never);
-        party.come();
-        pass(4_000).await;
-        party.turn(|settings| settings.execution = Execution::Prompt);
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        group.guest_joins();
+        group.until_one_group().await;
+        group.change_dave_settings(|settings| settings.execution = Execution::Never);
+        group.guest_joins();
+        wait_millis(4_000).await;
+        group.change_dave_settings(|settings| settings.execution = Execution::Prompt);
     });
 }
 
@@ -294,18 +294,18 @@ fn an_op_22_never_comes() {
 fn all_leave_and_others_come() {
     for (sole_member_op21_version, op24_on_empty_join) in [(1, false), (0, true)] {
         let alone = DaveSettings { sole_member_op21_version, op24_on_empty_join, ..DaveSettings::default() };
-        among_each_number(settings(alone), async |party| {
-            party.begin().await;
-            party.bustle().await;
-            let room = party.room();
+        among_each_number(settings(alone), async |group| {
+            group.join_and_speak().await;
+            group.guests_join_and_leave().await;
+            let room = group.room();
             room.guests.append(&mut room.stayers);
-            while !party.room().guests.is_empty() {
-                party.go();
+            while !group.room().guests.is_empty() {
+                group.guest_leaves();
             }
-            assert_eq!(party.agree().await, None, "alone");
-            pass(500).await;
-            party.come();
-            party.agree().await;
+            assert_eq!(group.until_one_group().await, None, "alone");
+            wait_millis(500).await;
+            group.guest_joins();
+            group.until_one_group().await;
         });
     }
 }
@@ -314,166 +314,171 @@ fn all_leave_and_others_come() {
 fn somebody_without_dave_comes_and_goes() {
     for members in SIZES {
         story(async {
-            let mut party = Party::gather(Discord::builder().dave(Dave::Allowed), members).await;
-            party.begin().await;
-            party.bustle().await;
-            party.agree().await;
-            let before = party.stage.states().len();
-            let old = party.channel().old_listener("old");
-            party
-                .until("the downgrade", |stage| {
-                    stage.states()[before..].iter().any(|state| state.version == 0)
+            let mut group = GroupCall::start(Discord::builder().dave(Dave::Allowed), members).await;
+            group.join_and_speak().await;
+            group.guests_join_and_leave().await;
+            group.until_one_group().await;
+            let before = group.bot.e2ee_states().len();
+            let old = group.channel().old_listener("old");
+            group
+                .until("the downgrade", |bot| {
+                    bot.e2ee_states()[before..].iter().any(|state| state.version == 0)
                 })
                 .await;
-            pass(1_000).await;
+            wait_millis(1_000).await;
             old.leave();
-            party.agree().await;
-            party.end(Secrecy::Lifted).await;
+            group.until_one_group().await;
+            group.finish(Secrecy::Lifted).await;
         });
     }
 }
 
 /// Something goes wrong with the group of the bot, and then guests come and go.
-fn after(faults: impl Fn(u64) -> Vec<Fault>, pleas: usize) {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        party.come();
-        party.agree().await;
+fn recovers_after(faults: impl Fn(u64) -> Vec<Fault>, pleas: usize) {
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        group.guest_joins();
+        group.until_one_group().await;
         // The next commit must be another's, if it is to be sent to the bot at all.
-        let (bot, rival) = (party.stage.bot.user_id, party.room().guests[0].user_id);
-        party.turn(|settings| settings.winner = Winner::User(rival));
-        for fault in faults(bot) {
-            party.stage.discord.dave_fault(party.channel(), fault);
+        let (bot_id, rival) = (group.bot.account.user_id, group.room().guests[0].user_id);
+        group.change_dave_settings(|settings| settings.winner = Winner::User(rival));
+        for fault in faults(bot_id) {
+            group.bot.discord.dave_fault(group.channel(), fault);
         }
-        party.come();
-        party.agree().await;
-        assert_eq!(party.stage.said(31), pleas);
-        assert_eq!(party.stage.binary_from_bot(26).len(), 1 + pleas, "with a new key package each");
-        party.turn(|settings| settings.winner = Winner::First);
+        group.guest_joins();
+        group.until_one_group().await;
+        assert_eq!(group.bot.texts_sent(31), pleas);
+        assert_eq!(group.bot.binary_from_bot(26).len(), 1 + pleas, "with a new key package each");
+        group.change_dave_settings(|settings| settings.winner = Winner::First);
     });
 }
 
 #[test]
 fn a_commit_is_invalid() {
-    after(|bot| vec![Fault::CorruptCommit { to: bot }], 1);
+    recovers_after(|bot_id| vec![Fault::CorruptCommit { to: bot_id }], 1);
 }
 
 #[test]
 fn a_commit_is_invalid_and_so_is_the_welcome_that_mends_it() {
-    after(|bot| vec![Fault::CorruptCommit { to: bot }, Fault::CorruptWelcome { to: bot }], 2);
+    recovers_after(
+        |bot_id| vec![Fault::CorruptCommit { to: bot_id }, Fault::CorruptWelcome { to: bot_id }],
+        2,
+    );
 }
 
 #[test]
 fn proposals_are_foreign_or_stale() {
-    let strays = |bot| {
+    let strays = |bot_id| {
         vec![
-            Fault::UnknownUser { to: bot, stranger: 99 },
-            Fault::OwnAdd { to: bot },
-            Fault::OwnRemove { to: bot },
-            Fault::WrongEpoch { to: bot },
-            Fault::RepeatProposals { to: bot },
-            Fault::RevokeStrays { to: bot },
+            Fault::UnknownUser { to: bot_id, stranger: 99 },
+            Fault::OwnAdd { to: bot_id },
+            Fault::OwnRemove { to: bot_id },
+            Fault::WrongEpoch { to: bot_id },
+            Fault::RepeatProposals { to: bot_id },
+            Fault::RevokeStrays { to: bot_id },
         ]
     };
-    after(strays, 0);
+    recovers_after(strays, 0);
 }
 
 #[test]
 fn the_websocket_is_lost_in_the_middle_of_a_transition() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        party.come();
-        party.agree().await;
-        party.turn(|settings| settings.execution = Execution::After(Duration::from_millis(500)));
-        let before = party.stage.said(23);
-        party.come();
-        party.until("op 23", |stage| stage.said(23) > before).await;
-        party.stage.discord.close_voice(party.stage.bot.user_id, 4015, "");
-        party.connected(ConnectionStatus::Resumed).await;
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        group.guest_joins();
+        group.until_one_group().await;
+        group.change_dave_settings(|settings| {
+            settings.execution = Execution::After(Duration::from_millis(500))
+        });
+        let before = group.bot.texts_sent(23);
+        group.guest_joins();
+        group.until("op 23", |bot| bot.texts_sent(23) > before).await;
+        group.bot.discord.close_voice(group.bot.account.user_id, 4015, "");
+        group.bot.next_status(ConnectionStatus::Resumed).await;
     });
 }
 
 #[test]
 fn the_websocket_is_lost_while_a_transition_begins() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        party.stage.discord.close_voice(party.stage.bot.user_id, 4015, "");
-        party.come();
-        party.connected(ConnectionStatus::Resumed).await;
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        group.bot.discord.close_voice(group.bot.account.user_id, 4015, "");
+        group.guest_joins();
+        group.bot.next_status(ConnectionStatus::Resumed).await;
     });
 }
 
 #[test]
 fn the_websocket_is_lost_between_a_commit_and_its_announcement() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        let bot = party.stage.bot.user_id;
-        party.turn(|settings| {
-            settings.winner = Winner::User(bot);
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        let bot_id = group.bot.account.user_id;
+        group.change_dave_settings(|settings| {
+            settings.winner = Winner::User(bot_id);
             settings.commit_window = Duration::from_secs(30);
         });
-        let before = party.stage.binary_from_bot(28).len();
-        party.come();
-        party.until("op 28", |stage| stage.binary_from_bot(28).len() > before).await;
-        party.stage.discord.close_voice(bot, 4015, "");
-        party.connected(ConnectionStatus::Resumed).await;
+        let before = group.bot.binary_from_bot(28).len();
+        group.guest_joins();
+        group.until("op 28", |bot| bot.binary_from_bot(28).len() > before).await;
+        group.bot.discord.close_voice(bot_id, 4015, "");
+        group.bot.next_status(ConnectionStatus::Resumed).await;
     });
 }
 
 #[test]
 fn the_bot_moves_away_and_back() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        party.bustle().await;
-        let here = party.agree().await;
-        let stayers = party.room().stayers.len();
-        let there = Room::with(party.stage.guild.channel("there"), stayers);
-        party.rooms.push(there);
-        party.stage.try_join(party.channel()).await.expect("the bot moves");
-        party.bustle().await;
-        assert_ne!(here, party.agree().await, "it is another group");
-        party.rooms.rotate_left(1);
-        party.stage.try_join(party.channel()).await.expect("the bot moves back");
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        group.guests_join_and_leave().await;
+        let here = group.until_one_group().await;
+        let stayers = group.room().stayers.len();
+        let there = VoiceRoom::with(group.bot.guild.channel("there"), stayers);
+        group.rooms.push(there);
+        group.bot.request_join(group.channel()).await.expect("the bot moves");
+        group.guests_join_and_leave().await;
+        assert_ne!(here, group.until_one_group().await, "it is another group");
+        group.rooms.rotate_left(1);
+        group.bot.request_join(group.channel()).await.expect("the bot moves back");
     });
 }
 
 #[test]
 fn nothing_that_the_bot_hears_opens_any_more() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
-        party.come();
-        party.agree().await;
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
+        group.guest_joins();
+        group.until_one_group().await;
         // The keys of those before are gone.
-        pass(12_000).await;
-        let garbler = party.room().guests.pop().expect("it has just come");
-        party.stage.discord.relay().encrypt_with(garbler.ssrc, Box::new(|_| Some(forged().to_vec())));
+        wait_millis(12_000).await;
+        let garbler = group.room().guests.pop().expect("it has just come");
+        group.bot.discord.relay().encrypt_with(garbler.ssrc, Box::new(|_| Some(forged_frame().to_vec())));
         garbler.announce(1);
         for frame in 0..37 {
-            assert_eq!(party.stage.said(31), 0, "36 in a row are borne");
-            garbler.say(numbered(frame));
-            pass(20).await;
+            assert_eq!(group.bot.texts_sent(31), 0, "36 in a row are borne");
+            garbler.say(numbered_packet(frame));
+            wait_millis(20).await;
         }
-        party.until("op 31", |stage| stage.said(31) == 1).await;
-        party.room().guests.push(garbler);
-        party.agree().await;
+        group.until("op 31", |bot| bot.texts_sent(31) == 1).await;
+        group.room().guests.push(garbler);
+        group.until_one_group().await;
     });
 }
 
 #[test]
 fn an_actor_of_the_bot_dies() {
-    among_each_number(Discord::builder, async |party| {
-        party.begin().await;
+    among_each_number(Discord::builder, async |group| {
+        group.join_and_speak().await;
         for victim in [Victim::Gateway, Victim::Transport, Victim::Dave] {
-            party.come();
-            party.agree().await;
-            party.stage.manager.do_send(Panic { guild: party.stage.guild_id(), victim });
+            group.guest_joins();
+            group.until_one_group().await;
+            group.bot.manager.do_send(Panic { guild: group.bot.guild_id(), victim });
             let how = if victim == Victim::Gateway {
                 ConnectionStatus::Resumed
             } else {
                 ConnectionStatus::Connected
             };
-            party.connected(how).await;
-            party.agree().await;
+            group.bot.next_status(how).await;
+            group.until_one_group().await;
         }
     });
 }

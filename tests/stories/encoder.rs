@@ -8,11 +8,11 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Discord, Hearing};
 
-use crate::stage::{Stage, story};
+use crate::support::{bot::BotOnDiscord, recording::SILENCE_FRAMES, story};
 
 /// Bits per second of the packets that were heard, the silence at the end left out.
 fn bitrate(heard: &Hearing) -> u64 {
-    let packets = &heard.audio[..heard.audio.len() - 5];
+    let packets = &heard.audio[..heard.audio.len() - SILENCE_FRAMES];
     packets.iter().map(|packet| packet.opus.len() as u64).sum::<u64>() * 8 * 50 / packets.len() as u64
 }
 
@@ -29,14 +29,14 @@ fn is_for_speech(packet: &[u8]) -> bool {
 fn the_bitrate_of_the_channel_is_used() {
     for wanted in [24_000, 64_000, 96_000] {
         story(async {
-            let stage = Stage::set().await;
-            stage.channel.bitrate(wanted);
+            let bot = BotOnDiscord::start().await;
+            bot.channel.bitrate(wanted);
             tokio::time::sleep(Duration::from_millis(100)).await;
-            stage.join().await;
-            let track = stage.play("music.wav").await;
-            assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-            stage.leave().await;
-            let found = bitrate(&stage.heard());
+            bot.join().await;
+            let track = bot.play("music.wav").await;
+            assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+            bot.disconnect().await;
+            let found = bitrate(&bot.heard());
             assert!(near(found, u64::from(wanted)), "{found} bit/s instead of {wanted}");
         });
     }
@@ -45,19 +45,19 @@ fn the_bitrate_of_the_channel_is_used() {
 #[test]
 fn a_bitrate_that_changes_during_the_call_is_followed() {
     story(async {
-        let stage = Stage::set().await;
-        stage.channel.bitrate(96_000);
+        let bot = BotOnDiscord::start().await;
+        bot.channel.bitrate(96_000);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        stage.join().await;
+        bot.join().await;
         for bitrate in [96_000, 24_000] {
-            stage.channel.bitrate(bitrate);
+            bot.channel.bitrate(bitrate);
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let track = stage.play("music.wav").await;
-            assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+            let track = bot.play("music.wav").await;
+            assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        stage.leave().await;
-        let (mut first, mut second) = (stage.heard(), stage.heard());
+        bot.disconnect().await;
+        let (mut first, mut second) = (bot.heard(), bot.heard());
         let half = first.audio.len() / 2;
         first.audio.truncate(half);
         second.audio.drain(..half);
@@ -69,18 +69,18 @@ fn a_bitrate_that_changes_during_the_call_is_followed() {
 #[test]
 fn the_bitrate_of_the_channel_is_used_after_a_move_too() {
     story(async {
-        let stage = Stage::set().await;
-        let quiet = stage.guild.channel("quiet");
-        let ear = quiet.listener("ear there");
-        stage.channel.bitrate(96_000);
+        let bot = BotOnDiscord::start().await;
+        let quiet = bot.guild.channel("quiet");
+        let listener = quiet.listener("ear there");
+        bot.channel.bitrate(96_000);
         quiet.bitrate(24_000);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        stage.join().await;
-        stage.try_join(&quiet).await.expect("the bot moves");
-        let track = stage.play("music.wav").await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        stage.leave().await;
-        let found = bitrate(&ear.heard(stage.bot.user_id).expect("it is heard there"));
+        bot.join().await;
+        bot.request_join(&quiet).await.expect("the bot moves");
+        let track = bot.play("music.wav").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.disconnect_and_drain().await;
+        let found = bitrate(&listener.heard(bot.account.user_id).expect("it is heard there"));
         assert!(near(found, 24_000), "{found} bit/s");
     });
 }
@@ -91,19 +91,19 @@ fn the_encoder_is_set_as_the_bot_wants_it() {
         [(Application::Voip, Signal::Voice, true), (Application::LowDelay, Signal::Music, false)]
     {
         story(async {
-            let stage = Stage::with(Discord::builder(), |config| {
+            let bot = BotOnDiscord::start_with(Discord::builder(), |config| {
                 config.encoder.application = application;
                 config.encoder.signal = signal;
             });
-            let stage = stage.await;
-            stage.channel.bitrate(24_000);
+            let bot = bot.await;
+            bot.channel.bitrate(24_000);
             tokio::time::sleep(Duration::from_millis(100)).await;
-            stage.join().await;
-            let track = stage.play("speech.wav").await;
-            assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-            stage.leave().await;
-            let heard = stage.heard();
-            let packets = &heard.audio[..heard.audio.len() - 5];
+            bot.join().await;
+            let track = bot.play("speech.wav").await;
+            assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+            bot.disconnect().await;
+            let heard = bot.heard();
+            let packets = &heard.audio[..heard.audio.len() - SILENCE_FRAMES];
             let speech = packets.iter().filter(|packet| is_for_speech(&packet.opus)).count();
             let expected = if for_speech { packets.len() } else { 0 };
             assert_eq!(speech, expected, "of {} packets", packets.len());
@@ -114,8 +114,8 @@ fn the_encoder_is_set_as_the_bot_wants_it() {
 #[test]
 fn encoder_settings_that_make_no_sense_end_the_call_with_a_reason() {
     story(async {
-        let stage = Stage::with(Discord::builder(), |config| config.encoder.complexity = 11).await;
-        let error = stage.try_join(&stage.channel).await.unwrap_err();
+        let bot = BotOnDiscord::start_with(Discord::builder(), |config| config.encoder.complexity = 11).await;
+        let error = bot.request_join(&bot.channel).await.unwrap_err();
         assert!(error.to_string().contains("the encoder settings cannot be used"), "{error}");
         assert!(error.to_string().contains("complexity"), "{error}");
     });

@@ -11,29 +11,30 @@ use actix_voice::{
 use actix_voice_loopback::Hearing;
 use bytes::Bytes;
 
-use crate::{
-    audio_support::{path, reference},
-    ears::{and_silence, packets_heard, packets_of},
-    stage::{Stage, story},
+use crate::support::{
+    audio::{path, reference},
+    bot::BotOnDiscord,
+    recording::{packets_heard, packets_of, with_silence},
+    story,
 };
 
 /// Plays one file in a call of its own.
-async fn hear(file: &str) -> (Hearing, CallStats) {
-    let stage = Stage::set().await;
-    stage.join().await;
-    let track = stage.play(file).await;
-    assert_eq!(stage.end_of(track).await, TrackEnd::Finished, "{file}");
-    let stats = stage.leave().await;
-    let heard = stage.heard();
+async fn play(file: &str) -> (Hearing, CallStats) {
+    let bot = BotOnDiscord::start().await;
+    bot.join().await;
+    let track = bot.play(file).await;
+    assert_eq!(bot.track_end(track).await, TrackEnd::Finished, "{file}");
+    let stats = bot.disconnect().await;
+    let heard = bot.heard();
     assert_eq!((heard.packets, heard.lost), (stats.packets, 0), "{file}");
     assert_eq!(heard.longest_gap, Duration::from_millis(20), "{file}");
     assert_eq!(stats.speaker.underruns, 0, "{file}");
-    stage.no_violations();
+    bot.assert_no_violations();
     (heard, stats)
 }
 
-/// The packets that a file holds, by another way than through a call.
-fn packets_inside(file: &str) -> Vec<Bytes> {
+/// The packets of a file as the crate reads them outside a call.
+fn packets_read_by_crate(file: &str) -> Vec<Bytes> {
     let mut source = source::open(path(file)).unwrap();
     let frames = std::iter::from_fn(move || source.next_frame().unwrap());
     let packets = frames.map(|frame| match frame {
@@ -46,8 +47,8 @@ fn packets_inside(file: &str) -> Vec<Bytes> {
 /// The listener gets the file's own packets, byte for byte.
 fn passes_untouched(file: &str, packets: &[Bytes]) {
     story(async {
-        let (heard, stats) = hear(file).await;
-        assert!(packets_heard(&heard) == and_silence(packets), "{file}: other packets came");
+        let (heard, stats) = play(file).await;
+        assert!(packets_heard(&heard) == with_silence(packets), "{file}: other packets came");
         assert_eq!(stats.speaker.passed_through, packets.len() as u64, "{file}");
     });
 }
@@ -57,7 +58,7 @@ fn passes_untouched(file: &str, packets: &[Bytes]) {
 /// Of speech fewer frames count as heard: Opus keeps the waveform of its voiced sounds, and of its hisses the loudness.
 fn is_encoded(file: &str, recording: &str, heard_fraction: f64) {
     story(async {
-        let (heard, stats) = hear(file).await;
+        let (heard, stats) = play(file).await;
         assert_eq!(stats.speaker.passed_through, 0, "{file}");
         let score = heard.score(&reference(recording)).unwrap();
         assert!(score.heard_fraction >= heard_fraction, "{file}: {score}, {:.4}", score.heard_fraction);
@@ -79,7 +80,7 @@ macro_rules! untouched {
     ($($story:ident: $file:literal, $packets:literal;)*) => {$(
         #[test]
         fn $story() {
-            let packets = packets_inside($file);
+            let packets = packets_read_by_crate($file);
             assert_eq!(packets.len(), $packets);
             passes_untouched($file, &packets);
         }
@@ -125,7 +126,7 @@ encoded! {
 #[test]
 fn one_recording_is_not_taken_for_another() {
     story(async {
-        let (heard, _) = hear("music.wav").await;
+        let (heard, _) = play("music.wav").await;
         let score = heard.score(&reference("speech.wav")).unwrap();
         assert!(score.heard_fraction < 0.5, "{score}");
     });

@@ -12,36 +12,37 @@ use actix_voice::{
 use actix_voice_loopback::{Event, Side};
 use serde_json::{Value, json};
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of},
-    players::Round,
-    stage::{Stage, story},
+use crate::support::{
+    bot::BotOnDiscord,
+    recording::{SILENCE_FRAMES, packets_heard, packets_of, with_silence},
+    sources::LoopSource,
+    story,
 };
 
 /// A call in which the demo plays over and over.
-struct Siege {
-    stage: Stage,
+struct DemoCall {
+    bot: BotOnDiscord,
     track: TrackId,
 }
 
-impl Siege {
-    async fn lay() -> Self {
-        let stage = Stage::set().await;
-        stage.join().await;
-        let speak = Speak::start(stage.guild_id(), Round::new(packets_of("demo.opus"), usize::MAX));
-        let track = stage.speak(speak).await;
-        stage.what("the track starts", |what| matches!(what, CallEventKind::TrackStarted(_))).await;
-        Self { stage, track }
+impl DemoCall {
+    async fn start() -> Self {
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
+        let speak = Speak::start(bot.guild_id(), LoopSource::new(packets_of("demo.opus"), usize::MAX));
+        let track = bot.speak(speak).await;
+        bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
+        Self { bot, track }
     }
 
     /// Lets what was sent arrive.
-    async fn pause(&self) {
+    async fn wait_a_frame(&self) {
         tokio::time::sleep(FRAME).await;
     }
 
     /// The number of the last numbered message that the bot was sent.
     fn last_sequence(&self) -> u16 {
-        let log = self.stage.discord.log();
+        let log = self.bot.discord.log();
         let numbers =
             log.iter().filter(|entry| entry.side == Side::Voice).filter_map(|entry| match entry.event {
                 Event::Sent { seq, .. } => seq.and_then(|seq| u16::try_from(seq).ok()),
@@ -52,27 +53,30 @@ impl Siege {
     }
 
     /// The track played through all of it, and the connection was never touched.
-    async fn outlasted(self) -> CallStats {
-        let Self { stage, track } = self;
+    async fn finish(self) -> CallStats {
+        let Self { bot, track } = self;
         tokio::time::sleep(Duration::from_secs(6)).await;
-        let stats = stage.leave().await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Stopped);
-        let connection =
-            stage.events.all().into_iter().filter(|what| matches!(what, CallEventKind::Connection(_)));
+        let stats = bot.disconnect().await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Stopped);
+        let connection = bot
+            .events
+            .call_events()
+            .into_iter()
+            .filter(|event| matches!(event, CallEventKind::Connection(_)));
         assert_eq!(connection.collect::<Vec<_>>(), [CallEventKind::Connection(ConnectionStatus::Connected)]);
-        let heard = stage.heard();
+        let heard = bot.heard();
         let packets = packets_heard(&heard);
         let demo = packets_of("demo.opus");
-        let sent: Vec<_> = demo.iter().cycle().take(packets.len() - 5).cloned().collect();
-        assert!(packets == and_silence(&sent), "something else was heard");
+        let sent: Vec<_> = demo.iter().cycle().take(packets.len() - SILENCE_FRAMES).cloned().collect();
+        assert!(packets == with_silence(&sent), "something else was heard");
         assert_eq!((heard.packets, heard.lost, heard.longest_gap), (stats.packets, 0, FRAME));
-        stage.no_violations();
+        bot.assert_no_violations();
         stats
     }
 }
 
 /// Every text message that the voice gateway can send, beside those that it has sent already.
-fn every_text_message(stage: &Stage) -> Vec<String> {
+fn every_text_message(bot: &BotOnDiscord) -> Vec<String> {
     let mut messages = vec![
         json!({"op": 2, "d": {"ssrc": 1, "ip": "127.0.0.1", "port": 5_000, "modes": ["aead_aes256_gcm_rtpsize"]}}),
         json!({"op": 4, "d": {"mode": "aead_aes256_gcm_rtpsize", "secret_key": vec![7; 32], "dave_protocol_version": 0}}),
@@ -87,7 +91,7 @@ fn every_text_message(stage: &Stage) -> Vec<String> {
         json!({"op": 22, "d": {"transition_id": 1}, "seq": 1}),
         json!({"op": 24, "d": {"protocol_version": 1, "epoch": 1}, "seq": 1}),
     ];
-    messages.extend(stage.discord.log().into_iter().filter_map(|entry| match entry.event {
+    messages.extend(bot.discord.log().into_iter().filter_map(|entry| match entry.event {
         Event::Sent { op, seq, d, .. } if entry.side == Side::Voice => {
             Some(json!({"op": op, "d": d, "seq": seq}))
         }
@@ -99,17 +103,17 @@ fn every_text_message(stage: &Stage) -> Vec<String> {
 #[test]
 fn every_prefix_of_every_text_message_is_counted_and_ignored() {
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         let mut sent = 0;
-        for message in every_text_message(&siege.stage) {
+        for message in every_text_message(&call.bot) {
             for end in 0..message.len() {
-                siege.stage.discord.send_raw_text(siege.stage.bot.user_id, &message[..end]);
+                call.bot.discord.send_raw_text(call.bot.account.user_id, &message[..end]);
                 sent += 1;
             }
-            siege.pause().await;
+            call.wait_a_frame().await;
         }
         assert!(sent > 1_000);
-        assert_eq!(siege.outlasted().await.malformed, sent);
+        assert_eq!(call.finish().await.malformed, sent);
     });
 }
 
@@ -139,39 +143,38 @@ fn messages_of_the_wrong_shape_are_counted_and_ignored() {
         r#"{"op": 13, "d": {}}"#,
     ];
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         for message in wrong {
-            siege.stage.discord.send_raw_text(siege.stage.bot.user_id, message);
+            call.bot.discord.send_raw_text(call.bot.account.user_id, message);
         }
-        siege.stage.discord.send_raw_text(siege.stage.bot.user_id, "[".repeat(100_000));
-        siege.stage.discord.send_raw_text(siege.stage.bot.user_id, r#"{"op":"#.repeat(10_000));
-        assert_eq!(siege.outlasted().await.malformed, wrong.len() as u64 + 2);
+        call.bot.discord.send_raw_text(call.bot.account.user_id, "[".repeat(100_000));
+        call.bot.discord.send_raw_text(call.bot.account.user_id, r#"{"op":"#.repeat(10_000));
+        assert_eq!(call.finish().await.malformed, wrong.len() as u64 + 2);
     });
 }
 
 #[test]
 fn messages_of_unknown_kinds_are_no_concern_of_ours() {
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         // The number of the last message, so that these are no news to acknowledge.
-        let last = siege.last_sequence().to_be_bytes();
+        let last = call.last_sequence().to_be_bytes();
         for op in (14..=20).chain(32..=300) {
             let message = json!({"op": op, "d": {"some": "thing"}}).to_string();
-            siege.stage.discord.send_raw_text(siege.stage.bot.user_id, message);
-            siege
-                .stage
+            call.bot.discord.send_raw_text(call.bot.account.user_id, message);
+            call.bot
                 .discord
-                .send_raw_binary(siege.stage.bot.user_id, [last[0], last[1], (op % 20) as u8, 1, 2, 3]);
+                .send_raw_binary(call.bot.account.user_id, [last[0], last[1], (op % 20) as u8, 1, 2, 3]);
         }
-        assert_eq!(siege.outlasted().await.malformed, 0);
+        assert_eq!(call.finish().await.malformed, 0);
     });
 }
 
 #[test]
 fn a_heartbeat_interval_of_a_microsecond_or_a_year_changes_little() {
     story(async {
-        let siege = Siege::lay().await;
-        let (discord, user) = (siege.stage.discord.clone(), siege.stage.bot.user_id);
+        let call = DemoCall::start().await;
+        let (discord, user) = (call.bot.discord.clone(), call.bot.account.user_id);
         for interval in [0.001, 31_536_000_000.0] {
             let before = discord.received(Side::Voice, user, 3).len();
             discord.send_raw_text(user, json!({"op": 8, "d": {"heartbeat_interval": interval}}).to_string());
@@ -179,45 +182,47 @@ fn a_heartbeat_interval_of_a_microsecond_or_a_year_changes_little() {
             let beats = discord.received(Side::Voice, user, 3).len() - before;
             assert!((1..=200).contains(&beats), "{beats} beats in 10 s");
         }
-        siege.outlasted().await;
+        call.finish().await;
     });
 }
 
 #[test]
 fn binary_messages_cut_short_are_counted_and_ignored() {
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         // Sequence, opcode, and how much of the payload has to be there: a transition id where there is one.
         let mut sent = 0;
-        let last = siege.last_sequence().to_be_bytes();
+        let last = call.last_sequence().to_be_bytes();
         for (op, least) in [(25, 1), (27, 2), (29, 3), (30, 3)] {
             let message = [last[0], last[1], op, 0, 0, 0];
             for end in 0..3 + least {
-                siege.stage.discord.send_raw_binary(siege.stage.bot.user_id, &message[..end]);
+                call.bot.discord.send_raw_binary(call.bot.account.user_id, &message[..end]);
                 sent += 1;
             }
         }
-        assert_eq!(siege.outlasted().await.malformed, sent);
+        assert_eq!(call.finish().await.malformed, sent);
     });
 }
 
 #[test]
 fn every_prefix_of_a_voice_packet_is_counted_and_ignored() {
     story(async {
-        let siege = Siege::lay().await;
-        let (discord, bot) = (&siege.stage.discord, siege.stage.bot.user_id);
+        let call = DemoCall::start().await;
+        let (discord, bot_id) = (&call.bot.discord, call.bot.account.user_id);
         let opus = &packets_of("demo.opus")[100];
-        let [packet] = &discord.relay().sealed_for(bot, siege.stage.ear.ssrc, opus)[..] else { panic!() };
+        let [packet] = &discord.relay().sealed_for(bot_id, call.bot.listener.ssrc, opus)[..] else {
+            panic!()
+        };
         for end in 0..packet.len() {
-            discord.send_datagram(bot, &packet[..end]);
+            discord.send_datagram(bot_id, &packet[..end]);
             if end % 50 == 0 {
-                siege.pause().await;
+                call.wait_a_frame().await;
             }
         }
         let prefixes = packet.len() as u64;
-        discord.send_datagram(bot, &packet[..]);
+        discord.send_datagram(bot_id, &packet[..]);
 
-        let counts = siege.outlasted().await.transport.counts;
+        let counts = call.finish().await.transport.counts;
         let ignored: u64 = Ignored::ALL.into_iter().map(|reason| counts.of(reason)).sum();
         assert_eq!((ignored, counts.voice_packets), (prefixes, 1));
         assert_eq!(counts.too_short + counts.wrong_key, prefixes, "{counts:?}");
@@ -228,7 +233,7 @@ fn every_prefix_of_a_voice_packet_is_counted_and_ignored() {
 #[test]
 fn datagrams_of_noise_are_counted_and_ignored() {
     story(async {
-        let siege = Siege::lay().await;
+        let call = DemoCall::start().await;
         let mut random = Random(0x5EED);
         for batch in 0..40 {
             for _ in 0..50 {
@@ -237,11 +242,11 @@ fn datagrams_of_noise_are_counted_and_ignored() {
                 if let (1, Some([version, kind])) = (batch % 2, noise.first_chunk_mut()) {
                     (*version, *kind) = (*version & 0x3F | 0x80, 0x78);
                 }
-                siege.stage.discord.send_datagram(siege.stage.bot.user_id, noise);
+                call.bot.discord.send_datagram(call.bot.account.user_id, noise);
             }
-            siege.pause().await;
+            call.wait_a_frame().await;
         }
-        let counts = siege.outlasted().await.transport.counts;
+        let counts = call.finish().await.transport.counts;
         let ignored: u64 = Ignored::ALL.into_iter().map(|reason| counts.of(reason)).sum();
         assert_eq!((ignored, counts.voice_packets), (2_000, 0), "{counts:?}");
         assert!(counts.not_rtp > 300 && counts.wrong_key > 500, "{counts:?}");

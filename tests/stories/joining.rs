@@ -15,31 +15,33 @@ use actix_voice::{
 use actix_voice_loopback::{Builder, Channel, Discord, EventOrder, HelloOrder, Side};
 use tokio::time::Instant;
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of},
-    stage::{Events, Seen, Stage, story},
-    witness::{connections, identifies, missed, op, received},
+use crate::support::{
+    bot::BotOnDiscord,
+    events::{BotEvent, EventLog},
+    log::{connections, identifies, op, received},
+    recording::{missed, packets_heard, packets_of, with_silence},
+    story,
 };
 
 /// Joins, plays and leaves, and the listener hears it whole.
-async fn heard_whole(discord: Builder) -> Option<String> {
-    let stage = Stage::on(discord).await;
-    stage.join().await;
-    let track = stage.play("music.opus").await;
-    assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-    let stats = stage.leave().await;
-    let heard = stage.heard();
+async fn plays_whole(discord: Builder) -> Option<String> {
+    let bot = BotOnDiscord::start_on(discord).await;
+    bot.join().await;
+    let track = bot.play("music.opus").await;
+    assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+    let stats = bot.disconnect().await;
+    let heard = bot.heard();
     assert_eq!(missed("music.opus", [&heard]), 0);
     assert_eq!((heard.packets, heard.lost), (stats.packets, 0));
     assert_eq!((stats.resumes, stats.reconnects, stats.malformed), (0, 0, 0));
-    stage.no_violations();
+    bot.assert_no_violations();
     stats.transport.mode
 }
 
 /// Joins in vain; says why, and how long that took.
-async fn refused(stage: &Stage, channel: &Channel) -> (JoinError, Duration) {
+async fn refused_join(bot: &BotOnDiscord, channel: &Channel) -> (JoinError, Duration) {
     let asked = Instant::now();
-    let error = stage.try_join(channel).await.expect_err("the bot is refused");
+    let error = bot.request_join(channel).await.expect_err("the bot is refused");
     (error, asked.elapsed())
 }
 
@@ -51,7 +53,7 @@ fn is_about(took: Duration, seconds: f64) -> bool {
 fn the_two_events_may_come_in_either_order() {
     story(async {
         for order in [EventOrder::StateFirst, EventOrder::ServerFirst] {
-            heard_whole(Discord::builder().event_order(order)).await;
+            plays_whole(Discord::builder().event_order(order)).await;
         }
     });
 }
@@ -59,147 +61,147 @@ fn the_two_events_may_come_in_either_order() {
 #[test]
 fn hello_may_come_after_ready() {
     story(async {
-        heard_whole(Discord::builder().hello(HelloOrder::AfterReady)).await;
+        plays_whole(Discord::builder().hello(HelloOrder::AfterReady)).await;
     });
 }
 
 #[test]
 fn a_null_endpoint_is_waited_out() {
     story(async {
-        let stage = Stage::set().await;
-        stage.discord.null_endpoint_first();
+        let bot = BotOnDiscord::start().await;
+        bot.discord.null_endpoint_first();
         let giving = async {
             tokio::time::sleep(Duration::from_secs(25)).await;
-            assert_eq!(identifies(&stage.discord), 0);
-            stage.discord.give_endpoint(&stage.guild);
+            assert_eq!(identifies(&bot.discord), 0);
+            bot.discord.give_endpoint(&bot.guild);
         };
-        let (joined, ()) = tokio::join!(stage.try_join(&stage.channel), giving);
+        let (joined, ()) = tokio::join!(bot.request_join(&bot.channel), giving);
         joined.expect("the bot joins once there is an endpoint");
-        assert_eq!(identifies(&stage.discord), 1);
-        stage.leave().await;
-        stage.no_violations();
+        assert_eq!(identifies(&bot.discord), 1);
+        bot.disconnect().await;
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn an_endpoint_that_never_comes_is_a_typed_error() {
     story(async {
-        let stage = Stage::set().await;
-        stage.discord.null_endpoint_first();
-        let (error, took) = refused(&stage, &stage.channel).await;
+        let bot = BotOnDiscord::start().await;
+        bot.discord.null_endpoint_first();
+        let (error, took) = refused_join(&bot, &bot.channel).await;
         assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoEndpoint)));
         assert!(is_about(took, 60.0), "{took:?}");
-        assert_eq!(connections(&stage.discord, Side::Voice), 0);
+        assert_eq!(connections(&bot.discord, Side::Voice), 0);
     });
 }
 
 #[test]
 fn a_join_that_is_refused_is_not_answered_by_another_that_was_not() {
     story(async {
-        let stage = Stage::set().await;
-        let full = stage.guild.channel("full");
+        let bot = BotOnDiscord::start().await;
+        let full = bot.guild.channel("full");
         full.user_limit(1);
         let _first = full.listener("first");
-        let (here, there) = tokio::join!(stage.try_join(&stage.channel), stage.try_join(&full));
+        let (here, there) = tokio::join!(bot.request_join(&bot.channel), bot.request_join(&full));
         assert_eq!(here.unwrap_err(), JoinError::NotMoved(JoinFailure::Superseded));
         assert_eq!(there.unwrap_err(), JoinError::NotMoved(JoinFailure::NoAnswer));
-        assert!(stage.discord.connected_to(&stage.channel).contains(&stage.bot.user_id), "where it could be");
+        assert!(bot.discord.connected_to(&bot.channel).contains(&bot.account.user_id), "where it could be");
     });
 }
 
 #[test]
 fn a_guild_that_was_away_can_be_joined_again() {
     story(async {
-        let stage = Stage::set().await;
+        let bot = BotOnDiscord::start().await;
         for _ in 0..2 {
-            stage.join().await;
-            let track = stage.play("music.opus").await;
-            stage.what("the track starts", |what| *what == CallEventKind::TrackStarted(track)).await;
-            stage.discord.make_guild_unavailable(&stage.guild);
-            stage.what("the end", |what| *what == CallEventKind::Ended(EndReason::GuildDeleted)).await;
-            stage.discord.restore_guild(&stage.guild);
+            bot.join().await;
+            let track = bot.play("music.opus").await;
+            bot.next_event("the track starts", |event| *event == CallEventKind::TrackStarted(track)).await;
+            bot.discord.make_guild_unavailable(&bot.guild);
+            bot.next_event("the end", |event| *event == CallEventKind::Ended(EndReason::GuildDeleted)).await;
+            bot.discord.restore_guild(&bot.guild);
         }
-        stage.join().await;
-        let track = stage.play("music.opus").await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        stage.leave().await;
-        assert!(packets_heard(&stage.heard()).ends_with(&and_silence(&packets_of("music.opus"))));
-        stage.no_violations();
+        bot.join().await;
+        let track = bot.play("music.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.disconnect().await;
+        assert!(packets_heard(&bot.heard()).ends_with(&with_silence(&packets_of("music.opus"))));
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn a_full_channel_is_a_typed_error_that_names_the_cause() {
     story(async {
-        let stage = Stage::set().await;
-        stage.channel.user_limit(1);
-        let (error, took) = refused(&stage, &stage.channel).await;
+        let bot = BotOnDiscord::start().await;
+        bot.channel.user_limit(1);
+        let (error, took) = refused_join(&bot, &bot.channel).await;
         assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoAnswer)));
         assert!(error.to_string().contains("channel may be full"), "{error}");
         assert!(is_about(took, 10.0), "{took:?}");
 
         // Nothing is left behind that would keep a later join from succeeding.
-        stage.channel.user_limit(2);
-        stage.join().await;
-        stage.leave().await;
-        stage.no_violations();
+        bot.channel.user_limit(2);
+        bot.join().await;
+        bot.disconnect().await;
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn a_channel_without_permission_and_one_that_does_not_exist_are_typed_errors() {
     story(async {
-        let stage = Stage::set().await;
-        stage.discord.refuse_silently(&stage.channel);
-        let (error, _) = refused(&stage, &stage.channel).await;
+        let bot = BotOnDiscord::start().await;
+        bot.discord.refuse_silently(&bot.channel);
+        let (error, _) = refused_join(&bot, &bot.channel).await;
         assert!(error.to_string().contains("CONNECT may be missing"), "{error}");
-        let nowhere = Join::new(stage.guild_id(), ChannelId(7));
-        let error = stage.manager.send(nowhere).await.unwrap().expect_err("no such channel");
+        let nowhere = Join::new(bot.guild_id(), ChannelId(7));
+        let error = bot.manager.send(nowhere).await.unwrap().expect_err("no such channel");
         assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoAnswer)));
-        assert_eq!(connections(&stage.discord, Side::Voice), 0);
+        assert_eq!(connections(&bot.discord, Side::Voice), 0);
     });
 }
 
 #[test]
 fn three_lost_discovery_answers_cost_three_seconds() {
     story(async {
-        let stage = Stage::set().await;
-        stage.discord.drop_discovery(3);
+        let bot = BotOnDiscord::start().await;
+        bot.discord.drop_discovery(3);
         let asked = Instant::now();
-        stage.join().await;
+        bot.join().await;
         assert!(is_about(asked.elapsed(), 3.0), "{:?}", asked.elapsed());
-        assert_eq!(identifies(&stage.discord), 1);
-        stage.leave().await;
-        stage.no_violations();
+        assert_eq!(identifies(&bot.discord), 1);
+        bot.disconnect().await;
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn discovery_that_is_never_answered_is_a_typed_error() {
     story(async {
-        let stage = Stage::set().await;
-        stage.discord.drop_discovery(u32::MAX);
-        let (error, took) = refused(&stage, &stage.channel).await;
+        let bot = BotOnDiscord::start().await;
+        bot.discord.drop_discovery(u32::MAX);
+        let (error, took) = refused_join(&bot, &bot.channel).await;
         let JoinError::Ended(EndReason::GaveUp { last: Cause::Transport(why), .. }) = &error else {
             panic!("{error:?}")
         };
         assert!(why.contains("discovery"), "{why}");
         assert!(took < Duration::from_secs(120), "{took:?}");
-        assert!(identifies(&stage.discord) <= 5);
+        assert!(identifies(&bot.discord) <= 5);
     });
 }
 
 #[test]
 fn ipv6_carries_gateways_and_audio() {
     story(async {
-        heard_whole(Discord::builder().ip(Ipv6Addr::LOCALHOST.into())).await;
+        plays_whole(Discord::builder().ip(Ipv6Addr::LOCALHOST.into())).await;
     });
 }
 
 #[test]
 fn a_server_with_its_own_certificate_authority_can_be_trusted() {
     story(async {
-        heard_whole(Discord::builder().tls()).await;
+        plays_whole(Discord::builder().tls()).await;
     });
 }
 
@@ -216,13 +218,13 @@ fn an_untrusted_main_gateway_is_reported_and_joining_does_not_hang() {
     story(async {
         let discord = Discord::builder().tls().start().await;
         let manager = VoiceManager::new(distrustful()).start();
-        let events = Events::default();
+        let events = EventLog::default();
         let token = Token(discord.bot("bot").token);
         let gateway = MainGateway::at(&discord.gateway_url(), token, &distrustful(), manager.clone());
-        gateway.listener(events.listener().recipient()).start();
+        gateway.listener(events.recorder().recipient()).start();
         let why = events
-            .until("the certificate is refused", |seen| match seen {
-                Seen::Main(MainGatewayEvent::Unreachable(why)) => Some(why.clone()),
+            .next("the certificate is refused", |event| match event {
+                BotEvent::MainGateway(MainGatewayEvent::Unreachable(why)) => Some(why.clone()),
                 _ => None,
             })
             .await;
@@ -240,14 +242,17 @@ fn an_untrusted_voice_gateway_is_a_typed_error() {
         let trusting = distrustful().trust(&discord.ca_pem().unwrap()).unwrap();
         let channel = discord.guild("guild").channel("channel");
         let manager = VoiceManager::new(distrustful()).start();
-        let events = Events::default();
+        let events = EventLog::default();
         let token = Token(discord.bot("bot").token);
         let gateway = MainGateway::at(&discord.gateway_url(), token, &trusting, manager.clone());
-        gateway.listener(events.listener().recipient()).start();
+        gateway.listener(events.recorder().recipient()).start();
         events
-            .until("the bot is in its guild", |seen| {
-                matches!(seen, Seen::Main(MainGatewayEvent::Dispatch(Dispatch::GuildAvailable { .. })))
-                    .then_some(())
+            .next("the bot is in its guild", |event| {
+                matches!(
+                    event,
+                    BotEvent::MainGateway(MainGatewayEvent::Dispatch(Dispatch::GuildAvailable { .. }))
+                )
+                .then_some(())
             })
             .await;
 
@@ -281,7 +286,7 @@ fn every_encryption_mode_carries_audio() {
             "xsalsa20_poly1305",
         ];
         for mode in modes {
-            assert_eq!(heard_whole(Discord::builder().modes([mode])).await.as_deref(), Some(mode));
+            assert_eq!(plays_whole(Discord::builder().modes([mode])).await.as_deref(), Some(mode));
         }
     });
 }
@@ -291,7 +296,7 @@ fn the_preferred_mode_is_chosen_wherever_it_stands_in_the_offer() {
     story(async {
         let offer =
             ["xsalsa20_poly1305", "aead_xchacha20_poly1305_rtpsize", "new", "aead_aes256_gcm_rtpsize"];
-        let chosen = heard_whole(Discord::builder().modes(offer)).await;
+        let chosen = plays_whole(Discord::builder().modes(offer)).await;
         assert_eq!(chosen.as_deref(), Some("aead_aes256_gcm_rtpsize"));
     });
 }
@@ -299,31 +304,31 @@ fn the_preferred_mode_is_chosen_wherever_it_stands_in_the_offer() {
 #[test]
 fn no_mode_in_common_is_a_typed_error_that_names_the_offer() {
     story(async {
-        let stage = Stage::on(Discord::builder().modes(["rot13", "rot26"])).await;
-        let (error, took) = refused(&stage, &stage.channel).await;
+        let bot = BotOnDiscord::start_on(Discord::builder().modes(["rot13", "rot26"])).await;
+        let (error, took) = refused_join(&bot, &bot.channel).await;
         assert!(matches!(error, JoinError::Ended(_)), "{error:?}");
         assert!(error.to_string().contains("rot13, rot26"), "{error}");
         assert!(took < Duration::from_secs(1), "{took:?}");
-        assert_eq!(identifies(&stage.discord), 1);
+        assert_eq!(identifies(&bot.discord), 1);
         // The bot does not stay in the channel as a ghost.
-        stage.gone(Duration::from_secs(1)).await;
+        bot.until_left(Duration::from_secs(1)).await;
     });
 }
 
 #[test]
 fn joining_the_channel_one_is_in_is_answered_at_once() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
-        stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
+        bot.join().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(received(&stage.discord, Side::Main, op::UPDATE_VOICE_STATE).len(), 1);
-        assert_eq!(stage.events.all().iter().filter(|what| connected(what)).count(), 1);
-        stage.leave().await;
-        stage.no_violations();
+        assert_eq!(received(&bot.discord, Side::Main, op::UPDATE_VOICE_STATE).len(), 1);
+        assert_eq!(bot.events.call_events().iter().filter(|event| connected(event)).count(), 1);
+        bot.disconnect().await;
+        bot.assert_no_violations();
     });
 }
 
-fn connected(what: &CallEventKind) -> bool {
-    *what == CallEventKind::Connection(ConnectionStatus::Connected)
+fn connected(event: &CallEventKind) -> bool {
+    *event == CallEventKind::Connection(ConnectionStatus::Connected)
 }

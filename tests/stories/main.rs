@@ -1,8 +1,5 @@
 //! Stories: what a user of the crate would notice, told against an offline Discord.
 
-#[path = "../audio_support/mod.rs"]
-#[allow(dead_code, reason = "stories use their own part of it")]
-mod audio_support;
 mod closing;
 mod crowd;
 mod damage;
@@ -11,10 +8,8 @@ mod dave_faults;
 mod dave_joining;
 mod dave_matrix;
 mod dave_secrecy;
-mod dave_stage;
 mod dave_transitions;
 mod days;
-mod ears;
 mod encoder;
 mod formats;
 mod hostile;
@@ -26,11 +21,9 @@ mod moving;
 mod own_gateway;
 mod panics;
 mod play;
-mod players;
 mod pusher;
 mod resuming;
 mod sources;
 mod speaking;
-mod stage;
+mod support;
 mod systems;
-mod witness;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use actix_voice::{
     actors::{
-        CallEventKind, MainGateway, Plug, UpdateVoiceState, VoiceManager, VoiceServerUpdate,
+        CallEventKind, MainGateway, Plug, Subscribe, UpdateVoiceState, VoiceManager, VoiceServerUpdate,
         VoiceStateUpdate,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
@@ -13,11 +13,13 @@ use actix_voice::{
     id::{ChannelId, Token},
     speaker::TrackEnd,
 };
-use actix_voice_loopback::Discord;
+use actix_voice_loopback::{Discord, Event};
 
-use crate::{
-    stage::{Stage, story},
-    witness::{answers, identifies, missed, op},
+use crate::support::{
+    bot::BotOnDiscord,
+    log::{identifies, op, sent_count},
+    recording::missed,
+    story,
 };
 
 /// How long each kind of event takes from Discord to the manager.
@@ -53,10 +55,14 @@ impl Handler<MainGatewayEvent> for OwnBot {
                 self.manager.do_send(Plug::new(user, gateway));
             }
             MainGatewayEvent::Dispatch(Dispatch::VoiceStateUpdate(state)) => {
-                ctx.run_later(self.lag.state, |bot, _| bot.manager.do_send(VoiceStateUpdate(state)));
+                ctx.run_later(self.lag.state, |forwarder, _| {
+                    forwarder.manager.do_send(VoiceStateUpdate(state))
+                });
             }
             MainGatewayEvent::Dispatch(Dispatch::VoiceServerUpdate(server)) => {
-                ctx.run_later(self.lag.server, |bot, _| bot.manager.do_send(VoiceServerUpdate(server)));
+                ctx.run_later(self.lag.server, |forwarder, _| {
+                    forwarder.manager.do_send(VoiceServerUpdate(server))
+                });
             }
             _ => {}
         }
@@ -64,52 +70,52 @@ impl Handler<MainGatewayEvent> for OwnBot {
 }
 
 impl OwnBot {
-    /// Logs in with a token of the stage's bot; its manager replaces the stage's.
-    async fn set(lag: Lag) -> Stage {
-        let mut stage = Stage::set().await;
-        let bot = stage.discord.bot("own bot");
+    /// Logs in as another bot of the fixture's Discord; its manager replaces the fixture's.
+    async fn set(lag: Lag) -> BotOnDiscord {
+        let mut bot = BotOnDiscord::start().await;
+        let account = bot.discord.bot("own bot");
         // Our MainGateway plays somebody else's: it talks to a manager that nobody uses.
-        let nobody = VoiceManager::new(stage.config.clone()).start();
-        let manager = VoiceManager::new(stage.config.clone()).start();
-        let to = stage.events.listener().recipient();
-        manager.send(actix_voice::actors::Subscribe::new(to)).await.unwrap();
-        let (url, token) = (stage.discord.gateway_url(), Token(bot.token.clone()));
+        let nobody = VoiceManager::new(bot.config.clone()).start();
+        let manager = VoiceManager::new(bot.config.clone()).start();
+        let to = bot.events.recorder().recipient();
+        manager.send(Subscribe::new(to)).await.unwrap();
+        let (url, token) = (bot.discord.gateway_url(), Token(account.token.clone()));
         let gateway = MainGateway::create(|ctx| {
-            let bot = OwnBot { manager: manager.clone(), lag, gateway: Some(ctx.address().recipient()) };
-            MainGateway::at(&url, token, &stage.config, nobody).listener(bot.start().recipient())
+            let forwarder =
+                OwnBot { manager: manager.clone(), lag, gateway: Some(ctx.address().recipient()) };
+            MainGateway::at(&url, token, &bot.config, nobody).listener(forwarder.start().recipient())
         });
-        let online = |discord: &Discord| answers_ready(discord, bot.user_id);
-        stage.discord.until(online, Duration::from_secs(5)).await.unwrap();
+        let online = |discord: &Discord| answers_ready(discord, account.user_id);
+        bot.discord.until(online, Duration::from_secs(5)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        (stage.bot, stage.manager, stage.gateway) = (bot, manager, gateway);
-        stage
+        (bot.account, bot.manager, bot.gateway) = (account, manager, gateway);
+        bot
     }
 }
 
 fn answers_ready(discord: &Discord, user: u64) -> bool {
-    use actix_voice_loopback::Event;
     let ready = |name: &Option<String>| name.as_deref() == Some("READY");
     discord.log().iter().any(
         |entry| matches!(&entry.event, Event::Sent { name, .. } if ready(name) && entry.user == Some(user)),
     )
 }
 
-async fn play_to_the_end(stage: &Stage) {
-    let track = stage.play("music.opus").await;
-    assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-    stage.leave().await;
-    assert_eq!(missed("music.opus", [&stage.heard()]), 0);
-    assert_eq!(identifies(&stage.discord), 1);
-    stage.no_violations();
+async fn play_to_the_end(bot: &BotOnDiscord) {
+    let track = bot.play("music.opus").await;
+    assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+    bot.disconnect().await;
+    assert_eq!(missed("music.opus", [&bot.heard()]), 0);
+    assert_eq!(identifies(&bot.discord), 1);
+    bot.assert_no_violations();
 }
 
 #[test]
 fn the_two_events_may_come_apart() {
     story(async {
         for lag in LAGS {
-            let stage = OwnBot::set(lag).await;
-            stage.join().await;
-            play_to_the_end(&stage).await;
+            let bot = OwnBot::set(lag).await;
+            bot.join().await;
+            play_to_the_end(&bot).await;
         }
     });
 }
@@ -119,23 +125,22 @@ fn a_move_of_which_the_events_come_apart_keeps_the_track_playing() {
     story(async {
         for lag in LAGS {
             for since_joining in [Duration::from_millis(700), Duration::from_secs(3)] {
-                let stage = OwnBot::set(lag).await;
-                let second = stage.guild.channel("second");
-                let second_ear = second.listener("second ear");
-                stage.join().await;
-                let track = stage.play("music.opus").await;
+                let bot = OwnBot::set(lag).await;
+                let second = bot.guild.channel("second");
+                let second_listener = second.listener("second ear");
+                bot.join().await;
+                let track = bot.play("music.opus").await;
                 tokio::time::sleep(since_joining).await;
-                stage.discord.move_to(stage.bot.user_id, &second);
-                stage.what("the move", |what| *what == CallEventKind::Moved(ChannelId(second.id))).await;
-                stage
-                    .what("Connected", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
+                bot.discord.move_to(bot.account.user_id, &second);
+                bot.next_event("the move", |event| *event == CallEventKind::Moved(ChannelId(second.id)))
                     .await;
-                assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-                stage.leave().await;
-                let rest = second_ear.heard(stage.bot.user_id).expect("it is heard there");
-                assert!(missed("music.opus", [&stage.heard(), &rest]) <= 3);
-                assert_eq!(answers(&stage.discord, op::READY), identifies(&stage.discord), "{lag:?}");
-                stage.no_violations();
+                bot.next_status(ConnectionStatus::Connected).await;
+                assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+                bot.disconnect_and_drain().await;
+                let rest = second_listener.heard(bot.account.user_id).expect("it is heard there");
+                assert!(missed("music.opus", [&bot.heard(), &rest]) <= 3);
+                assert_eq!(sent_count(&bot.discord, op::READY), identifies(&bot.discord), "{lag:?}");
+                bot.assert_no_violations();
             }
         }
     });

@@ -8,6 +8,7 @@ use actix_voice::{
         fault::{Panic, Victim},
     },
     audio::frame::{FRAME, Frame},
+    bridge::JoinFailure,
     call::{Cause, ConnectionStatus, EndReason},
     id::{ChannelId, GuildId},
     source::{Source, SourceError},
@@ -16,18 +17,21 @@ use actix_voice::{
 use actix_voice_loopback::{Discord, Side};
 use bytes::Bytes;
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of, speaking_flags},
-    players::{Round, Shelf, Then},
-    stage::{Stage, real_time, story},
+use crate::support::{
+    bot::BotOnDiscord,
+    log::speaking_flags,
+    real_time,
+    recording::{packets_heard, packets_of, with_silence},
+    sources::{LoopSource, QueueSource, WhenEmpty},
+    story,
 };
 
-impl Stage {
+impl BotOnDiscord {
     /// Plays the demo, twelve seconds, and makes an actor panic after three.
-    async fn strike(&self, victim: Victim) -> TrackId {
+    async fn panic_while_playing(&self, victim: Victim) -> TrackId {
         self.join().await;
         let track = self.play("demo.opus").await;
-        self.what("the track starts", |what| *what == CallEventKind::TrackStarted(track)).await;
+        self.next_event("the track starts", |event| *event == CallEventKind::TrackStarted(track)).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         self.panic(victim).await;
         track
@@ -37,225 +41,234 @@ impl Stage {
         self.manager.send(Panic { guild: self.guild_id(), victim }).await.unwrap();
     }
 
-    fn connection(&self) -> Vec<ConnectionStatus> {
-        let all = self.events.all().into_iter();
+    fn connection_statuses(&self) -> Vec<ConnectionStatus> {
+        let all = self.events.call_events().into_iter();
         all.filter_map(
-            |what| if let CallEventKind::Connection(progress) = what { Some(progress) } else { None },
+            |event| if let CallEventKind::Connection(progress) = event { Some(progress) } else { None },
         )
         .collect()
     }
 
     /// The whole demo was heard, as if nothing had happened.
-    fn heard_all(&self, stats: &CallStats) {
+    fn assert_demo_heard(&self, stats: &CallStats) {
         let heard = self.heard();
-        assert!(packets_heard(&heard) == and_silence(&packets_of("demo.opus")));
+        assert!(packets_heard(&heard) == with_silence(&packets_of("demo.opus")));
         assert_eq!((heard.packets, heard.lost, heard.longest_gap), (stats.packets, 0, FRAME));
-        self.no_violations();
+        self.assert_no_violations();
     }
 }
 
 #[test]
 fn a_panic_of_the_gateway_is_not_heard() {
     story(async {
-        let stage = Stage::set().await;
-        let track = stage.strike(Victim::Gateway).await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        let stats = stage.leave().await;
+        let bot = BotOnDiscord::start().await;
+        let track = bot.panic_while_playing(Victim::Gateway).await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let stats = bot.disconnect().await;
         let resuming = ConnectionStatus::Resuming(Cause::Panicked("Gateway"));
-        assert_eq!(stage.connection(), [ConnectionStatus::Connected, resuming, ConnectionStatus::Resumed]);
+        assert_eq!(
+            bot.connection_statuses(),
+            [ConnectionStatus::Connected, resuming, ConnectionStatus::Resumed]
+        );
         assert_eq!((stats.resumes, stats.reconnects), (1, 0));
-        stage.heard_all(&stats);
+        bot.assert_demo_heard(&stats);
     });
 }
 
 #[test]
 fn a_panic_of_the_heartbeater_is_not_noticed() {
     story(async {
-        let stage = Stage::set().await;
-        let track = stage.strike(Victim::Heartbeater).await;
-        let beats = || stage.discord.received(Side::Voice, stage.bot.user_id, 3).len();
+        let bot = BotOnDiscord::start().await;
+        let track = bot.panic_while_playing(Victim::Heartbeater).await;
+        let beats = || bot.discord.received(Side::Voice, bot.account.user_id, 3).len();
         let before = beats();
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         tokio::time::sleep(Duration::from_secs(51)).await;
         assert!(beats() - before >= 10, "{} beats in a minute", beats() - before);
-        let stats = stage.leave().await;
-        assert_eq!(stage.connection(), [ConnectionStatus::Connected]);
+        let stats = bot.disconnect().await;
+        assert_eq!(bot.connection_statuses(), [ConnectionStatus::Connected]);
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
-        stage.heard_all(&stats);
+        bot.assert_demo_heard(&stats);
     });
 }
 
 #[test]
 fn after_a_panic_of_the_transport_the_track_goes_on_in_a_new_session() {
     story(async {
-        let stage = Stage::set().await;
-        let track = stage.strike(Victim::Transport).await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        let stats = stage.leave().await;
+        let bot = BotOnDiscord::start().await;
+        let track = bot.panic_while_playing(Victim::Transport).await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let stats = bot.disconnect().await;
         let reconnecting = ConnectionStatus::Reconnecting(Cause::Panicked("Transport"));
         assert_eq!(
-            stage.connection(),
+            bot.connection_statuses(),
             [ConnectionStatus::Connected, reconnecting, ConnectionStatus::Connected]
         );
         assert_eq!((stats.resumes, stats.reconnects), (0, 1));
 
-        let heard = stage.heard();
+        let heard = bot.heard();
         assert_eq!((heard.packets, heard.lost), (stats.packets, 0));
-        let (whole, packets) = (and_silence(&packets_of("demo.opus")), packets_heard(&heard));
+        let (whole, packets) = (with_silence(&packets_of("demo.opus")), packets_heard(&heard));
         let missing = whole.len() - packets.len();
         let cut = packets.iter().zip(&whole).take_while(|(heard, sent)| heard == sent).count();
         assert!(missing <= 1, "{missing} frames were lost");
         assert!(packets[cut..] == whole[cut + missing..], "the track did not go on where it was");
         assert!(heard.longest_gap < Duration::from_secs(1), "{:?}", heard.longest_gap);
         assert_eq!(stats.transport.lateness.len(), stats.packets);
-        stage.no_violations();
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn a_panic_of_the_speaker_ends_its_tracks_and_does_not_touch_the_connection() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
         let packets = packets_of("demo.opus");
-        let first = stage.speak(Speak::start(stage.guild_id(), Round::new(packets.clone(), 1_000))).await;
-        let second = stage.speak(Speak::start(stage.guild_id(), Round::new(packets.clone(), 1_000))).await;
+        let first = bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets.clone(), 1_000))).await;
+        let second = bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets.clone(), 1_000))).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        stage.panic(Victim::Speaker).await;
-        assert_eq!(stage.ends_of([first, second]).await, [TrackEnd::SpeakerLost, TrackEnd::SpeakerLost]);
-        let before = stage.heard().packets;
+        bot.panic(Victim::Speaker).await;
+        assert_eq!(bot.track_ends([first, second]).await, [TrackEnd::SpeakerLost, TrackEnd::SpeakerLost]);
+        let before = bot.heard().packets;
 
-        let next = stage.play("demo.opus").await;
-        assert_eq!(stage.end_of(next).await, TrackEnd::Finished);
-        let stats = stage.leave().await;
-        assert_eq!(stage.connection(), [ConnectionStatus::Connected]);
+        let next = bot.play("demo.opus").await;
+        assert_eq!(bot.track_end(next).await, TrackEnd::Finished);
+        let stats = bot.disconnect().await;
+        assert_eq!(bot.connection_statuses(), [ConnectionStatus::Connected]);
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
-        assert_eq!(speaking_flags(&stage), [0, 1, 0, 1, 0]);
-        let heard = stage.heard();
+        assert_eq!(speaking_flags(&bot), [0, 1, 0, 1, 0]);
+        let heard = bot.heard();
         assert!((145..160).contains(&before), "{before} packets in three seconds");
-        assert!(packets_heard(&heard).ends_with(&and_silence(&packets)));
+        assert!(packets_heard(&heard).ends_with(&with_silence(&packets)));
         assert_eq!((heard.packets, heard.lost), (stats.packets, 0));
         assert_eq!(stats.speaker.frames, stats.packets);
-        stage.no_violations();
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn a_panic_of_the_call_ends_it_with_a_reason_and_the_bot_can_join_again() {
     story(async {
-        let stage = Stage::set().await;
-        let track = stage.strike(Victim::Call).await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::SpeakerLost);
-        stage.what("the end", |what| *what == CallEventKind::Ended(EndReason::Panicked)).await;
-        stage.gone(Duration::from_secs(1)).await;
-        let before = stage.heard().packets;
+        let bot = BotOnDiscord::start().await;
+        let track = bot.panic_while_playing(Victim::Call).await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::SpeakerLost);
+        bot.next_event("the end", |event| *event == CallEventKind::Ended(EndReason::Panicked)).await;
+        bot.until_left(Duration::from_secs(1)).await;
+        let before = bot.heard().packets;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(stage.heard().packets <= before + 1, "no orphan speaks on");
+        assert!(bot.heard().packets <= before + 1, "no orphan speaks on");
 
-        stage.join().await;
-        let next = stage.play("demo.opus").await;
-        assert_eq!(stage.end_of(next).await, TrackEnd::Finished);
-        stage.leave().await;
-        assert!(packets_heard(&stage.heard()).ends_with(&and_silence(&packets_of("demo.opus"))));
+        bot.join().await;
+        let next = bot.play("demo.opus").await;
+        assert_eq!(bot.track_end(next).await, TrackEnd::Finished);
+        bot.disconnect().await;
+        assert!(packets_heard(&bot.heard()).ends_with(&with_silence(&packets_of("demo.opus"))));
     });
 }
 
 #[test]
 fn a_panic_of_the_bridge_is_not_heard_and_the_next_join_has_another() {
     story(async {
-        let stage = Stage::set().await;
-        let other = stage.discord.guild("other").channel("other");
-        let track = stage.strike(Victim::Bridge).await;
+        let bot = BotOnDiscord::start().await;
+        let other = bot.discord.guild("other").channel("other");
+        let track = bot.panic_while_playing(Victim::Bridge).await;
         let join = Join::new(GuildId(other.guild_id), ChannelId(other.id));
-        let there = stage.manager.send(join).await.unwrap().expect("the bot joins there");
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
+        let there = bot.manager.send(join).await.unwrap().expect("the bot joins there");
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         there.disconnect().await;
-        let stats = stage.leave().await;
-        assert_eq!(stage.connection(), [ConnectionStatus::Connected, ConnectionStatus::Connected]);
-        stage.heard_all(&stats);
+        let stats = bot.disconnect().await;
+        assert_eq!(bot.connection_statuses(), [ConnectionStatus::Connected, ConnectionStatus::Connected]);
+        bot.assert_demo_heard(&stats);
     });
 }
 
 #[test]
 fn after_a_panic_of_the_bridge_calls_join_again_move_and_leave_as_before() {
     story(async {
-        let stage = Stage::set().await;
-        let other = stage.guild.channel("other");
-        let track = stage.strike(Victim::Bridge).await;
-        stage.discord.close_voice(stage.bot.user_id, 4006, "");
-        stage
-            .what("it is back", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
-            .await;
-        stage.panic(Victim::Bridge).await;
-        stage.try_join(&other).await.expect("the bot moves");
-        stage.panic(Victim::Bridge).await;
-        stage.discord.move_to(stage.bot.user_id, &stage.channel);
-        stage.what("the move", |what| *what == CallEventKind::Moved(ChannelId(stage.channel.id))).await;
-        stage
-            .what("it is back", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
-            .await;
-        stage.panic(Victim::Bridge).await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        stage.leave().await;
-        stage.gone(Duration::from_secs(1)).await;
+        let bot = BotOnDiscord::start().await;
+        let other = bot.guild.channel("other");
+        let track = bot.panic_while_playing(Victim::Bridge).await;
+        bot.discord.close_voice(bot.account.user_id, 4006, "");
+        bot.next_status(ConnectionStatus::Connected).await;
+        bot.panic(Victim::Bridge).await;
+        bot.request_join(&other).await.expect("the bot moves");
+        bot.panic(Victim::Bridge).await;
+        bot.discord.move_to(bot.account.user_id, &bot.channel);
+        bot.next_event("the move", |event| *event == CallEventKind::Moved(ChannelId(bot.channel.id))).await;
+        bot.next_status(ConnectionStatus::Connected).await;
+        bot.panic(Victim::Bridge).await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.disconnect().await;
+        bot.until_left(Duration::from_secs(1)).await;
     });
 }
 
 #[test]
 fn the_bridge_may_panic_while_the_bot_joins() {
     story(async {
-        let stage = Stage::set().await;
-        stage.discord.null_endpoint_first();
+        let bot = BotOnDiscord::start().await;
+        bot.discord.null_endpoint_first();
         let panicking = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            stage.panic(Victim::Bridge).await;
+            bot.panic(Victim::Bridge).await;
         };
-        let (joined, ()) = tokio::join!(stage.try_join(&stage.channel), panicking);
-        // What Discord had said of the join is lost with the bridge.
-        if let Err(error) = joined {
-            assert!(matches!(error, JoinError::Ended(EndReason::NotJoined(_))), "{error:?}");
-            stage.discord.give_endpoint(&stage.guild);
-            stage.join().await;
-        }
+        // The next bridge waits for the endpoint too, and as long as any.
+        let (joined, ()) = tokio::join!(bot.request_join(&bot.channel), panicking);
+        let error = joined.expect_err("there is no endpoint");
+        assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::NoEndpoint)));
+
+        let giving = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            bot.panic(Victim::Bridge).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            bot.discord.give_endpoint(&bot.guild);
+        };
+        let (joined, ()) = tokio::join!(bot.request_join(&bot.channel), giving);
+        joined.expect("the bot joins with the endpoint that the next bridge was given");
+        let track = bot.play("demo.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let stats = bot.disconnect().await;
+        bot.assert_demo_heard(&stats);
     });
 }
 
 #[test]
 fn a_speaker_that_panics_again_and_again_ends_the_call_with_a_reason() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
         for _ in 0..5 {
-            stage.panic(Victim::Speaker).await;
+            bot.panic(Victim::Speaker).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let ended = stage.what("the call ends", |what| matches!(what, CallEventKind::Ended(_))).await;
+        let ended = bot.next_event("the call ends", |event| matches!(event, CallEventKind::Ended(_))).await;
         let reason = EndReason::GaveUp { failures: 5, last: Cause::Panicked("Speaker") };
         assert_eq!(ended, CallEventKind::Ended(reason));
-        stage.gone(Duration::from_secs(1)).await;
+        bot.until_left(Duration::from_secs(1)).await;
     });
 }
 
 #[test]
 fn an_actor_that_panics_over_a_demand_ends_its_own_track() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
         let packets = packets_of("demo.opus");
-        let panics = Shelf::new(packets[..50].to_vec(), Then::Panic);
-        let panics = stage.speak(Speak::start(stage.guild_id(), panics)).await;
-        assert_eq!(stage.end_of(panics).await, TrackEnd::SourceLost);
-        let stats = stage.leave().await;
-        assert!(packets_heard(&stage.heard()) == and_silence(&packets[..50]));
+        let panics = QueueSource::new(packets[..50].to_vec(), WhenEmpty::Panic);
+        let panics = bot.speak(Speak::start(bot.guild_id(), panics)).await;
+        assert_eq!(bot.track_end(panics).await, TrackEnd::SourceLost);
+        let stats = bot.disconnect().await;
+        assert!(packets_heard(&bot.heard()) == with_silence(&packets[..50]));
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
-        stage.no_violations();
+        bot.assert_no_violations();
     });
 }
 
 /// A source that panics when it has nothing left.
-struct Fragile(VecDeque<Bytes>);
+struct PanickingSource(VecDeque<Bytes>);
 
-impl Source for Fragile {
+impl Source for PanickingSource {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
         let Some(packet) = self.0.pop_front() else { panic!("nothing left") };
         Ok(Some(Frame::Opus(packet)))
@@ -265,52 +278,48 @@ impl Source for Fragile {
 #[test]
 fn a_source_that_panics_ends_its_own_track_after_what_it_supplied() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
         let packets = packets_of("demo.opus");
-        let fragile = Fragile(packets[..50].to_vec().into());
-        let fragile = stage.speak(Speak::source(stage.guild_id(), fragile)).await;
-        assert_eq!(stage.end_of(fragile).await, TrackEnd::Panicked("nothing left".into()));
+        let panicking = PanickingSource(packets[..50].to_vec().into());
+        let panicking = bot.speak(Speak::source(bot.guild_id(), panicking)).await;
+        assert_eq!(bot.track_end(panicking).await, TrackEnd::Panicked("nothing left".into()));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(packets_heard(&stage.heard()) == and_silence(&packets[..50]));
+        assert!(packets_heard(&bot.heard()) == with_silence(&packets[..50]));
 
-        let fragile = Fragile(packets[..50].to_vec().into());
-        let fragile = stage.speak(Speak::source(stage.guild_id(), fragile)).await;
-        let beside = stage.speak(Speak::start(stage.guild_id(), Round::new(packets, 200))).await;
+        let panicking = PanickingSource(packets[..50].to_vec().into());
+        let panicking = bot.speak(Speak::source(bot.guild_id(), panicking)).await;
+        let beside = bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets, 200))).await;
         let ends = [TrackEnd::Panicked("nothing left".into()), TrackEnd::Finished];
-        assert_eq!(stage.ends_of([fragile, beside]).await, ends);
-        let stats = stage.leave().await;
+        assert_eq!(bot.track_ends([panicking, beside]).await, ends);
+        let stats = bot.disconnect().await;
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
-        stage.no_violations();
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn panics_on_media_arbiters_are_survived_too() {
     real_time(async {
-        let stage = Stage::with(Discord::builder(), |config| config.media_arbiters = 1).await;
-        stage.join().await;
+        let bot = BotOnDiscord::start_with(Discord::builder(), |config| config.media_arbiters = 1).await;
+        bot.join().await;
         let packets = packets_of("demo.opus");
-        let lost = stage.speak(Speak::start(stage.guild_id(), Round::new(packets.clone(), 1_000))).await;
-        stage.what("the track starts", |what| *what == CallEventKind::TrackStarted(lost)).await;
-        stage.panic(Victim::Speaker).await;
-        assert_eq!(stage.end_of(lost).await, TrackEnd::SpeakerLost);
+        let lost = bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets.clone(), 1_000))).await;
+        bot.next_event("the track starts", |event| *event == CallEventKind::TrackStarted(lost)).await;
+        bot.panic(Victim::Speaker).await;
+        assert_eq!(bot.track_end(lost).await, TrackEnd::SpeakerLost);
 
-        let track = stage.speak(Speak::start(stage.guild_id(), Round::new(packets, 100))).await;
-        stage.what("the next track starts", |what| *what == CallEventKind::TrackStarted(track)).await;
-        stage.panic(Victim::Transport).await;
-        stage
-            .what("it is back", |what| *what == CallEventKind::Connection(ConnectionStatus::Connected))
-            .await;
-        stage.panic(Victim::Gateway).await;
-        stage
-            .what("it is resumed", |what| *what == CallEventKind::Connection(ConnectionStatus::Resumed))
-            .await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        let farewell = |_: &Discord| packets_heard(&stage.heard()).ends_with(&and_silence(&[]));
-        stage.discord.until(farewell, Duration::from_secs(60)).await.unwrap();
-        let stats = stage.leave().await;
+        let track = bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets, 100))).await;
+        bot.next_event("the next track starts", |event| *event == CallEventKind::TrackStarted(track)).await;
+        bot.panic(Victim::Transport).await;
+        bot.next_status(ConnectionStatus::Connected).await;
+        bot.panic(Victim::Gateway).await;
+        bot.next_status(ConnectionStatus::Resumed).await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let speech_ended = |_: &Discord| packets_heard(&bot.heard()).ends_with(&with_silence(&[]));
+        bot.discord.until(speech_ended, Duration::from_secs(60)).await.unwrap();
+        let stats = bot.disconnect().await;
         assert_eq!((stats.resumes, stats.reconnects), (1, 1));
-        assert_eq!((stage.heard().packets, stage.heard().lost), (stats.packets, 0));
+        assert_eq!((bot.heard().packets, bot.heard().lost), (stats.packets, 0));
     });
 }

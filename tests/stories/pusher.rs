@@ -10,18 +10,19 @@ use actix_voice::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of},
-    stage::{Stage, story},
+use crate::support::{
+    bot::BotOnDiscord,
+    recording::{packets_heard, packets_of, with_silence},
+    story,
 };
 
 #[test]
 fn pushed_packets_go_out_untouched_every_20_ms_and_the_pusher_waits_for_room() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
         let (pusher, pushed) = Pusher::new();
-        let track = stage.speak(Speak::start(stage.guild_id(), pushed)).await;
+        let track = bot.speak(Speak::start(bot.guild_id(), pushed)).await;
         let packets = &packets_of("demo.opus")[..100];
         let began = Instant::now();
         for packet in packets {
@@ -29,17 +30,17 @@ fn pushed_packets_go_out_untouched_every_20_ms_and_the_pusher_waits_for_room() {
         }
         let took = began.elapsed();
         drop(pusher);
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        let stats = stage.leave().await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let stats = bot.disconnect().await;
 
         // All but the five that wait in the pusher and the five that the speaker holds; the first goes out at once.
         let expected = FRAME * 89;
         assert!(took >= expected && took < expected + FRAME * 3, "pushing took {took:?}");
-        let heard = stage.heard();
-        assert!(packets_heard(&heard) == and_silence(packets));
+        let heard = bot.heard();
+        assert!(packets_heard(&heard) == with_silence(packets));
         assert_eq!((heard.longest_gap, heard.spacing.min()), (FRAME, FRAME));
         assert_eq!((stats.speaker.over_credit, stats.speaker.underruns), (0, 0));
-        stage.no_violations();
+        bot.assert_no_violations();
     });
 }
 
@@ -67,10 +68,10 @@ fn what_is_not_20_ms_of_opus_is_refused_with_its_length() {
 #[test]
 fn a_pusher_that_pauses_is_silent_and_can_go_on() {
     story(async {
-        let stage = Stage::set().await;
-        stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
         let (pusher, pushed) = Pusher::new();
-        let track = stage.speak(Speak::start(stage.guild_id(), pushed)).await;
+        let track = bot.speak(Speak::start(bot.guild_id(), pushed)).await;
         let packets = packets_of("demo.opus");
         for half in packets[..100].chunks(50) {
             for packet in half {
@@ -79,26 +80,26 @@ fn a_pusher_that_pauses_is_silent_and_can_go_on() {
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
         drop(pusher);
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        stage.leave().await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.disconnect().await;
 
-        let expected: Vec<Bytes> = packets[..100].chunks(50).flat_map(and_silence).collect();
-        assert!(packets_heard(&stage.heard()) == expected);
-        stage.no_violations();
+        let expected: Vec<Bytes> = packets[..100].chunks(50).flat_map(with_silence).collect();
+        assert!(packets_heard(&bot.heard()) == expected);
+        bot.assert_no_violations();
     });
 }
 
 #[test]
 fn a_pusher_learns_that_its_track_is_over() {
     story(async {
-        let stage = Stage::set().await;
-        let call = stage.join().await;
+        let bot = BotOnDiscord::start().await;
+        let call = bot.join().await;
         let (pusher, pushed) = Pusher::new();
-        let track = stage.speak(Speak::start(stage.guild_id(), pushed)).await;
+        let track = bot.speak(Speak::start(bot.guild_id(), pushed)).await;
         let packet = packets_of("demo.opus")[0].clone();
         pusher.push(packet.clone()).await.unwrap();
         call.stop(Some(track));
-        assert_eq!(stage.end_of(track).await, TrackEnd::Stopped);
+        assert_eq!(bot.track_end(track).await, TrackEnd::Stopped);
         let pushing = async { while pusher.push(packet.clone()).await.is_ok() {} };
         tokio::time::timeout(Duration::from_secs(1), pushing).await.expect("a push after the end says so");
         assert_eq!(pusher.push(packet).await, Err(PushError::Closed));

@@ -20,10 +20,13 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::mpsc};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-use crate::{
-    ears::{and_silence, packets_heard, packets_of},
-    players::Round,
-    stage::{Events, Stage, real_time, story},
+use crate::support::{
+    bot::BotOnDiscord,
+    events::EventLog,
+    real_time,
+    recording::{SILENCE_FRAMES, packets_heard, packets_of, with_silence},
+    sources::LoopSource,
+    story,
 };
 
 /// The main gateway of a bot that knows no actors.
@@ -63,7 +66,7 @@ fn a_call_from_plain_tokio() {
     runtime.block_on(async {
         let discord = Discord::start().await;
         let (bot, channel) = (discord.bot("bot"), discord.guild("guild").channel("channel"));
-        let ear = channel.listener("ear");
+        let listener = channel.listener("ear");
         let mut config = Config::local();
         config.media_arbiters = 1;
         let manager = VoiceManager::spawn(config.clone()).unwrap();
@@ -84,13 +87,14 @@ fn a_call_from_plain_tokio() {
         };
         let call = tokio::time::timeout(Duration::from_secs(60), call).await.unwrap();
         let packets = packets_of("demo.opus");
-        call.speak(Speak::start(call.guild(), Round::new(packets.clone(), 50))).await.unwrap();
-        let heard = |_: &Discord| ear.packets_heard(bot.user_id) == 55;
+        call.speak(Speak::start(call.guild(), LoopSource::new(packets.clone(), 50))).await.unwrap();
+        let spoken = 50 + SILENCE_FRAMES as u64;
+        let heard = |_: &Discord| listener.packets_heard(bot.user_id) == spoken;
         discord.until(heard, Duration::from_secs(60)).await.unwrap();
-        assert_eq!(call.stats().await.unwrap().packets, 55);
+        assert_eq!(call.stats().await.unwrap().packets, spoken);
         let stats: CallStats = tokio::spawn(async move { call.disconnect().await }).await.unwrap().unwrap();
-        assert_eq!((stats.packets, stats.transport.lateness.len()), (55, 55));
-        assert!(packets_heard(&ear.heard(bot.user_id).unwrap()) == and_silence(&packets[..50]));
+        assert_eq!((stats.packets, stats.transport.lateness.len()), (spoken, spoken));
+        assert!(packets_heard(&listener.heard(bot.user_id).unwrap()) == with_silence(&packets[..50]));
         let disconnect = Disconnect { guild: GuildId(channel.guild_id) };
         assert!(manager.send(disconnect).await.unwrap().is_none());
     });
@@ -102,21 +106,21 @@ fn a_bot_without_actors_plugs_in_and_listens_with_channels() {
     runtime.block_on(async {
         let discord = Discord::start().await;
         let (bot, channel) = (discord.bot("bot"), discord.guild("guild").channel("channel"));
-        let ear = channel.listener("ear");
+        let listener = channel.listener("ear");
         let manager = VoiceManager::spawn(Config::local()).unwrap();
         let (to, mut events) = mpsc::channel(100);
         manager.send(SubscribeChannel::new(to)).await.unwrap();
         let mut main = OwnGateway::connect(&discord.gateway_url(), &bot.token).await;
         let (gateway, mut updates) = mpsc::channel(10);
         manager.send(PlugChannel::new(UserId(bot.user_id), gateway)).await.unwrap();
-        let told = manager.clone();
+        let received = manager.clone();
         let relaying = tokio::spawn(async move {
             loop {
                 tokio::select! {
                     Some(update) = updates.recv() => main.send(4, json!(update)).await,
                     (name, d) = main.dispatch() => match &name[..] {
-                        "VOICE_STATE_UPDATE" => told.do_send(VoiceStateUpdate(VoiceState::deserialize(d).unwrap())),
-                        "VOICE_SERVER_UPDATE" => told.do_send(VoiceServerUpdate(VoiceServer::deserialize(d).unwrap())),
+                        "VOICE_STATE_UPDATE" => received.do_send(VoiceStateUpdate(VoiceState::deserialize(d).unwrap())),
+                        "VOICE_SERVER_UPDATE" => received.do_send(VoiceServerUpdate(VoiceServer::deserialize(d).unwrap())),
                         _ => {}
                     },
                 }
@@ -125,33 +129,34 @@ fn a_bot_without_actors_plugs_in_and_listens_with_channels() {
         let join = Join::new(GuildId(channel.guild_id), ChannelId(channel.id));
         let call = manager.send(join).await.unwrap().expect("the bot joins");
         let packets = packets_of("demo.opus");
-        let track = call.speak(Speak::start(call.guild(), Round::new(packets.clone(), 50))).await.unwrap();
+        let track = call.speak(Speak::start(call.guild(), LoopSource::new(packets.clone(), 50))).await.unwrap();
         assert_eq!(call.ended(track).await, Some(TrackEnd::Finished));
         manager.send(Shutdown).await.unwrap();
         relaying.abort();
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         while let Some(event) = events.recv().await {
-            told.push(event.kind);
+            received.push(event.kind);
         }
-        assert!(told.contains(&CallEventKind::TrackStarted(track)), "{told:?}");
-        assert_eq!(told.last(), Some(&CallEventKind::Ended(EndReason::Stopped)), "the channel closes after the last event");
-        assert!(packets_heard(&ear.heard(bot.user_id).unwrap()).starts_with(&packets[..50]));
+        assert!(received.contains(&CallEventKind::TrackStarted(track)), "{received:?}");
+        assert_eq!(received.last(), Some(&CallEventKind::Ended(EndReason::Stopped)), "the channel closes after the last event");
+        assert!(packets_heard(&listener.heard(bot.user_id).unwrap()).starts_with(&packets[..50]));
     });
 }
 
 #[test]
 fn who_subscribes_twice_is_told_once() {
     story(async {
-        let stage = Stage::set().await;
-        let events = Events::default();
-        let to = events.listener().recipient();
+        let bot = BotOnDiscord::start().await;
+        let events = EventLog::default();
+        let to = events.recorder().recipient();
         for _ in 0..2 {
-            stage.manager.send(Subscribe::new(to.clone())).await.unwrap();
+            bot.manager.send(Subscribe::new(to.clone())).await.unwrap();
         }
-        stage.join().await;
-        let track = stage.play("music.opus").await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        let starts = events.all().into_iter().filter(|what| *what == CallEventKind::TrackStarted(track));
+        bot.join().await;
+        let track = bot.play("music.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let starts =
+            events.call_events().into_iter().filter(|event| *event == CallEventKind::TrackStarted(track));
         assert_eq!(starts.count(), 1);
     });
 }
@@ -159,34 +164,36 @@ fn who_subscribes_twice_is_told_once() {
 #[test]
 fn a_manager_in_the_registry_is_found_from_anywhere() {
     story(async {
-        let stage = Stage::set().await;
-        SystemRegistry::set(stage.manager.clone());
+        let bot = BotOnDiscord::start().await;
+        SystemRegistry::set(bot.manager.clone());
         let found = VoiceManager::from_registry();
-        let join = Join::new(stage.guild_id(), ChannelId(stage.channel.id));
+        let join = Join::new(bot.guild_id(), ChannelId(bot.channel.id));
         found.send(join).await.unwrap().expect("the bot joins");
-        let track = stage.play("music.opus").await;
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        let left = VoiceManager::from_registry().send(Disconnect { guild: stage.guild_id() }).await.unwrap();
-        assert_eq!(left.unwrap().packets, packets_of("music.opus").len() as u64 + 5);
+        let track = bot.play("music.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let left = VoiceManager::from_registry().send(Disconnect { guild: bot.guild_id() }).await.unwrap();
+        assert_eq!(left.unwrap().packets, (packets_of("music.opus").len() + SILENCE_FRAMES) as u64);
     });
 }
 
 #[test]
 fn a_manager_in_the_registry_is_found_from_another_thread() {
     real_time(async {
-        let stage = Stage::with(Discord::builder(), |config| config.media_arbiters = 2).await;
-        SystemRegistry::set(stage.manager.clone());
-        let join = Join::new(stage.guild_id(), ChannelId(stage.channel.id));
+        let bot = BotOnDiscord::start_with(Discord::builder(), |config| config.media_arbiters = 2).await;
+        SystemRegistry::set(bot.manager.clone());
+        let join = Join::new(bot.guild_id(), ChannelId(bot.channel.id));
         let (joined, joining) = tokio::sync::oneshot::channel();
         let elsewhere = Arbiter::new();
         elsewhere.spawn(async move {
             let _ = joined.send(VoiceManager::from_registry().send(join).await.unwrap());
         });
         let call = joining.await.unwrap().unwrap();
-        let track =
-            call.speak(Speak::start(call.guild(), Round::new(packets_of("demo.opus"), 25))).await.unwrap();
-        assert_eq!(stage.end_of(track).await, TrackEnd::Finished);
-        assert_eq!(stage.leave().await.packets, 30);
+        let track = call
+            .speak(Speak::start(call.guild(), LoopSource::new(packets_of("demo.opus"), 25)))
+            .await
+            .unwrap();
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        assert_eq!(bot.disconnect().await.packets, 25 + SILENCE_FRAMES as u64);
         elsewhere.stop();
     });
 }

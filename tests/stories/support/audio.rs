@@ -1,12 +1,18 @@
-//! What the tests of files share: the fixtures, a player that keeps everything, and ears.
+//! The audio files of the tests: their bytes and packets, and how they sound.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use actix_voice::audio::frame::{Frame, Pcm};
-use actix_voice::audio::opus::Decoder;
-use actix_voice::audio::resample::Resampler;
-use actix_voice::source::{Source, SourceError};
+use actix_voice::{
+    audio::{
+        frame::{Frame, Pcm},
+        opus::Decoder,
+        resample::Resampler,
+    },
+    source::{Source, SourceError},
+};
 use bytes::Bytes;
 
 /// Everything that a source gave, and the error that it ended with.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_voice::{
-    actors::{CallEventKind, CallStats, Config, Disconnect, MainGateway, Speak, Subscribe, VoiceManager},
+    actors::{CallEventKind, CallStats, Config, MainGateway, Speak, Subscribe, VoiceManager},
     audio::frame::{Frame, SILENCE},
     id::Token,
     source::{Source, SourceError},
@@ -16,24 +16,24 @@ use actix_voice::{
 use actix_voice_loopback::{Channel, Event, Member, Side, recorder::Packet};
 use bytes::Bytes;
 
-use crate::stage::{Events, Stage};
+use crate::support::{bot::BotOnDiscord, events::EventLog};
 
 /// Endless speech whose every packet says which one it is.
 #[derive(Default)]
-pub struct Numbered {
+pub struct NumberedSpeech {
     next: u32,
 }
 
-impl Source for Numbered {
+impl Source for NumberedSpeech {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
         let number = self.next;
         self.next += 1;
-        Ok(Some(Frame::Opus(numbered(number))))
+        Ok(Some(Frame::Opus(numbered_packet(number))))
     }
 }
 
 /// A 20 ms packet with a number, and 48 bytes that follow from it and resemble nothing else.
-pub fn numbered(number: u32) -> Bytes {
+pub fn numbered_packet(number: u32) -> Bytes {
     let mut packet = vec![0xFC];
     packet.extend(number.to_be_bytes());
     let mut state = u64::from(number);
@@ -46,64 +46,57 @@ pub fn numbered(number: u32) -> Bytes {
 }
 
 /// An encrypted frame of the right shape whose tag is wrong.
-pub fn forged() -> Bytes {
+pub fn forged_frame() -> Bytes {
     let mut frame = vec![0x5A; 48];
     frame.extend([7; 8]);
     frame.extend([1, 12, 0xFA, 0xFA]);
     frame.into()
 }
 
-/// Lets time pass.
-pub async fn pass(millis: u64) {
+/// Lets so many milliseconds pass.
+pub async fn wait_millis(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
-/// Members of these names, in the channel one after the other.
-pub fn crowd(room: &Channel, size: usize) -> Vec<Member> {
+/// Adds so many listeners to a channel, one after the other.
+pub fn add_listeners(room: &Channel, size: usize) -> Vec<Member> {
     (0..size).map(|number| room.listener(&format!("stayer {number}"))).collect()
 }
 
-impl Stage {
+impl BotOnDiscord {
     /// The same Discord with another bot, or the same one anew, that is configured like this.
     pub async fn with_bot(self, name: &str, config: Config) -> Self {
-        let bot = self.discord.bot(name);
+        let account = self.discord.bot(name);
         let manager = VoiceManager::new(config.clone()).start();
-        let events = Events::default();
-        manager.send(Subscribe::new(events.listener().recipient())).await.unwrap();
-        let token = Token(bot.token.clone());
+        let events = EventLog::default();
+        manager.send(Subscribe::new(events.recorder().recipient())).await.unwrap();
+        let token = Token(account.token.clone());
         let gateway = MainGateway::at(&self.discord.gateway_url(), token, &config, manager.clone()).start();
-        pass(500).await;
-        Self { bot, config, manager, gateway, events, ..self }
+        wait_millis(500).await;
+        Self { account, config, manager, gateway, events, ..self }
     }
 
     /// Speaks numbered packets until the bot leaves.
     pub async fn speak_numbers(&self) -> TrackId {
-        let speak = Speak::source(self.guild_id(), Numbered::default());
+        let speak = Speak::source(self.guild_id(), NumberedSpeech::default());
         self.manager.send(speak).await.unwrap().expect("the bot is in a call")
     }
 
-    /// Leaves, and waits until the last packet has arrived.
-    pub async fn part(&self) -> CallStats {
-        let stats = self.manager.send(Disconnect { guild: self.guild_id() }).await.unwrap();
-        pass(200).await;
-        stats.expect("there was a call")
-    }
-
-    /// What the bot said about its encryption so far.
-    pub fn states(&self) -> Vec<E2eeState> {
-        let states = self.events.all().into_iter();
+    /// The states of its encryption that the bot has reported so far.
+    pub fn e2ee_states(&self) -> Vec<E2eeState> {
+        let states = self.events.call_events().into_iter();
         states
-            .filter_map(|what| if let CallEventKind::E2ee(state) = what { Some(state) } else { None })
+            .filter_map(|event| if let CallEventKind::E2ee(state) = event { Some(state) } else { None })
             .collect()
     }
 
     /// Waits until bot and members, and nobody else, are one group and say the same privacy code; returns it.
-    pub async fn agreed(&self, room: &Channel, members: &[&Member]) -> Option<String> {
+    pub async fn until_one_group(&self, room: &Channel, members: &[&Member]) -> Option<String> {
         for _ in 0..3_000 {
-            if let Some(code) = self.agreement(room, members) {
+            if let Some(code) = self.common_privacy_code(room, members) {
                 return code;
             }
-            pass(20).await;
+            wait_millis(20).await;
         }
         let codes: Vec<_> = members.iter().map(|member| member.privacy_code()).collect();
         let last = self.discord.log();
@@ -117,17 +110,17 @@ impl Stage {
         panic!(
             "no agreement: the group is {:?}, the members say {codes:?}, the bot {:?}; before: {last:#?}",
             self.discord.dave_members(room),
-            self.states().last()
+            self.e2ee_states().last()
         );
     }
 
-    fn agreement(&self, room: &Channel, members: &[&Member]) -> Option<Option<String>> {
+    fn common_privacy_code(&self, room: &Channel, members: &[&Member]) -> Option<Option<String>> {
         let mut users: Vec<u64> = members.iter().map(|member| member.user_id).collect();
         if !users.is_empty() {
-            users.push(self.bot.user_id);
+            users.push(self.account.user_id);
         }
         users.sort_unstable();
-        let code = self.states().last().and_then(|state| state.privacy_code.clone());
+        let code = self.e2ee_states().last().and_then(|state| state.privacy_code.clone());
         let same = members.iter().all(|member| member.privacy_code() == code);
         let some = code.is_some() != members.is_empty();
         (same && some && self.discord.dave_members(room) == users).then_some(code)
@@ -152,54 +145,54 @@ impl Stage {
     fn binary(&self, pick: impl Fn(&Event) -> Option<Bytes>) -> Vec<Bytes> {
         let log = self.discord.log();
         let voice =
-            log.iter().filter(|entry| entry.side == Side::Voice && entry.user == Some(self.bot.user_id));
+            log.iter().filter(|entry| entry.side == Side::Voice && entry.user == Some(self.account.user_id));
         voice.filter_map(|entry| pick(&entry.event)).collect()
     }
 
-    /// How often the bot sent this opcode as text.
-    pub fn said(&self, op: u8) -> usize {
-        self.discord.received(Side::Voice, self.bot.user_id, op).len()
+    /// How many text messages with this opcode the bot sent.
+    pub fn texts_sent(&self, op: u8) -> usize {
+        self.discord.received(Side::Voice, self.account.user_id, op).len()
     }
 
     /// How many of the bot's commits were chosen.
-    pub fn races_won(&self) -> usize {
+    pub fn commits_chosen(&self) -> usize {
         let own = self.binary_from_bot(28);
         let announced: HashSet<Bytes> =
             self.binary_to_bot(29).into_iter().map(|op29| op29.slice(2..)).collect();
         announced.iter().filter(|commit| own.iter().any(|op28| op28.starts_with(commit))).count()
     }
 
-    /// What this member understood of the bot's numbered speech.
-    pub fn understood(&self, ear: &Member) -> Understood {
-        let heard = ear.heard(self.bot.user_id).expect("the bot was heard");
+    /// What this member decrypted of the bot's numbered speech.
+    pub fn decrypted_by(&self, listener: &Member) -> Decrypted {
+        let heard = listener.heard(self.account.user_id).expect("the bot was heard");
         let audible = heard.audio.iter().filter(|packet| packet.opus != SILENCE[..]);
         let mut numbers: Vec<u32> = audible.map(|packet| number_of(&packet.opus)).collect();
         numbers.sort_unstable();
-        Understood { numbers, packets: heard.packets, lost: heard.lost, undecryptable: heard.undecryptable }
+        Decrypted { numbers, packets: heard.packets, lost: heard.lost, undecryptable: heard.undecryptable }
     }
 
-    /// Asserts that these members understood every packet of the bot's only stay in their channel.
-    pub fn heard_everything(&self, stayers: &[Member], stats: &CallStats) {
-        for (index, ear) in stayers.iter().enumerate() {
-            let heard = self.understood(ear);
+    /// Asserts that these members decrypted every packet of the bot's only stay in their channel.
+    pub fn assert_heard_by(&self, stayers: &[Member], stats: &CallStats) {
+        for (index, listener) in stayers.iter().enumerate() {
+            let heard = self.decrypted_by(listener);
             assert_eq!(heard.undecryptable, 0, "packets that stayer {index} could not open");
             assert_eq!((heard.packets, heard.lost), (stats.packets, 0), "packets that stayer {index} heard");
-            assert_eq!(heard.missing(), NOTHING, "holes in what stayer {index} heard");
+            assert_eq!(heard.missing(), NONE_MISSING, "holes in what stayer {index} heard");
         }
     }
 
-    /// Asserts that a member understood everything from its first packet on, for as long as it was there.
-    pub fn heard_whole(&self, ear: &Member) -> Understood {
-        let heard = self.understood(ear);
+    /// Asserts that a member decrypted everything from its first packet on, for as long as it was there.
+    pub fn assert_no_holes(&self, listener: &Member) -> Decrypted {
+        let heard = self.decrypted_by(listener);
         assert!(heard.numbers.len() > 40, "only {} packets were understood", heard.numbers.len());
-        assert_eq!(heard.missing(), NOTHING, "holes in {:?}", heard.span());
+        assert_eq!(heard.missing(), NONE_MISSING, "holes in {:?}", heard.span());
         heard
     }
 
     /// Everything the voice server got from the bot in these channels, in order, before any end-to-end decryption.
-    pub fn wire(&self, rooms: &[&Channel]) -> Vec<Packet> {
+    pub fn packets_at_server(&self, rooms: &[&Channel]) -> Vec<Packet> {
         let recordings =
-            rooms.iter().filter_map(|room| self.discord.relay().recording_in(room.id, self.bot.user_id));
+            rooms.iter().filter_map(|room| self.discord.relay().recording_in(room.id, self.account.user_id));
         let mut packets: Vec<Packet> = recordings.flat_map(|recording| recording.audio).collect();
         packets.sort_by_key(|packet| packet.arrival);
         packets
@@ -207,13 +200,13 @@ impl Stage {
 
     /// Asserts that all the bot sent in these channels was encrypted end to end, whatever it was that it played: not
     /// eight bytes in a row of the source are anywhere in it. And that no nonce served twice under one key.
-    pub fn nothing_plain(
+    pub fn assert_encrypted(
         &self,
         rooms: &[&Channel],
         stats: &CallStats,
         source: impl IntoIterator<Item = Bytes>,
     ) {
-        let packets = self.wire(rooms);
+        let packets = self.packets_at_server(rooms);
         let counters = self.discord.relay().counters();
         assert_eq!(
             packets.len() as u64 + counters.unknown_ssrc + counters.lost + stats.transport.unsent,
@@ -227,14 +220,14 @@ impl Stage {
             assert!(nonce_of(&packet.opus).is_some(), "a packet that is no encrypted frame: {packet:?}");
             assert!(!windows(&packet.opus).any(|bytes| known.contains(&bytes)), "plain bytes in {packet:?}");
         }
-        self.nonces_are_fresh(&packets);
+        self.assert_fresh_nonces(&packets);
     }
 
     /// Asserts that the nonces of the frames count up, by one where no packet was lost, and start over only when the key is
     /// another.
-    pub fn nonces_are_fresh(&self, packets: &[Packet]) {
+    pub fn assert_fresh_nonces(&self, packets: &[Packet]) {
         let keys: HashSet<String> =
-            self.states().into_iter().filter_map(|state| state.privacy_code).collect();
+            self.e2ee_states().into_iter().filter_map(|state| state.privacy_code).collect();
         let mut streams: BTreeMap<u32, Vec<&Packet>> = BTreeMap::new();
         for packet in packets {
             streams.entry(packet.ssrc).or_default().push(packet);
@@ -259,15 +252,15 @@ impl Stage {
     }
 }
 
-/// What one member understood of numbered speech.
-pub struct Understood {
+/// What one member decrypted of numbered speech.
+pub struct Decrypted {
     pub numbers: Vec<u32>,
     pub packets: u64,
     pub lost: u64,
     pub undecryptable: u64,
 }
 
-impl Understood {
+impl Decrypted {
     /// The first and the last number.
     pub fn span(&self) -> Option<(u32, u32)> {
         Some((*self.numbers.first()?, *self.numbers.last()?))
@@ -284,7 +277,7 @@ impl Understood {
 fn number_of(opus: &[u8]) -> u32 {
     let number = opus.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     let number = number.expect("a numbered packet");
-    assert_eq!(opus, numbered(number), "packet {number} was changed on its way");
+    assert_eq!(opus, numbered_packet(number), "packet {number} was changed on its way");
     number
 }
 
@@ -307,4 +300,4 @@ fn windows(bytes: &[u8]) -> impl Iterator<Item = [u8; 8]> + '_ {
 }
 
 /// No number is missing.
-pub const NOTHING: [u32; 0] = [];
+pub const NONE_MISSING: [u32; 0] = [];

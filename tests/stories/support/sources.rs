@@ -1,4 +1,4 @@
-//! The sources that stories play: actors that behave, and some that do not.
+//! The sources that stories play: actors that supply what they are asked for, and some that do not.
 
 use std::{
     collections::VecDeque,
@@ -16,97 +16,103 @@ use actix_voice::{
 };
 use bytes::Bytes;
 
-/// Supplies what is on it as it is asked, and then does as told.
-pub struct Shelf {
+/// Supplies its packets as they are asked for, and then does what [`WhenEmpty`] says.
+pub struct QueueSource {
     packets: VecDeque<Bytes>,
-    then: Then,
-    owed: usize,
+    when_empty: WhenEmpty,
+    outstanding: usize,
     supplier: Option<Supplier>,
 }
 
-/// What a shelf does when it is empty.
+/// What a [`QueueSource`] does when it has no packet left.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// Says that it is done.
+pub enum WhenEmpty {
+    /// Says that it has finished.
     Finish,
-    /// Nothing at all.
+    /// Does nothing at all.
     Hang,
     /// Stops without a word.
-    Leave,
+    Stop,
     /// Panics.
     Panic,
 }
 
-impl Shelf {
-    pub fn new(packets: impl IntoIterator<Item = Bytes>, then: Then) -> Self {
-        Self { packets: packets.into_iter().collect(), then, owed: 0, supplier: None }
+impl QueueSource {
+    pub fn new(packets: impl IntoIterator<Item = Bytes>, when_empty: WhenEmpty) -> Self {
+        Self { packets: packets.into_iter().collect(), when_empty, outstanding: 0, supplier: None }
     }
 
     fn supply(&mut self, ctx: &mut Context<Self>) {
         let Some(supplier) = &self.supplier else { return };
-        while self.owed > 0 {
-            match (self.packets.pop_front(), self.then) {
+        while self.outstanding > 0 {
+            match (self.packets.pop_front(), self.when_empty) {
                 (Some(packet), _) => supplier.supply(Frame::Opus(packet)),
-                (None, Then::Finish) => return supplier.finish(),
-                (None, Then::Hang) => return,
-                (None, Then::Leave) => return ctx.stop(),
-                (None, Then::Panic) => panic!("a shelf panics, as it was told"),
+                (None, WhenEmpty::Finish) => return supplier.finish(),
+                (None, WhenEmpty::Hang) => return,
+                (None, WhenEmpty::Stop) => return ctx.stop(),
+                (None, WhenEmpty::Panic) => panic!("a shelf panics, as it was told"),
             }
-            self.owed -= 1;
+            self.outstanding -= 1;
         }
     }
 }
 
-impl Actor for Shelf {
+impl Actor for QueueSource {
     type Context = Context<Self>;
 }
 
-impl Handler<Demand> for Shelf {
+impl Handler<Demand> for QueueSource {
     type Result = ();
 
     fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
-        self.owed += demand.frames;
+        self.outstanding += demand.frames;
         self.supplier = Some(demand.supplier);
         self.supply(ctx);
     }
 }
 
-/// **Story → Shelf.** Here is more, and this is what to do then.
+/// **Story → QueueSource.** More packets, and what to do after them.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Restock(pub Vec<Bytes>, pub Then);
+pub struct Refill(pub Vec<Bytes>, pub WhenEmpty);
 
-impl Handler<Restock> for Shelf {
+impl Handler<Refill> for QueueSource {
     type Result = ();
 
-    fn handle(&mut self, Restock(packets, then): Restock, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Refill(packets, when_empty): Refill, ctx: &mut Context<Self>) {
         self.packets.extend(packets);
-        self.then = then;
+        self.when_empty = when_empty;
         self.supply(ctx);
     }
 }
 
 /// Supplies one frame in so much time, and counts what is asked of it.
-pub struct Slow {
+pub struct SlowSource {
     packets: VecDeque<Bytes>,
     every: Duration,
-    owed: usize,
-    most_owed: Arc<AtomicUsize>,
+    outstanding: usize,
+    most_outstanding: Arc<AtomicUsize>,
     supplier: Option<Supplier>,
 }
 
-impl Slow {
+impl SlowSource {
     pub fn new(
         packets: impl IntoIterator<Item = Bytes>,
         every: Duration,
-        most_owed: &Arc<AtomicUsize>,
+        most_outstanding: &Arc<AtomicUsize>,
     ) -> Self {
         let packets = packets.into_iter().collect();
-        Self { packets, every, owed: 0, most_owed: Arc::clone(most_owed), supplier: None }
+        Self {
+            packets,
+            every,
+            outstanding: 0,
+            most_outstanding: Arc::clone(most_outstanding),
+            supplier: None,
+        }
     }
 
     fn supply(&mut self, ctx: &mut Context<Self>) {
-        let Some(supplier) = self.supplier.as_ref().filter(|_| self.owed > 0) else { return };
+        let Some(supplier) = self.supplier.as_ref().filter(|_| self.outstanding > 0) else { return };
         match self.packets.pop_front() {
             Some(packet) => supplier.supply(Frame::Opus(packet)),
             None => {
@@ -114,11 +120,11 @@ impl Slow {
                 ctx.stop();
             }
         }
-        self.owed -= 1;
+        self.outstanding -= 1;
     }
 }
 
-impl Actor for Slow {
+impl Actor for SlowSource {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
@@ -126,34 +132,34 @@ impl Actor for Slow {
     }
 }
 
-impl Handler<Demand> for Slow {
+impl Handler<Demand> for SlowSource {
     type Result = ();
 
     fn handle(&mut self, demand: Demand, _: &mut Context<Self>) {
-        self.owed += demand.frames;
-        self.most_owed.fetch_max(self.owed, Ordering::Relaxed);
+        self.outstanding += demand.frames;
+        self.most_outstanding.fetch_max(self.outstanding, Ordering::Relaxed);
         self.supplier = Some(demand.supplier);
     }
 }
 
 /// Supplies ten times what it is asked for, and counts it.
-pub struct Greedy {
+pub struct GreedySource {
     packets: Vec<Bytes>,
     demands: usize,
     supplied: Arc<AtomicUsize>,
 }
 
-impl Greedy {
+impl GreedySource {
     pub fn new(packets: Vec<Bytes>, supplied: &Arc<AtomicUsize>) -> Self {
         Self { packets, demands: 0, supplied: Arc::clone(supplied) }
     }
 }
 
-impl Actor for Greedy {
+impl Actor for GreedySource {
     type Context = Context<Self>;
 }
 
-impl Handler<Demand> for Greedy {
+impl Handler<Demand> for GreedySource {
     type Result = ();
 
     fn handle(&mut self, demand: Demand, _: &mut Context<Self>) {
@@ -167,23 +173,23 @@ impl Handler<Demand> for Greedy {
 }
 
 /// Supplies so many packets, the same few over and over.
-pub struct Round {
+pub struct LoopSource {
     packets: Vec<Bytes>,
     at: usize,
     end: usize,
 }
 
-impl Round {
+impl LoopSource {
     pub fn new(packets: Vec<Bytes>, length: usize) -> Self {
         Self { packets, at: 0, end: length }
     }
 }
 
-impl Actor for Round {
+impl Actor for LoopSource {
     type Context = Context<Self>;
 }
 
-impl Handler<Demand> for Round {
+impl Handler<Demand> for LoopSource {
     type Result = ();
 
     fn handle(&mut self, demand: Demand, _: &mut Context<Self>) {
