@@ -19,7 +19,7 @@ use crate::{
         close::{CLOSE_FOR_GOOD, CloseCode},
         heartbeat::Heartbeat,
         payload::{Command, SessionDescription, SpeakingFlags},
-        session::{Action, Credentials, MOST_WAITING, Session, Start},
+        session::{Action, Credentials, MAX_QUEUED_COMMANDS, Session, Start},
     },
     id::{Ssrc, UserId},
 };
@@ -312,7 +312,7 @@ impl Handler<Send> for Gateway {
                     self.report(Report::CommandDropped);
                 }
             }
-            _ if self.queued_commands.len() < MOST_WAITING => self.queued_commands.push(command),
+            _ if self.queued_commands.len() < MAX_QUEUED_COMMANDS => self.queued_commands.push(command),
             _ => self.report(Report::CommandDropped),
         }
         self.drive(ctx);

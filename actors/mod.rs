@@ -4,7 +4,7 @@
 //!              your bot (its own main gateway, or ours: MainGateway)
 //!      Join, Speak, Disconnect │  ▲ CallEvent      VoiceStateUpdate │  ▲ UpdateVoiceState (op 4)
 //!                              ▼  │              VoiceServerUpdate ▼  │
-//!  control   ┌── VoiceManager ─────────────────────────────── Bridge ──┐  the caller's arbiter
+//!  control   ┌── VoiceManager ─────────────────────────────── Bridge ──┐  one arbiter, without user code
 //!            │        │ one per guild                        │         │
 //!            │        ▼                      Credentials     │         │
 //!            │       Call ◀──────────────────────────────────┘         │
@@ -19,7 +19,10 @@
 //! ```
 //!
 //! Every box is an actor over one machine. A parent owns its children and replaces the dead; a child reports to
-//! its parent, and its last report is `Exited`, which is sent also when it panics.
+//! its parent, and its last report is `Exited`, which is sent also when it panics. The `use` lines say the same: a parent
+//! imports its children, and a child neither its parent nor a sibling.
+//!
+//! How soon a call mends a failure, and when it gives up, is the policy in [`Supervision`](crate::call::Supervision).
 //!
 //! | what fails | what is lost | what happens |
 //! |---|---|---|

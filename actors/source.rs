@@ -255,7 +255,7 @@ pub enum PushError {
     #[error("the track is over")]
     Closed,
     /// As many packets as fit are waiting; wait with [`Pusher::push`], or drop it.
-    #[error("{AHEAD} packets are waiting to be played")]
+    #[error("{PUSHED_AHEAD} packets are waiting to be played")]
     Full,
     /// Not an Opus packet of 20 ms.
     #[error("not an Opus packet of 20 ms: {0}")]
@@ -273,7 +273,7 @@ impl Pusher {
     /// A pusher, and the source to be started and spoken.
     #[must_use]
     pub fn new() -> (Self, PushSource) {
-        let (sender, packets) = mpsc::channel(AHEAD);
+        let (sender, packets) = mpsc::channel(PUSHED_AHEAD);
         (Self(sender), PushSource { packets: Some(packets), outstanding: 0, supplier: None })
     }
 
@@ -363,4 +363,4 @@ impl Handler<Demand> for PushSource {
 }
 
 /// Packets that may wait in a pusher, besides the five that the speaker holds.
-const AHEAD: usize = 5;
+const PUSHED_AHEAD: usize = 5;

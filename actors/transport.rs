@@ -94,7 +94,7 @@ pub(super) struct Transport {
     withheld: u32,
     media: Vec<u8>,
     packet: Vec<u8>,
-    datagram: Box<[u8; LARGEST_DATAGRAM]>,
+    datagram: Box<[u8; MAX_RECEIVED_DATAGRAM]>,
     stats: TransportStats,
     alarm: Alarm,
     exit: Exit,
@@ -118,9 +118,9 @@ impl Transport {
             socket: None,
             owner,
             withheld: 0,
-            media: Vec::with_capacity(LARGEST_DATAGRAM),
-            packet: Vec::with_capacity(LARGEST_DATAGRAM),
-            datagram: Box::new([0; LARGEST_DATAGRAM]),
+            media: Vec::with_capacity(MAX_RECEIVED_DATAGRAM),
+            packet: Vec::with_capacity(MAX_RECEIVED_DATAGRAM),
+            datagram: Box::new([0; MAX_RECEIVED_DATAGRAM]),
             stats: TransportStats::default(),
             alarm: Alarm::default(),
             exit: Exit::Unforeseen,
@@ -281,7 +281,7 @@ impl Handler<SsrcAssigned> for Transport {
     type Result = ();
 
     fn handle(&mut self, SsrcAssigned { user, ssrc }: SsrcAssigned, _: &mut Context<Self>) {
-        if self.users.len() < MOST_USERS {
+        if self.users.len() < MAX_USERS {
             self.users.insert(ssrc, user);
         }
     }
@@ -341,9 +341,9 @@ fn bind(server: SocketAddr) -> io::Result<Socket> {
 }
 
 /// SSRCs that are remembered; a voice channel holds no more users than this.
-const MOST_USERS: usize = 1 << 16;
+const MAX_USERS: usize = 1 << 16;
 /// Longer than any datagram that the voice server sends.
-const LARGEST_DATAGRAM: usize = 2048;
+const MAX_RECEIVED_DATAGRAM: usize = 2048;
 /// Datagrams taken in one go, before others have their turn.
 const BATCH: usize = 64;
 

@@ -71,7 +71,7 @@ pub(super) async fn open(url: String, tls: Arc<ClientConfig>) -> Result<(Writer,
     let connector = Connector::new().connector(fn_service(connect_tcp)).rustls_0_23(tls);
     let connector = connector.timeout(SOCKET_TIMEOUT).handshake_timeout(SOCKET_TIMEOUT);
     let client = Client::builder().connector(connector).finish();
-    let request = client.ws(url).max_frame_size(LARGEST_MESSAGE);
+    let request = client.ws(url).max_frame_size(MAX_MESSAGE);
     let framed = match actix::clock::timeout(SOCKET_TIMEOUT, request.connect()).await {
         Ok(Ok((_, framed))) => framed,
         Ok(Err(error)) => return Err(error.to_string()),
@@ -181,11 +181,9 @@ impl Reader {
                 if self
                     .fragments
                     .as_ref()
-                    .is_some_and(|(_, whole)| whole.len() + part.len() > LARGEST_MESSAGE) =>
+                    .is_some_and(|(_, whole)| whole.len() + part.len() > MAX_MESSAGE) =>
             {
-                return Some(
-                    self.end(Incoming::Lost(format!("a message of more than {LARGEST_MESSAGE} bytes"))),
-                );
+                return Some(self.end(Incoming::Lost(format!("a message of more than {MAX_MESSAGE} bytes"))));
             }
             Item::Continue(part) => {
                 self.fragments.iter_mut().for_each(|(_, whole)| whole.extend_from_slice(&part))
@@ -217,4 +215,4 @@ const SOCKET_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages that may wait to be written.
 const QUEUE: usize = 256;
 /// A GUILD_CREATE of a large guild is some megabytes.
-const LARGEST_MESSAGE: usize = 16 << 20;
+const MAX_MESSAGE: usize = 16 << 20;

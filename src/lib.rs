@@ -2,16 +2,16 @@
 //!
 //! # Layout
 //!
-//! | module | decides |
-//! |---|---|
-//! | [`bridge`] | what the two events of the main gateway mean together |
-//! | [`call`] | what follows a failure |
-//! | [`gateway`] | what is said to the voice gateway |
-//! | [`main_gateway`] | what is said to the main gateway |
-//! | [`transport`] | what goes over UDP, and how it is sealed |
-//! | [`speaker`] | which frame goes out when |
-//! | [`source`], [`audio`] | where frames come from, and what they are made of |
-//! | [`actors`] | nothing: it carries out |
+//! | module | decides | machine / actor |
+//! |---|---|---|
+//! | [`bridge`] | what the two events of the main gateway mean together | `GuildVoice` / `Bridge` |
+//! | [`call`] | what follows a failure | `Recovery`, `Supervision` / `Call` |
+//! | [`gateway`] | what is said to the voice gateway, and when it is dead | `Session` / `Gateway`, `Heartbeat` / `Heartbeater` |
+//! | [`main_gateway`] | what is said to the main gateway | `Shard` / `MainGateway` |
+//! | [`transport`] | what goes over UDP, and how it is sealed | `Link` / `Transport`, `dave::Group` / `Dave` |
+//! | [`speaker`] | which frame goes out when | `Pacer` / `Speaker` |
+//! | [`source`], [`audio`] | where frames come from, and what they are made of | trait `Source` / `Player` |
+//! | [`actors`] | nothing: it carries out | `VoiceManager` on top |
 
 #[cfg(feature = "actors")]
 #[path = "../actors/mod.rs"]

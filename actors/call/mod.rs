@@ -42,7 +42,7 @@ use crate::{
     call::{Action, Cause, ConnectionStatus, EndReason, Recovery},
     gateway::{
         payload::{Command, SpeakingFlags},
-        session::{Credentials, MOST_WAITING, Start},
+        session::{Credentials, MAX_QUEUED_COMMANDS, Start},
     },
     id::{GuildId, Ssrc},
     speaker::{Pacer, TrackEnd, TrackId, VoiceFrame},
@@ -300,7 +300,9 @@ impl Call {
     fn send_or_queue(&mut self, command: Command) {
         match self.gateway.addr() {
             Some(gateway) => gateway.do_send(Send(command)),
-            None if self.queued_commands.len() < MOST_WAITING => self.queued_commands.push_back(command),
+            None if self.queued_commands.len() < MAX_QUEUED_COMMANDS => {
+                self.queued_commands.push_back(command)
+            }
             None => self.stats.dropped_commands += 1,
         }
     }

@@ -24,7 +24,7 @@ impl Tracks {
             // Whoever asked may no longer wait.
             let _ = waiting.send(end.clone());
         }
-        self.ended.truncate(MOST_REMEMBERED - 1);
+        self.ended.truncate(MAX_REMEMBERED - 1);
         self.ended.push_front((track, end.clone()));
     }
 
@@ -45,4 +45,4 @@ impl Tracks {
 }
 
 /// Ends that are remembered.
-const MOST_REMEMBERED: usize = 64;
+const MAX_REMEMBERED: usize = 64;

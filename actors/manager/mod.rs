@@ -391,7 +391,7 @@ impl Handler<ChannelBitrate> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, ChannelBitrate { channel, bitrate }: ChannelBitrate, _: &mut Context<Self>) {
-        let bitrate = bitrate.clamp(LEAST_BITRATE, MOST_BITRATE);
+        let bitrate = bitrate.clamp(MIN_BITRATE, MAX_BITRATE);
         self.bitrates.insert(channel, bitrate);
         for entry in self.calls.values().filter(|entry| entry.channel == channel) {
             entry.call.do_send(Bitrate(bitrate));
@@ -458,7 +458,7 @@ impl Handler<super::fault::Panic> for VoiceManager {
 }
 
 /// What Discord lets a channel have, in bits per second.
-const LEAST_BITRATE: u32 = 8_000;
-const MOST_BITRATE: u32 = 384_000;
+const MIN_BITRATE: u32 = 8_000;
+const MAX_BITRATE: u32 = 384_000;
 /// How long a join waits for the bot to log in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);

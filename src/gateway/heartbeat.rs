@@ -173,9 +173,9 @@ mod tests {
     }
 
     /// Polls once and expects nothing after the one action.
-    fn only(heart: &mut Heartbeat, now: Instant) -> Option<Action> {
-        let action = heart.poll(now);
-        assert_eq!(heart.poll(now), None);
+    fn only(heartbeat: &mut Heartbeat, now: Instant) -> Option<Action> {
+        let action = heartbeat.poll(now);
+        assert_eq!(heartbeat.poll(now), None);
         action
     }
 
@@ -195,86 +195,86 @@ mod tests {
     #[test]
     fn an_acknowledgement_gives_the_round_trip_once() {
         let t = start();
-        let mut heart = Heartbeat::new(seconds(5), 9, t);
-        only(&mut heart, t + seconds(5));
+        let mut heartbeat = Heartbeat::new(seconds(5), 9, t);
+        only(&mut heartbeat, t + seconds(5));
         let answer = t + seconds(5) + Duration::from_millis(42);
-        assert_eq!(heart.acknowledge(8, answer), None);
-        assert_eq!(heart.acknowledge(9, answer), Some(Duration::from_millis(42)));
-        assert_eq!(heart.acknowledge(9, answer), None);
+        assert_eq!(heartbeat.acknowledge(8, answer), None);
+        assert_eq!(heartbeat.acknowledge(9, answer), Some(Duration::from_millis(42)));
+        assert_eq!(heartbeat.acknowledge(9, answer), None);
     }
 
     #[test]
     fn two_unacknowledged_beats_make_a_zombie_when_the_third_is_due() {
         let t = start();
-        let mut heart = Heartbeat::new(seconds(5), 1, t);
-        assert_eq!(only(&mut heart, t + seconds(5)), Some(Action::Beat { nonce: 1 }));
-        assert_eq!(only(&mut heart, t + seconds(10)), Some(Action::Beat { nonce: 2 }));
-        assert_eq!(only(&mut heart, t + Duration::from_millis(14_999)), None);
-        assert_eq!(only(&mut heart, t + seconds(15)), Some(Action::Zombie));
-        heart.requested(t + seconds(16));
-        assert_eq!(heart.deadline(), None);
-        assert_eq!(only(&mut heart, t + seconds(100)), None);
+        let mut heartbeat = Heartbeat::new(seconds(5), 1, t);
+        assert_eq!(only(&mut heartbeat, t + seconds(5)), Some(Action::Beat { nonce: 1 }));
+        assert_eq!(only(&mut heartbeat, t + seconds(10)), Some(Action::Beat { nonce: 2 }));
+        assert_eq!(only(&mut heartbeat, t + Duration::from_millis(14_999)), None);
+        assert_eq!(only(&mut heartbeat, t + seconds(15)), Some(Action::Zombie));
+        heartbeat.requested(t + seconds(16));
+        assert_eq!(heartbeat.deadline(), None);
+        assert_eq!(only(&mut heartbeat, t + seconds(100)), None);
     }
 
     #[test]
     fn one_answer_in_between_keeps_the_connection_alive() {
         let t = start();
-        let mut heart = Heartbeat::new(seconds(5), 1, t);
-        only(&mut heart, t + seconds(5));
-        only(&mut heart, t + seconds(10));
+        let mut heartbeat = Heartbeat::new(seconds(5), 1, t);
+        only(&mut heartbeat, t + seconds(5));
+        only(&mut heartbeat, t + seconds(10));
         // The answer to the first comes late: only the second is missed.
-        assert_eq!(heart.acknowledge(1, t + seconds(11)), Some(seconds(6)));
-        assert_eq!(only(&mut heart, t + seconds(15)), Some(Action::Beat { nonce: 3 }));
-        assert_eq!(heart.acknowledge(3, t + seconds(16)), Some(seconds(1)));
-        assert_eq!(heart.acknowledge(2, t + seconds(16)), None);
-        assert_eq!(only(&mut heart, t + seconds(20)), Some(Action::Beat { nonce: 4 }));
+        assert_eq!(heartbeat.acknowledge(1, t + seconds(11)), Some(seconds(6)));
+        assert_eq!(only(&mut heartbeat, t + seconds(15)), Some(Action::Beat { nonce: 3 }));
+        assert_eq!(heartbeat.acknowledge(3, t + seconds(16)), Some(seconds(1)));
+        assert_eq!(heartbeat.acknowledge(2, t + seconds(16)), None);
+        assert_eq!(only(&mut heartbeat, t + seconds(20)), Some(Action::Beat { nonce: 4 }));
     }
 
     #[test]
     fn a_requested_beat_is_sent_at_once_and_never_counts_as_missed() {
         let t = start();
-        let mut heart = Heartbeat::new(seconds(5), 0, t);
+        let mut heartbeat = Heartbeat::new(seconds(5), 0, t);
         for nonce in 0..100 {
-            heart.requested(t + seconds(1));
-            assert_eq!(heart.deadline(), Some(t + seconds(1)));
-            assert_eq!(only(&mut heart, t + seconds(1)), Some(Action::Beat { nonce }));
+            heartbeat.requested(t + seconds(1));
+            assert_eq!(heartbeat.deadline(), Some(t + seconds(1)));
+            assert_eq!(only(&mut heartbeat, t + seconds(1)), Some(Action::Beat { nonce }));
         }
-        assert_eq!(heart.deadline(), Some(t + seconds(5)));
-        assert_eq!(heart.acknowledge(99, t + seconds(2)), Some(seconds(1)));
-        assert_eq!(only(&mut heart, t + seconds(5)), Some(Action::Beat { nonce: 100 }));
-        assert_eq!(only(&mut heart, t + seconds(10)), Some(Action::Beat { nonce: 101 }));
+        assert_eq!(heartbeat.deadline(), Some(t + seconds(5)));
+        assert_eq!(heartbeat.acknowledge(99, t + seconds(2)), Some(seconds(1)));
+        assert_eq!(only(&mut heartbeat, t + seconds(5)), Some(Action::Beat { nonce: 100 }));
+        assert_eq!(only(&mut heartbeat, t + seconds(10)), Some(Action::Beat { nonce: 101 }));
         for _ in 0..100 {
-            heart.requested(t + seconds(11));
-            only(&mut heart, t + seconds(11));
+            heartbeat.requested(t + seconds(11));
+            only(&mut heartbeat, t + seconds(11));
         }
-        assert_eq!(only(&mut heart, t + seconds(15)), Some(Action::Zombie));
+        assert_eq!(only(&mut heartbeat, t + seconds(15)), Some(Action::Zombie));
     }
 
     #[test]
     fn a_stall_costs_beats_but_brings_no_burst() {
         let t = start();
-        let mut heart = Heartbeat::new(seconds(5), 0, t);
-        assert_eq!(only(&mut heart, t + seconds(61)), Some(Action::Beat { nonce: 0 }));
-        assert_eq!(heart.deadline(), Some(t + seconds(66)));
+        let mut heartbeat = Heartbeat::new(seconds(5), 0, t);
+        assert_eq!(only(&mut heartbeat, t + seconds(61)), Some(Action::Beat { nonce: 0 }));
+        assert_eq!(heartbeat.deadline(), Some(t + seconds(66)));
     }
 
     #[test]
     fn a_beat_a_little_late_does_not_shift_the_schedule() {
         let t = start();
-        let mut heart = Heartbeat::new(seconds(5), 0, t);
-        only(&mut heart, t + Duration::from_millis(5_002));
-        assert_eq!(heart.deadline(), Some(t + seconds(10)));
+        let mut heartbeat = Heartbeat::new(seconds(5), 0, t);
+        only(&mut heartbeat, t + Duration::from_millis(5_002));
+        assert_eq!(heartbeat.deadline(), Some(t + seconds(10)));
     }
 
     #[test]
     fn the_main_gateway_is_a_zombie_after_one_and_answers_without_nonces() {
         let t = start();
-        let mut heart = Heartbeat::with(seconds(41), 1, 0, t + seconds(20));
-        assert_eq!(heart.acknowledge_any(t), None);
-        assert_eq!(only(&mut heart, t + seconds(20)), Some(Action::Beat { nonce: 0 }));
-        assert_eq!(heart.acknowledge_any(t + seconds(21)), Some(seconds(1)));
-        assert_eq!(only(&mut heart, t + seconds(61)), Some(Action::Beat { nonce: 1 }));
-        assert_eq!(only(&mut heart, t + seconds(102)), Some(Action::Zombie));
+        let mut heartbeat = Heartbeat::with(seconds(41), 1, 0, t + seconds(20));
+        assert_eq!(heartbeat.acknowledge_any(t), None);
+        assert_eq!(only(&mut heartbeat, t + seconds(20)), Some(Action::Beat { nonce: 0 }));
+        assert_eq!(heartbeat.acknowledge_any(t + seconds(21)), Some(seconds(1)));
+        assert_eq!(only(&mut heartbeat, t + seconds(61)), Some(Action::Beat { nonce: 1 }));
+        assert_eq!(only(&mut heartbeat, t + seconds(102)), Some(Action::Zombie));
     }
 
     #[test]

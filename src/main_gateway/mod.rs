@@ -66,9 +66,9 @@ enum State {
     Backoff { until: Instant },
     AwaitOpen { until: Instant },
     AwaitHello { until: Instant },
-    AwaitReady { until: Instant, heart: Heartbeat },
-    AwaitResumed { until: Instant, heart: Heartbeat },
-    Ready { heart: Heartbeat },
+    AwaitReady { until: Instant, heartbeat: Heartbeat },
+    AwaitResumed { until: Instant, heartbeat: Heartbeat },
+    Ready { heartbeat: Heartbeat },
     Stopped,
 }
 
@@ -161,7 +161,7 @@ impl Shard {
             return Some(action);
         }
         self.expire(now);
-        match self.heart().and_then(|heart| heart.poll(now)) {
+        match self.heartbeat().and_then(|heartbeat| heartbeat.poll(now)) {
             Some(heartbeat::Action::Beat { .. }) => self.send(message::heartbeat(self.last_seq), now),
             Some(heartbeat::Action::Zombie) => self.lose(Loss::Zombie, now),
             None => {}
@@ -183,10 +183,10 @@ impl Shard {
             State::Backoff { until } | State::AwaitOpen { until } | State::AwaitHello { until } => {
                 Some(*until)
             }
-            State::AwaitReady { until, heart } | State::AwaitResumed { until, heart } => {
-                heart.deadline().into_iter().chain([*until]).min()
+            State::AwaitReady { until, heartbeat } | State::AwaitResumed { until, heartbeat } => {
+                heartbeat.deadline().into_iter().chain([*until]).min()
             }
-            State::Ready { heart } => heart.deadline().into_iter().chain(self.pace.deadline()).min(),
+            State::Ready { heartbeat } => heartbeat.deadline().into_iter().chain(self.pace.deadline()).min(),
             State::Stopped => None,
         }
     }
@@ -225,12 +225,12 @@ impl Shard {
         match message {
             Message::Hello { interval } => self.hello(interval, now),
             Message::HeartbeatRequest => {
-                if let Some(heart) = self.heart() {
-                    heart.requested(now);
+                if let Some(heartbeat) = self.heartbeat() {
+                    heartbeat.requested(now);
                 }
             }
             Message::HeartbeatAck => {
-                let latency = self.heart().and_then(|heart| heart.acknowledge_any(now));
+                let latency = self.heartbeat().and_then(|heartbeat| heartbeat.acknowledge_any(now));
                 self.latency = latency.or(self.latency);
             }
             Message::Reconnect => self.lose(Loss::ReconnectAsked, now),
@@ -254,16 +254,16 @@ impl Shard {
             return;
         }
         let first = now + interval.min(HELLO_INTERVAL_MAX).mul_f64(self.retry.fraction());
-        let heart = Heartbeat::with(interval, 1, 0, first);
+        let heartbeat = Heartbeat::with(interval, 1, 0, first);
         let until = now + READY_TIMEOUT;
         if let Some(session) = &self.session {
             let resume = message::resume(&self.token, &session.id, self.last_seq.unwrap_or(0));
-            self.state = State::AwaitResumed { until, heart };
+            self.state = State::AwaitResumed { until, heartbeat };
             self.send(resume, now);
         } else {
             self.last_seq = None;
             self.retry.identified(now);
-            self.state = State::AwaitReady { until, heart };
+            self.state = State::AwaitReady { until, heartbeat };
             self.send(message::identify(&self.token), now);
         }
     }
@@ -307,7 +307,9 @@ impl Shard {
     fn begin(&mut self) -> bool {
         let state = std::mem::replace(&mut self.state, State::Stopped);
         self.state = match state {
-            State::AwaitReady { heart, .. } | State::AwaitResumed { heart, .. } => State::Ready { heart },
+            State::AwaitReady { heartbeat, .. } | State::AwaitResumed { heartbeat, .. } => {
+                State::Ready { heartbeat }
+            }
             other => {
                 self.state = other;
                 self.malformed += 1;
@@ -370,11 +372,11 @@ impl Shard {
         self.actions.push_back(Action::Send(frame));
     }
 
-    fn heart(&mut self) -> Option<&mut Heartbeat> {
+    fn heartbeat(&mut self) -> Option<&mut Heartbeat> {
         match &mut self.state {
-            State::AwaitReady { heart, .. } | State::AwaitResumed { heart, .. } | State::Ready { heart } => {
-                Some(heart)
-            }
+            State::AwaitReady { heartbeat, .. }
+            | State::AwaitResumed { heartbeat, .. }
+            | State::Ready { heartbeat } => Some(heartbeat),
             _ => None,
         }
     }

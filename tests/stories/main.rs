@@ -1,6 +1,7 @@
 //! Stories: what a user of the crate would notice, told against an offline Discord.
 
 mod closing;
+mod control_arbiter;
 mod crowd;
 mod damage;
 mod dave_churn;

@@ -74,9 +74,9 @@ struct Watch {
 }
 
 impl Watch {
-    fn see(&mut self, order: &Action, now: Instant) {
-        assert_eq!(self.ended, None, "{order:?} after the end");
-        match order {
+    fn see(&mut self, action: &Action, now: Instant) {
+        assert_eq!(self.ended, None, "{action:?} after the end");
+        match action {
             Action::Rejoin => {
                 self.rejoins.push(now);
                 let recent = self.rejoins.iter().filter(|&&at| now - at < Duration::from_secs(60)).count();
@@ -141,8 +141,8 @@ impl Story {
 
     fn watch(&mut self, watch: &mut Watch) {
         let now = self.now;
-        for order in self.actions() {
-            watch.see(&order, now);
+        for action in self.actions() {
+            watch.see(&action, now);
         }
     }
 }

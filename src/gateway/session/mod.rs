@@ -42,7 +42,7 @@ pub struct Session {
     speaking: SpeakingFlags,
     heartbeats: Heartbeats,
     actions: VecDeque<Action>,
-    /// Commands that must wait for Established; bounded by [`MOST_WAITING`], beyond it the oldest is dropped.
+    /// Commands that must wait for Established; bounded by [`MAX_QUEUED_COMMANDS`], beyond it the oldest is dropped.
     waiting: VecDeque<Command>,
     dropped: u64,
     malformed: u64,
@@ -137,7 +137,7 @@ impl Session {
             State::Established { .. } => self.send(&command),
             State::Closed => {}
             _ => {
-                if self.waiting.len() == MOST_WAITING {
+                if self.waiting.len() == MAX_QUEUED_COMMANDS {
                     self.waiting.pop_front();
                     self.dropped += 1;
                 }
@@ -321,4 +321,4 @@ impl Session {
 const STATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many commands may wait for a session to be established: more than a DAVE transition sends.
-pub const MOST_WAITING: usize = 32;
+pub const MAX_QUEUED_COMMANDS: usize = 32;

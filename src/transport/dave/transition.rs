@@ -31,7 +31,7 @@ impl Transitions {
     /// Opens a transition; an open one of the same id is replaced, and the oldest goes when there are too many.
     pub(super) fn prepare(&mut self, id: u16, switch: Switch, now: Instant) {
         self.open.retain(|open| open.id != id);
-        if self.open.len() == MOST_OPEN {
+        if self.open.len() == MAX_OPEN {
             self.open.pop_front();
         }
         self.open.push_back(Open { id, since: now, switch });
@@ -72,7 +72,7 @@ impl Transitions {
 }
 
 /// Transitions a server may have open at a time; it should serialise them.
-const MOST_OPEN: usize = 64;
+const MAX_OPEN: usize = 64;
 
 /// After this no op 22 is expected any more: the server waits some 2 s for everyone to be ready.
 const EXECUTED_BY: Duration = Duration::from_secs(10);
