@@ -1,16 +1,16 @@
 //! Bridge: between a bot's main gateway and its calls.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use actix::{Actor, Context, Handler, Message, Recipient, WeakRecipient};
 
 use super::driven::{Alarm, Driven, now};
 use crate::{
     bridge::{
-        Action, CallRequest, GuildVoice, JoinFailure, Report, Request,
+        Action, CallRequest, GuildVoice, JoinFailure, Report, Request, VoiceUpdateQueue,
         events::{UpdateVoiceState, VoiceServer, VoiceState},
     },
-    id::{GuildId, UserId},
+    id::{GuildId, SessionId, UserId},
 };
 
 impl Message for UpdateVoiceState {
@@ -26,13 +26,21 @@ pub struct Plug {
     pub user: UserId,
     /// Takes [`UpdateVoiceState`] and sends it to Discord as op 4.
     pub gateway: Recipient<UpdateVoiceState>,
+    /// The `session_id` of READY; with it, voice states of other programs with the same token are told apart.
+    pub session: Option<SessionId>,
 }
 
 impl Plug {
     /// A main gateway that is this user, and sends op 4 for it.
     #[must_use]
     pub fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
-        Self { user, gateway }
+        Self { user, gateway, session: None }
+    }
+
+    /// The `session_id` of READY.
+    #[must_use]
+    pub fn session(self, session: SessionId) -> Self {
+        Self { session: Some(session), ..self }
     }
 }
 
@@ -104,7 +112,11 @@ pub(super) struct Bridge {
     user: UserId,
     gateway: Recipient<UpdateVoiceState>,
     main_gateway: MainGatewayState,
+    /// The name of the main session, where it is known.
+    session: Option<SessionId>,
+    join_timeout: Duration,
     guilds: HashMap<GuildId, Guild>,
+    updates: VoiceUpdateQueue,
     alarm: Alarm,
 }
 
@@ -158,17 +170,17 @@ impl Guild {
 }
 
 impl Bridge {
-    pub(super) fn new(
-        user: UserId,
-        gateway: Recipient<UpdateVoiceState>,
-        owner: WeakRecipient<BridgeExited>,
-    ) -> Self {
+    pub(super) fn new(plug: Plug, join_timeout: Duration, owner: WeakRecipient<BridgeExited>) -> Self {
+        let Plug { user, gateway, session } = plug;
         Self {
             owner,
             user,
             gateway,
             main_gateway: MainGatewayState::Up,
+            session,
+            join_timeout,
             guilds: HashMap::new(),
+            updates: VoiceUpdateQueue::default(),
             alarm: Alarm::default(),
         }
     }
@@ -188,15 +200,45 @@ impl Bridge {
         }
     }
 
+    /// Whether Discord sees the bot, of our own main session, in a guild where there is no call.
+    fn is_ghost(&self, guild: GuildId, state: &VoiceState) -> bool {
+        let ours = self.session.as_ref().is_some_and(|session| *session == state.session_id);
+        ours && state.channel.is_some() && !self.guilds.contains_key(&guild)
+    }
+
     fn voice(&mut self, guild: GuildId) -> Option<&mut GuildVoice> {
         self.guilds.get_mut(&guild).map(|guild| &mut guild.voice)
     }
 
-    fn carry_out(&self, id: GuildId, action: Action) {
+    /// The guild, known from now on.
+    fn guild(&mut self, id: GuildId) -> &mut Guild {
+        let (user, join_timeout, session) = (self.user, self.join_timeout, self.session.clone());
+        self.guilds.entry(id).or_insert_with(|| {
+            let mut voice = GuildVoice::new(id, user, join_timeout);
+            voice.main_session(session);
+            Guild { voice, joined_by: None, call: None }
+        })
+    }
+
+    /// Sends what may leave now; the answers are awaited from then on.
+    fn send_updates(&mut self) {
+        while let Some(update) = self.updates.pop(now()) {
+            // A bot that is gone answers nothing, which the deadline finds.
+            self.gateway.do_send(update);
+            if let Some(guild) = self.guilds.get_mut(&update.guild) {
+                guild.voice.op_4_sent(now());
+                guild.report(Report::Requested);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, id: GuildId, action: Action) {
         let Some(guild) = self.guilds.get(&id) else { return };
         guild.report(match action {
-            // A bot that is gone answers nothing, which the deadline finds.
-            Action::UpdateVoiceState(update) => return self.gateway.do_send(update),
+            Action::UpdateVoiceState(update) => return self.updates.push(update),
+            Action::CancelVoiceUpdate => return self.updates.cancel(id),
+            Action::Redirected(channel) => Report::Redirected(channel),
+            Action::TakenOver => Report::TakenOver,
             Action::Credentials(credentials) => Report::Credentials(credentials),
             Action::EndpointLost => Report::EndpointLost,
             Action::Moved(channel) => Report::Moved(channel),
@@ -221,8 +263,10 @@ impl Driven for Bridge {
                 self.carry_out(guild, action);
             }
         }
+        self.send_updates();
         self.guilds.retain(|_, guild| guild.call.is_some() || !guild.voice.is_idle());
-        self.alarm.set(self.guilds.values().filter_map(|guild| guild.voice.deadline()).min(), ctx);
+        let answers = self.guilds.values().filter_map(|guild| guild.voice.deadline());
+        self.alarm.set(answers.chain(self.updates.deadline(now())).min(), ctx);
     }
 }
 
@@ -244,10 +288,13 @@ impl Handler<VoiceStateUpdate> for Bridge {
         if state.user != self.user {
             return;
         }
-        if let Some(voice) = state.guild.and_then(|guild| self.voice(guild)) {
+        let Some(id) = state.guild else { return };
+        if self.is_ghost(id, &state) {
+            self.guild(id).voice.leave(now());
+        } else if let Some(voice) = self.voice(id) {
             voice.voice_state(&state, now());
-            self.drive(ctx);
         }
+        self.drive(ctx);
     }
 }
 
@@ -309,9 +356,13 @@ impl Handler<GuildDeleted> for Bridge {
 impl Handler<Plug> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, Plug { user, gateway }: Plug, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Plug { user, gateway, session }: Plug, ctx: &mut Context<Self>) {
         self.user = user;
         self.gateway = gateway;
+        self.session = session;
+        for guild in self.guilds.values_mut() {
+            guild.voice.main_session(self.session.clone());
+        }
         self.main_gateway_restored();
         self.drive(ctx);
     }
@@ -322,11 +373,10 @@ impl Handler<RegisterCall> for Bridge {
 
     fn handle(&mut self, message: RegisterCall, _: &mut Context<Self>) {
         let RegisterCall { guild: id, generation, call } = message;
-        let user = self.user;
-        let new = || Guild { voice: GuildVoice::new(id, user), joined_by: None, call: None };
-        let guild = self.guilds.entry(id).or_insert_with(new);
+        let away = self.main_gateway == MainGatewayState::Lost;
+        let guild = self.guild(id);
         guild.call = Some(RegisteredCall { generation, reports: call });
-        if self.main_gateway == MainGatewayState::Lost {
+        if away {
             guild.report(Report::MainGatewayLost);
         }
     }

@@ -204,12 +204,13 @@ impl MainGateway {
     fn dispatch(&mut self, dispatch: Dispatch, ctx: &mut Context<Self>) {
         self.tell(MainGatewayEvent::Dispatch(dispatch.clone()));
         match dispatch {
-            Dispatch::Ready { user, .. } => {
+            Dispatch::Ready { user, session_id } => {
                 tracing::info!(user = user.0, "main gateway: ready");
                 if self.sessions > 0 {
                     self.manager.do_send(MainSessionReplaced);
                 }
-                self.manager.do_send(Plug::new(user, ctx.address().recipient()));
+                let plug = Plug::new(user, ctx.address().recipient()).session(session_id);
+                self.manager.do_send(plug);
                 self.sessions += 1;
                 self.user = Some(user);
                 self.answer(&Ok(user));

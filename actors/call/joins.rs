@@ -44,6 +44,13 @@ impl Joins {
         }
     }
 
+    /// The bot was moved before it could connect: who waits, waits for the channel where it is now.
+    pub(super) fn redirect(&mut self, channel: ChannelId) {
+        if let Some(requested) = &mut self.0 {
+            requested.channel = channel;
+        }
+    }
+
     /// Another channel, or the one where the bot is, was asked for.
     pub(super) fn supersede(&mut self) {
         self.answer(&Err(super::JoinError::NotMoved(JoinFailure::Superseded)));

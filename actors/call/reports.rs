@@ -29,10 +29,13 @@ impl Handler<Report> for Call {
                 self.publish(CallEventKind::Moved(channel));
             }
             Report::NotMoved(failure) => self.joins.answer(&Err(JoinError::NotMoved(failure))),
+            Report::Redirected(channel) => self.joins.redirect(channel),
+            Report::Requested => self.recovery.requested(now()),
             Report::Kicked => self.recovery.kicked(),
+            Report::TakenOver => self.recovery.taken_over(),
             Report::Failed(failure) => self.recovery.join_failed(failure, now()),
             Report::MainSessionReplaced => self.recovery.main_session_replaced(now()),
-            Report::MainGatewayLost => self.recovery.main_gateway_lost(),
+            Report::MainGatewayLost => self.recovery.main_gateway_lost(now()),
             Report::MainGatewayRestored => self.recovery.main_gateway_restored(now()),
             Report::Suppression(suppression) => self.publish(CallEventKind::Suppression(suppression)),
             Report::GuildDeleted => self.recovery.guild_deleted(),

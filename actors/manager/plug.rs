@@ -15,10 +15,12 @@ use crate::actors::{
 impl VoiceManager {
     /// The bridge, once a main gateway is plugged in.
     pub(super) fn bridge(&mut self, ctx: &Context<Self>) -> Option<Addr<Bridge>> {
-        let Plug { user, gateway } = self.plug.as_ref()?;
+        let plug = self.plug.as_ref()?;
         let owner = || ctx.address().downgrade().recipient();
         let bridge = self.bridge.take().filter(Addr::connected);
-        let bridge = bridge.unwrap_or_else(|| Bridge::new(*user, gateway.clone(), owner()).start());
+        let bridge = bridge.unwrap_or_else(|| {
+            Bridge::new(plug.clone(), self.config.supervision.join_timeout, owner()).start()
+        });
         self.bridge = Some(bridge.clone());
         Some(bridge)
     }

@@ -17,6 +17,7 @@
 
 mod action;
 pub mod events;
+mod queue;
 mod reason;
 mod report;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use std::{
 use self::events::{UpdateVoiceState, VoiceServer, VoiceState};
 pub use self::{
     action::Action,
+    queue::VoiceUpdateQueue,
     reason::{JoinFailure, Suppression},
     report::{CallRequest, Report, Request},
 };
@@ -43,9 +45,21 @@ use crate::{
 pub struct GuildVoice {
     guild: GuildId,
     user: UserId,
+    /// The main session's name, as far as it is known: states of others are of other programs with the bot's token.
+    main_session: Option<SessionId>,
+    /// How long Discord may take to answer an op 4.
+    join_timeout: Duration,
     suppression: Option<Suppression>,
+    op_4: Op4,
     state: State,
     actions: VecDeque<Action>,
+}
+
+/// Whether the last op 4 has left. No wait for its answer begins before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op4 {
+    Queued,
+    Sent,
 }
 
 /// Where the bot is, and what is awaited.
@@ -57,9 +71,22 @@ enum State {
     AwaitLeft { goal: Option<Goal>, until: Instant },
     /// Op 4 with the goal was sent. `arriving` is until when Discord may take to bring the bot to the goal; none once it
     /// has.
-    AwaitEvents { goal: Goal, arriving: Option<Instant>, pending: PendingEvents, until: Instant },
+    AwaitEvents {
+        goal: Goal,
+        arriving: Option<Instant>,
+        asked: Asked,
+        pending: PendingEvents,
+        until: Instant,
+    },
     /// The bot is in the channel.
     Joined { session_id: SessionId, channel: ChannelId, server: ServerState, moving: Option<Move> },
+}
+
+/// Whether Discord knows of a join at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    No,
+    Yes,
 }
 
 /// Where the call wants to be.
@@ -89,14 +116,14 @@ struct PendingEvents {
 #[derive(Debug)]
 enum ServerState {
     /// The call was told of it; at this time, if it came unasked and was taken for another server of the same channel.
-    Connected { assumed: Option<Instant> },
+    Connected { server: Option<Server>, assumed: Option<Instant> },
     /// It came unasked. If it belongs to a move, the voice state comes in a moment.
     Held { server: Server, until: Instant },
     /// There must be another.
     Awaited { until: Instant, without: JoinFailure },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Server {
     token: Token,
     endpoint: String,
@@ -111,25 +138,35 @@ enum Endpoint {
 }
 
 impl GuildVoice {
-    /// A bot that is in no channel of this guild.
-    pub fn new(guild: GuildId, user: UserId) -> Self {
-        Self { guild, user, suppression: None, state: State::Idle { goal: None }, actions: VecDeque::new() }
+    /// A bot that is in no channel of this guild. `join_timeout` is how long Discord may take to answer an op 4.
+    pub fn new(guild: GuildId, user: UserId, join_timeout: Duration) -> Self {
+        Self {
+            guild,
+            user,
+            main_session: None,
+            join_timeout,
+            suppression: None,
+            op_4: Op4::Sent,
+            state: State::Idle { goal: None },
+            actions: VecDeque::new(),
+        }
     }
 
     /// The user wants to be in this channel; in another one already, it is a move.
     pub fn join(&mut self, channel: ChannelId, now: Instant) {
+        let answer = now + self.join_timeout;
         let wanted = self.goal().map(|goal| goal.channel);
         match &mut self.state {
             // Discord would answer with half of what it takes to join, or not at all.
             State::AwaitEvents { .. } | State::Joined { .. } if wanted == Some(channel) => {}
             State::Joined { moving, .. } => {
-                *moving = Some(Move { to: channel, until: now + JOIN_TIMEOUT });
+                *moving = Some(Move { to: channel, until: answer });
                 self.send_op_4(Some(channel));
             }
             State::AwaitEvents { goal, arriving, until, .. } => {
                 goal.channel = channel;
-                *until = now + JOIN_TIMEOUT;
-                *arriving = Some(*until);
+                *until = answer;
+                *arriving = Some(answer);
                 self.send_op_4(Some(channel));
             }
             State::AwaitLeft { goal, .. } => *goal = Some(Goal::after(*goal, channel)),
@@ -154,13 +191,15 @@ impl GuildVoice {
     /// The bot is in voice already, with these credentials: the machine before this one was lost.
     pub fn adopt(&mut self, credentials: &Credentials) {
         let Credentials { channel, session_id, .. } = credentials.clone();
-        let server = ServerState::Connected { assumed: None };
+        let server = ServerState::Connected { server: None, assumed: None };
         self.state = State::Joined { session_id, channel, server, moving: None };
     }
 
     /// The bot is no longer in the guild, or the guild is unavailable: there is nothing to leave, and nowhere to be.
     pub fn guild_deleted(&mut self) {
-        *self = Self::new(self.guild, self.user);
+        self.state = State::Idle { goal: None };
+        self.suppression = None;
+        self.cancel_op_4();
     }
 
     /// The voice session is of no use any more: leave, and join again, for fresh credentials.
@@ -180,7 +219,7 @@ impl GuildVoice {
 
     /// The main gateway is back and its session goes on. What was asked while it was away may not have arrived.
     pub fn main_gateway_restored(&mut self, now: Instant) {
-        let answer = now + JOIN_TIMEOUT;
+        let answer = now + self.join_timeout;
         match &mut self.state {
             State::Idle { .. } => {}
             State::AwaitLeft { goal, .. } => {
@@ -206,9 +245,38 @@ impl GuildVoice {
         }
     }
 
-    /// The user wants to leave.
+    /// The user wants to leave. A join that Discord does not know of yet is taken back.
     pub fn leave(&mut self, now: Instant) {
-        self.request_leave(None, now);
+        match &self.state {
+            State::AwaitEvents { asked: Asked::No, pending: PendingEvents { state: None, .. }, .. } => {
+                self.cancel_op_4();
+                self.state = State::Idle { goal: None };
+            }
+            _ => self.request_leave(None, now),
+        }
+    }
+
+    /// The last op 4 has left: its answer is awaited from now on.
+    pub fn op_4_sent(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.op_4, Op4::Sent) == Op4::Sent {
+            return;
+        }
+        let answer = now + self.join_timeout;
+        match &mut self.state {
+            State::Idle { .. } => {}
+            State::AwaitLeft { until, .. } => *until = now + LEAVE_TIMEOUT,
+            State::AwaitEvents { arriving, asked, until, .. } => {
+                *asked = Asked::Yes;
+                *until = answer.max(*until);
+                arriving.iter_mut().for_each(|arriving| *arriving = answer);
+            }
+            State::Joined { moving, .. } => moving.iter_mut().for_each(|moving| moving.until = answer),
+        }
+    }
+
+    /// The main gateway has told the name of its session.
+    pub fn main_session(&mut self, session: Option<SessionId>) {
+        self.main_session = session;
     }
 
     /// Whether nothing is asked for and nothing awaited.
@@ -221,12 +289,23 @@ impl GuildVoice {
         if event.user != self.user || event.guild != Some(self.guild) {
             return;
         }
+        if self.main_session.as_ref().is_some_and(|session| *session != event.session_id) {
+            return self.other_session(event);
+        }
         match event.channel {
             Some(channel) => {
                 self.in_channel(channel, event.session_id.clone(), now);
                 self.update_suppression(event);
             }
             None => self.out_of_voice(now),
+        }
+    }
+
+    /// Another program with the same token: where it is in voice, this one no longer is. It is not fought for the bot.
+    fn other_session(&mut self, event: &VoiceState) {
+        if let (State::Joined { .. }, Some(_)) = (&self.state, event.channel) {
+            self.state = State::Idle { goal: None };
+            self.actions.push_back(Action::TakenOver);
         }
     }
 
@@ -270,6 +349,8 @@ impl GuildVoice {
             (State::Joined { server: known, .. }, Some(server)) => match known {
                 ServerState::Awaited { .. } => self.connect(server, None),
                 ServerState::Held { until, .. } => *known = ServerState::Held { server, until: *until },
+                // Discord repeats itself; a voice session that runs is not made anew for it.
+                ServerState::Connected { server: Some(known), .. } if *known == server => {}
                 ServerState::Connected { .. } => {
                     *known = ServerState::Held { server, until: now + MOVE_STATE_TIMEOUT }
                 }
@@ -290,9 +371,11 @@ impl GuildVoice {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Idle { .. } => None,
+            State::AwaitLeft { .. } | State::AwaitEvents { .. } if self.op_4 == Op4::Queued => None,
             State::AwaitLeft { until, .. } | State::AwaitEvents { until, .. } => Some(*until),
             State::Joined { server, moving, .. } => {
-                moving.map(|moving| moving.until).into_iter().chain(server.until()).min()
+                let moving = moving.filter(|_| self.op_4 == Op4::Sent).map(|moving| moving.until);
+                moving.into_iter().chain(server.until()).min()
             }
         }
     }
@@ -309,6 +392,7 @@ impl GuildVoice {
     }
 
     fn send_op_4(&mut self, channel: Option<ChannelId>) {
+        self.op_4 = Op4::Queued;
         self.actions.push_back(Action::UpdateVoiceState(UpdateVoiceState {
             guild: self.guild,
             channel,
@@ -317,12 +401,18 @@ impl GuildVoice {
         }));
     }
 
+    fn cancel_op_4(&mut self) {
+        if std::mem::replace(&mut self.op_4, Op4::Sent) == Op4::Queued {
+            self.actions.push_back(Action::CancelVoiceUpdate);
+        }
+    }
+
     /// Joins, from no channel.
     fn request_join(&mut self, goal: Goal, now: Instant) {
-        let until = now + JOIN_TIMEOUT;
+        let until = now + self.join_timeout;
         self.send_op_4(Some(goal.channel));
-        self.state =
-            State::AwaitEvents { goal, arriving: Some(until), pending: PendingEvents::default(), until };
+        let pending = PendingEvents::default();
+        self.state = State::AwaitEvents { goal, arriving: Some(until), asked: Asked::No, pending, until };
     }
 
     /// Leaves; what Discord still sends of the session before is of no interest until it has confirmed that.
@@ -333,7 +423,7 @@ impl GuildVoice {
 
     fn in_channel(&mut self, now_in: ChannelId, id: SessionId, now: Instant) {
         match &mut self.state {
-            State::AwaitEvents { goal, arriving, pending, until } => {
+            State::AwaitEvents { goal, arriving, pending, until, .. } => {
                 let first = pending.state.replace((id, now_in)).is_none();
                 if first && pending.null_endpoint == Endpoint::Null && pending.server.is_none() {
                     *until = now + ALLOCATION_TIMEOUT;
@@ -341,8 +431,8 @@ impl GuildVoice {
                 // The bot is where the user wants it; or else somebody moved it, unless it has not been there yet.
                 if goal.channel == now_in {
                     *arriving = None;
-                } else if arriving.is_none() {
-                    goal.channel = now_in;
+                } else if arriving.is_none() && std::mem::replace(&mut goal.channel, now_in) != now_in {
+                    self.actions.push_back(Action::Redirected(now_in));
                 }
                 self.try_complete();
             }
@@ -370,11 +460,13 @@ impl GuildVoice {
             }
             ServerState::Awaited { without: JoinFailure::NoEndpoint, .. } => {}
             // It was of the new channel, and is spent on the old one: only joining anew brings another.
-            ServerState::Connected { assumed: Some(at) } if now.duration_since(*at) < MOVE_STATE_LATEST => {
+            ServerState::Connected { assumed: Some(at), .. }
+                if now.duration_since(*at) < MOVE_STATE_LATEST =>
+            {
                 *server = ServerState::Awaited { until: now, without: JoinFailure::NoServer };
             }
             ServerState::Connected { .. } | ServerState::Awaited { .. } => {
-                let until = now + JOIN_TIMEOUT;
+                let until = now + self.join_timeout;
                 *server = ServerState::Awaited { until, without: JoinFailure::NoServer };
             }
         }
@@ -406,14 +498,15 @@ impl GuildVoice {
         let Some(server) = pending.server.clone() else { return };
         let Some((session_id, channel)) = pending.state.take() else { return };
         let moving = arriving.map(|until| Move { to: goal.channel, until });
-        let state = ServerState::Connected { assumed: None };
+        let state = ServerState::Connected { server: None, assumed: None };
         self.state = State::Joined { session_id, channel, server: state, moving };
         self.connect(server, None);
     }
 
-    fn connect(&mut self, Server { token, endpoint }: Server, assumed: Option<Instant>) {
+    fn connect(&mut self, offered: Server, assumed: Option<Instant>) {
         let State::Joined { session_id, channel, server, .. } = &mut self.state else { return };
-        *server = ServerState::Connected { assumed };
+        *server = ServerState::Connected { server: Some(offered.clone()), assumed };
+        let Server { token, endpoint } = offered;
         self.actions.push_back(Action::Credentials(Credentials {
             guild: self.guild,
             channel: *channel,
@@ -490,8 +583,6 @@ impl PendingEvents {
     }
 }
 
-/// How long the two events may take; peers use 5 to 30 s.
-pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long Discord may take to allocate another voice server after a null endpoint.
 pub const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait for the null state before joining again.

@@ -1,6 +1,6 @@
 //! Why a join fails, and why nobody hears a bot that is in voice.
 
-use super::{ALLOCATION_TIMEOUT, JOIN_TIMEOUT};
+use super::ALLOCATION_TIMEOUT;
 
 /// Why no credentials came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -8,8 +8,8 @@ use super::{ALLOCATION_TIMEOUT, JOIN_TIMEOUT};
 pub enum JoinFailure {
     /// Neither event came: Discord refuses in silence.
     #[error(
-        "no events came back within {}s: the channel may be full, VIEW_CHANNEL or CONNECT may be missing, \
-         or the bot may not be in that guild", JOIN_TIMEOUT.as_secs()
+        "no events came back in time: the channel may be full, VIEW_CHANNEL or CONNECT may be missing, \
+         or the bot may not be in that guild"
     )]
     NoAnswer,
     /// Only VOICE_SERVER_UPDATE came.

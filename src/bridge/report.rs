@@ -45,8 +45,14 @@ pub enum Report {
     Moved(ChannelId),
     /// The channel that was asked for last is out of reach; the bot stays where it was.
     NotMoved(JoinFailure),
+    /// The bot was moved to this channel before it could connect: the join leads there.
+    Redirected(ChannelId),
     /// Discord took the bot out of voice.
     Kicked,
+    /// Another program with the bot's token is in voice in this guild.
+    TakenOver,
+    /// Discord has been asked: its answer is awaited from now on.
+    Requested,
     /// No credentials came.
     Failed(JoinFailure),
     /// Whether nobody hears the bot, and why.

@@ -6,6 +6,7 @@ mod moving;
 
 use super::*;
 
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 const GUILD: GuildId = GuildId(111);
 const BOT: UserId = UserId(900);
 const LOUNGE: ChannelId = ChannelId(222);
@@ -61,7 +62,7 @@ struct Story {
 
 impl Story {
     fn begin() -> Self {
-        Self { voice: GuildVoice::new(GUILD, BOT), now: start() }
+        Self { voice: GuildVoice::new(GUILD, BOT, JOIN_TIMEOUT), now: start() }
     }
 
     /// The bot was asked into the lounge, and is on its way.
@@ -81,7 +82,10 @@ impl Story {
     }
 
     fn actions(&mut self) -> Vec<Action> {
-        let actions = std::iter::from_fn(|| self.voice.poll(self.now)).collect();
+        let actions: Vec<Action> = std::iter::from_fn(|| self.voice.poll(self.now)).collect();
+        if actions.iter().any(|action| matches!(action, Action::UpdateVoiceState(_))) {
+            self.voice.op_4_sent(self.now);
+        }
         let deadline = self.voice.deadline();
         assert!(deadline.is_none_or(|deadline| deadline > self.now), "a deadline that is past is never met");
         actions
@@ -189,7 +193,7 @@ fn silence_is_a_refusal_after_ten_seconds() {
     assert_eq!(story.wait(), (10 * SECOND, failed));
     assert_eq!(story.voice.deadline(), None);
     let text = JoinFailure::NoAnswer.to_string();
-    for cause in ["10s", "full", "VIEW_CHANNEL", "CONNECT"] {
+    for cause in ["in time", "full", "VIEW_CHANNEL", "CONNECT"] {
         assert!(text.contains(cause), "{text} does not name {cause}");
     }
 }

@@ -59,7 +59,7 @@ impl Recovery {
     /// `jitter` in 0..1 spreads the pauses of many calls.
     pub fn new(policy: Supervision, modes: Vec<String>, jitter: f32, now: Instant) -> Self {
         Self {
-            state: State::AwaitFirstCredentials { until: now + policy.credentials_timeout },
+            state: State::AwaitFirstCredentials { until: now + policy.queue_timeout },
             failures: Failures::new(jitter),
             policy,
             modes,
@@ -238,20 +238,21 @@ impl Recovery {
         self.give_up(EndReason::NoEncoder(why));
     }
 
-    /// The main gateway is away. What it is asked for is waited for until it is back; only a first join is not.
-    pub fn main_gateway_lost(&mut self) {
+    /// The main gateway is away. What it is asked for is waited for until it is back; a first join only for so long.
+    pub fn main_gateway_lost(&mut self, now: Instant) {
         self.main_gateway_lost = true;
+        self.await_credentials_until(now + self.policy.credentials_timeout);
     }
 
     /// The main gateway is back.
     pub fn main_gateway_restored(&mut self, now: Instant) {
         self.main_gateway_lost = false;
-        let fresh = now + self.policy.credentials_timeout;
-        match &mut self.state {
-            State::AwaitFirstCredentials { until }
-            | State::InVoice { connection: Connection::AwaitCredentials { until }, .. } => *until = fresh,
-            State::InVoice { .. } | State::Ended { .. } => {}
-        }
+        self.await_credentials_until(now + self.policy.queue_timeout);
+    }
+
+    /// The main gateway has been asked for credentials: its answer is awaited from now on.
+    pub fn requested(&mut self, now: Instant) {
+        self.await_credentials_until(now + self.policy.credentials_timeout);
     }
 
     /// The last credentials that came.
@@ -266,6 +267,11 @@ impl Recovery {
             State::InVoice { connection, .. } => matches!(connection, Connection::AwaitCredentials { .. }),
             State::Ended { .. } => false,
         }
+    }
+
+    /// Another program with the bot's token is in voice in this guild; it is not fought for the bot.
+    pub fn taken_over(&mut self) {
+        self.end(EndReason::TakenOver);
     }
 
     /// The guild is gone.
@@ -347,6 +353,14 @@ impl Recovery {
         }
     }
 
+    fn await_credentials_until(&mut self, deadline: Instant) {
+        match &mut self.state {
+            State::AwaitFirstCredentials { until }
+            | State::InVoice { connection: Connection::AwaitCredentials { until }, .. } => *until = deadline,
+            State::InVoice { .. } | State::Ended { .. } => {}
+        }
+    }
+
     fn set(&mut self, next: Connection) {
         if let State::InVoice { connection, .. } = &mut self.state {
             *connection = next;
@@ -367,7 +381,7 @@ impl Recovery {
     }
 
     fn rejoin(&mut self, now: Instant) {
-        self.set(Connection::AwaitCredentials { until: now + self.policy.credentials_timeout });
+        self.set(Connection::AwaitCredentials { until: now + self.policy.queue_timeout });
         self.actions.push_back(Action::Rejoin);
     }
 

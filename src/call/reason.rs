@@ -77,6 +77,9 @@ pub enum EndReason {
     /// The bot is no longer in the guild, or the guild is unavailable.
     #[error("the guild is gone or unavailable; join again when it is back")]
     GuildDeleted,
+    /// Another program that runs with the bot's token joined voice in this guild.
+    #[error("another program with the same bot token is in voice in this guild; stop one of the two")]
+    TakenOver,
     /// libopus did not take the encoder settings.
     #[error("the encoder settings cannot be used, correct them in Config: {0}")]
     NoEncoder(String),

@@ -34,7 +34,11 @@ pub struct Supervision {
     pub failure_window: Duration,
     /// How often one loss of the websocket may be answered with a resume: 3.
     pub resume_attempts: u32,
-    /// How long the bridge may take for credentials: 90 s, which is longer than any of its own deadlines.
+    /// How long Discord may take to answer an op 4, from when it was sent: 10 s.
+    pub join_timeout: Duration,
+    /// How long an op 4 may wait to be sent: 10 minutes. Discord takes some hundred a minute.
+    pub queue_timeout: Duration,
+    /// How long the bridge may take for credentials once op 4 was sent: 90 s, which is longer than any of its own deadlines.
     pub credentials_timeout: Duration,
     /// How long after 4014 or 4022 the main gateway may take to say whether it was a move or a kick: 5 s.
     pub move_timeout: Duration,
@@ -53,6 +57,8 @@ impl Default for Supervision {
             failure_limit: 5,
             failure_window: Duration::from_secs(60),
             resume_attempts: 3,
+            join_timeout: Duration::from_secs(10),
+            queue_timeout: Duration::from_secs(600),
             credentials_timeout: Duration::from_secs(90),
             move_timeout: Duration::from_secs(5),
             encryption_timeout: Duration::from_secs(5),

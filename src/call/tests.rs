@@ -82,6 +82,7 @@ impl Story {
         let now = start();
         let mut call = Recovery::new(Supervision::default(), modes(), jitter, now);
         assert_eq!(call.poll(now), Some(Action::StartSpeaker));
+        call.requested(now);
         Self { call, now, token: 0 }
     }
 
@@ -121,7 +122,10 @@ impl Story {
     }
 
     fn actions(&mut self) -> Vec<Action> {
-        let actions = std::iter::from_fn(|| self.call.poll(self.now)).collect();
+        let actions: Vec<Action> = std::iter::from_fn(|| self.call.poll(self.now)).collect();
+        if actions.contains(&Action::Rejoin) {
+            self.call.requested(self.now);
+        }
         let deadline = self.call.deadline();
         assert!(deadline.is_none_or(|deadline| deadline > self.now), "a deadline that is past is never met");
         actions
@@ -275,16 +279,18 @@ fn a_bridge_that_says_nothing_at_all_is_not_waited_for_for_ever() {
 #[test]
 fn while_the_main_gateway_is_away_only_a_first_join_is_not_waited_for() {
     let mut story = Story::begin();
-    story.call.main_gateway_lost();
+    story.call.main_gateway_lost(story.now);
     assert_eq!(story.wait(), (credentials_timeout(), gives_up(EndReason::NotJoined(JoinFailure::NoGateway))));
 
     let mut story = Story::live();
     story.rejoins(closed(4006));
-    story.call.main_gateway_lost();
+    story.call.main_gateway_lost(story.now);
     assert_eq!(story.call.deadline(), None);
     story.now += 3_600 * SECOND;
     story.call.main_gateway_restored(story.now);
     assert_eq!(story.actions(), []);
+    assert_eq!(story.call.deadline(), Some(story.now + Supervision::default().queue_timeout));
+    story.call.requested(story.now);
     assert_eq!(story.call.deadline(), Some(story.now + credentials_timeout()));
     story.lives_on();
 }

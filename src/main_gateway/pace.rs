@@ -24,8 +24,12 @@ impl Pace {
         self.sent.push_back(now);
     }
 
-    /// Queues an op 4.
+    /// Queues an op 4, in the place of one for the same guild that still waits.
     pub(super) fn push(&mut self, update: UpdateVoiceState) {
+        if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.guild == update.guild) {
+            *waiting = update;
+            return;
+        }
         if self.waiting.len() == WAITING_MAX {
             self.waiting.pop_front();
             self.dropped += 1;

@@ -33,5 +33,5 @@ impl PendingVoiceUpdates {
     }
 }
 
-/// As long as an answer is waited for; what is older may be against what a moderator did since.
-const PENDING_TIMEOUT: Duration = crate::bridge::JOIN_TIMEOUT;
+/// About as long as an answer is waited for; what is older may be against what a moderator did since.
+const PENDING_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use actix_voice::{
     actors::{
-        CallEventKind, MainGateway, Plug, Subscribe, UpdateVoiceState, VoiceManager, VoiceServerUpdate,
-        VoiceStateUpdate,
+        CallEventKind, MainGateway, Plug, Shutdown, Subscribe, UpdateVoiceState, VoiceManager,
+        VoiceServerUpdate, VoiceStateUpdate,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
     call::ConnectionStatus,
@@ -74,8 +74,9 @@ impl OwnBot {
     async fn set(lag: Lag) -> BotOnDiscord {
         let mut bot = BotOnDiscord::start().await;
         let account = bot.discord.bot("own bot");
-        // Our MainGateway plays somebody else's: it talks to a manager that nobody uses.
+        // Our MainGateway plays somebody else's: the manager that it talks to is gone.
         let nobody = VoiceManager::new(bot.config.clone()).start();
+        nobody.send(Shutdown).await.unwrap();
         let manager = VoiceManager::new(bot.config.clone()).start();
         let to = bot.events.recorder().recipient();
         manager.send(Subscribe::new(to)).await.unwrap();
