@@ -42,7 +42,7 @@ pub struct Config {
     pub media_arbiters: usize,
     /// How frames are encoded that do not come as Opus.
     pub encoder: EncoderSettings,
-    /// Whether gateways are spoken to over TLS.
+    /// Whether voice gateways are spoken to over TLS. The URL of a [`MainGateway`](super::MainGateway) says it for that one.
     pub encryption: Encryption,
     /// The highest version of the end-to-end encryption protocol that is offered. With 0 Discord refuses (4017).
     pub max_dave_protocol_version: u16,
@@ -97,9 +97,9 @@ impl Config {
     }
 
     /// The TLS settings for all connections; platform roots that cannot be read are left out.
-    pub(super) fn tls(&self) -> Arc<ClientConfig> {
+    pub(super) fn tls(&self, encryption: Encryption) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        if self.encryption == Encryption::Tls {
+        if encryption == Encryption::Tls {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         roots.add_parsable_certificates(self.roots.iter().cloned());

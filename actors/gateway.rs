@@ -19,7 +19,7 @@ use crate::{
         close::{CLOSE_FOR_GOOD, CloseCode},
         heartbeat::Heartbeat,
         payload::{Command, SessionDescription, SpeakingFlags},
-        session::{Action, Credentials, MAX_QUEUED_COMMANDS, Session, Start},
+        session::{Action, Credentials, MAX_QUEUED_COMMANDS, Scheme, Session, Start},
     },
     id::{Ssrc, UserId},
 };
@@ -94,6 +94,7 @@ pub(super) struct Plan {
     pub(super) generation: u64,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) credentials: Credentials,
+    pub(super) scheme: Scheme,
     pub(super) start: Start,
     pub(super) speaking: SpeakingFlags,
 }
@@ -240,8 +241,12 @@ impl Actor for Gateway {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let Plan { credentials, tls, .. } = &self.plan;
-        let opening = websocket::open(credentials.url(), Arc::clone(tls)).into_actor(self);
+        let Plan { credentials, scheme, tls, .. } = &self.plan;
+        let url = match credentials.url(*scheme) {
+            Ok(url) => url,
+            Err(bad) => return self.fail(Cause::Lost(bad.to_string()), ctx),
+        };
+        let opening = websocket::open(url, Arc::clone(tls)).into_actor(self);
         ctx.spawn(opening.map(|opened, gateway, ctx| gateway.opened(opened, ctx)));
     }
 

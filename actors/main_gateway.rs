@@ -14,7 +14,7 @@ use super::{
         GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, Plug, VoiceServerUpdate,
         VoiceStateUpdate,
     },
-    config::Config,
+    config::{Config, Encryption},
     driven::{Alarm, Driven, now},
     manager::{ChannelBitrate, RunOnControlArbiter, Unplug, VoiceManager},
     websocket::{self, Incoming, Reader, Writer},
@@ -92,9 +92,10 @@ impl MainGateway {
     /// A bot on another server, `ws://host:port` or `wss://host:port`.
     #[must_use]
     pub fn at(url: &str, token: Token, config: &Config, manager: Addr<VoiceManager>) -> Self {
+        let encryption = if url.starts_with("ws://") { Encryption::None } else { Encryption::Tls };
         Self {
             shard: Shard::new(token, url, fastrand::u64(..), now()),
-            tls: config.tls(),
+            tls: config.tls(encryption),
             manager,
             listener: None,
             writer: None,

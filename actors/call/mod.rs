@@ -42,7 +42,7 @@ use crate::{
     call::{Action, Cause, ConnectionStatus, EndReason, Recovery},
     gateway::{
         payload::{Command, SpeakingFlags},
-        session::{Credentials, MAX_QUEUED_COMMANDS, Start},
+        session::{Credentials, MAX_QUEUED_COMMANDS, Scheme, Start},
     },
     id::{GuildId, Ssrc},
     speaker::{Pacer, TrackEnd, TrackId, VoiceFrame},
@@ -191,14 +191,15 @@ impl Call {
         self.start_gateway(credentials, Start::Resume { seq_ack: last_seq, ssrc }, ctx);
     }
 
-    fn start_gateway(&mut self, mut credentials: Credentials, start: Start, ctx: &mut Context<Self>) {
-        if let Encryption::None = self.context.config.encryption {
-            credentials.endpoint = format!("ws://{}", credentials.endpoint);
-        }
+    fn start_gateway(&mut self, credentials: Credentials, start: Start, ctx: &mut Context<Self>) {
+        let scheme = match self.context.config.encryption {
+            Encryption::Tls => Scheme::Tls,
+            Encryption::None => Scheme::Plain,
+        };
         let (tls, speaking) = (Arc::clone(&self.context.tls), self.speaking);
         let owner = ctx.address().downgrade().recipient();
         let old = self.gateway.replace(|generation| {
-            Gateway::new(Plan { generation, tls, credentials, start, speaking }, owner).start()
+            Gateway::new(Plan { generation, tls, credentials, scheme, start, speaking }, owner).start()
         });
         self.queued_commands.drain(..).for_each(|command| self.gateway.send(Send(command)));
         if let Some(old) = old {

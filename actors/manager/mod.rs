@@ -85,7 +85,7 @@ impl VoiceManager {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
-            tls: config.tls(),
+            tls: config.tls(config.encryption),
             identity: config.identity.clone().unwrap_or_else(IdentityKey::generate),
             arbiters: Arbiters::new(config.media_arbiters),
             config: Arc::new(config),

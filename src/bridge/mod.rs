@@ -204,8 +204,10 @@ impl GuildVoice {
 
     /// The voice session is of no use any more: leave, and join again, for fresh credentials.
     pub fn rejoin(&mut self, now: Instant) {
-        if let (Some(goal), false) = (self.goal(), matches!(self.state, State::AwaitLeft { .. })) {
-            self.request_leave(Some(goal), now);
+        match (&self.state, self.goal()) {
+            // Fresh credentials are asked for already.
+            (State::AwaitLeft { .. } | State::AwaitEvents { asked: Asked::No, .. }, _) | (_, None) => {}
+            (_, Some(goal)) => self.request_leave(Some(goal), now),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Stories of one guild's voice events, in every order that Discord and its moderators can think of.
 
+mod asking;
 mod hostile;
 mod losing;
 mod moving;

@@ -85,7 +85,7 @@ impl Recovery {
     /// The voice server is gone; Discord promises another.
     pub fn endpoint_lost(&mut self, now: Instant) {
         if !self.is_over() {
-            self.wait_for_credentials(Cause::EndpointLost, now);
+            self.wait_for_credentials(Cause::EndpointLost, now + self.policy.credentials_timeout);
         }
     }
 
@@ -104,7 +104,7 @@ impl Recovery {
     /// The main gateway began a new session: what was connected is void, and the bridge is asking for more.
     pub fn main_session_replaced(&mut self, now: Instant) {
         if !self.is_over() && self.has_been_in_voice() {
-            self.wait_for_credentials(Cause::MainSessionReplaced, now);
+            self.wait_for_credentials(Cause::MainSessionReplaced, now + self.policy.queue_timeout);
         }
     }
 
@@ -386,8 +386,7 @@ impl Recovery {
     }
 
     /// What was connected is void, and the bridge brings more, or says that there is none.
-    fn wait_for_credentials(&mut self, cause: Cause, now: Instant) {
-        let until = now + self.policy.credentials_timeout;
+    fn wait_for_credentials(&mut self, cause: Cause, until: Instant) {
         match &mut self.state {
             State::AwaitFirstCredentials { until: first } => *first = until,
             _ => self.set(Connection::AwaitCredentials { until }),

@@ -1,5 +1,6 @@
 //! Stories: what a user of the crate would notice, told against an offline Discord.
 
+mod busy_main_gateway;
 mod closing;
 mod control_arbiter;
 mod crowd;

@@ -20,6 +20,29 @@ pub struct Credentials {
     pub endpoint: String,
 }
 
+/// Whether a websocket is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `wss`, as Discord's.
+    Tls,
+    /// `ws`, for a server on this machine.
+    Plain,
+}
+
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "wss",
+            Self::Plain => "ws",
+        }
+    }
+}
+
+/// VOICE_SERVER_UPDATE named an endpoint that is no host and port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the endpoint {0:?} of VOICE_SERVER_UPDATE is no host and port; does the bot pass it on as it came?")]
+pub struct BadEndpoint(pub String);
+
 /// How a websocket begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,12 +64,20 @@ pub enum Start {
 }
 
 impl Credentials {
-    /// The address of the websocket. An endpoint that names its scheme keeps it, for servers other than Discord's.
-    #[must_use]
-    pub fn url(&self) -> String {
-        let endpoint = self.endpoint.trim_end_matches('/');
-        let scheme = if endpoint.contains("://") { "" } else { "wss://" };
-        format!("{scheme}{endpoint}/?v={GATEWAY_VERSION}")
+    /// The address of the websocket, spoken to in this way. Only host and port are taken of the endpoint: what else it
+    /// names, a scheme above all, is not the server's to choose.
+    ///
+    /// # Errors
+    ///
+    /// [`BadEndpoint`] when it is no host and port.
+    pub fn url(&self, scheme: Scheme) -> Result<String, BadEndpoint> {
+        let rest = self.endpoint.split_once("://").map_or(self.endpoint.as_str(), |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+        if authority.is_empty() || !authority.bytes().all(is_plain) {
+            return Err(BadEndpoint(self.endpoint.clone()));
+        }
+        Ok(format!("{}://{authority}/?v={GATEWAY_VERSION}", scheme.name()))
     }
 
     pub(super) fn identify(&self, max_dave_protocol_version: u16) -> Command {

@@ -192,10 +192,22 @@ fn of_too_many_waiting_commands_the_oldest_are_dropped_and_counted() {
 }
 
 #[test]
-fn the_address_keeps_its_port() {
-    assert_eq!(credentials().url(), "wss://c-ewr12.discord.media:2096/?v=8");
-    let local = Credentials { endpoint: "ws://127.0.0.1:9/".into(), ..credentials() };
-    assert_eq!(local.url(), "ws://127.0.0.1:9/?v=8");
+fn only_host_and_port_of_the_endpoint_are_taken() {
+    let url = |endpoint: &str, scheme| Credentials { endpoint: endpoint.into(), ..credentials() }.url(scheme);
+    let whole = Ok("wss://c-ewr12.discord.media:2096/?v=8".to_owned());
+    for endpoint in [
+        "c-ewr12.discord.media:2096",
+        "c-ewr12.discord.media:2096/",
+        "ws://c-ewr12.discord.media:2096",
+        "wss://c-ewr12.discord.media:2096/path?v=4#x",
+    ] {
+        assert_eq!(url(endpoint, Scheme::Tls), whole, "{endpoint}: the server does not choose the scheme");
+    }
+    assert_eq!(url("[::1]:9", Scheme::Plain), Ok("ws://[::1]:9/?v=8".to_owned()));
+    for endpoint in ["", "ws://", "user@evil.example:443", "a b:1", "host\r\nX: y"] {
+        let bad = url(endpoint, Scheme::Tls).unwrap_err();
+        assert!(bad.to_string().contains("no host and port"), "{bad}");
+    }
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! Stories of op 4 that has to wait, and of what is no answer to it.
+
+use super::*;
+
+/// A guild whose op 4 are not let out.
+fn busy() -> GuildVoice {
+    GuildVoice::new(GUILD, BOT, JOIN_TIMEOUT)
+}
+
+fn poll(voice: &mut GuildVoice, now: Instant) -> Vec<Action> {
+    std::iter::from_fn(|| voice.poll(now)).collect()
+}
+
+#[test]
+fn no_answer_is_awaited_before_op_4_has_left() {
+    let (mut voice, begin) = (busy(), start());
+    voice.join(LOUNGE, begin);
+    assert_eq!(poll(&mut voice, begin), [op4(LOUNGE)]);
+    let hour = Duration::from_secs(3600);
+    assert_eq!(voice.deadline(), None);
+    assert_eq!(poll(&mut voice, begin + hour), []);
+    voice.op_4_sent(begin + hour);
+    assert_eq!(voice.deadline(), Some(begin + hour + JOIN_TIMEOUT));
+    assert_eq!(poll(&mut voice, begin + hour + JOIN_TIMEOUT), [Action::Failed(JoinFailure::NoAnswer)]);
+}
+
+#[test]
+fn a_second_report_that_op_4_has_left_prolongs_nothing() {
+    let mut story = Story::joining();
+    let deadline = story.voice.deadline();
+    story.voice.op_4_sent(story.now + Duration::from_secs(5));
+    assert_eq!(story.voice.deadline(), deadline);
+}
+
+#[test]
+fn a_move_and_a_leave_wait_for_their_op_4_too() {
+    let mut story = Story::joined();
+    story.voice.join(STAGE, story.now);
+    assert_eq!(poll(&mut story.voice, story.now), [op4(STAGE)]);
+    assert_eq!(story.voice.deadline(), None);
+    story.voice.op_4_sent(story.now);
+    assert_eq!(story.voice.deadline(), Some(story.now + JOIN_TIMEOUT));
+
+    story.voice.leave(story.now);
+    assert_eq!(poll(&mut story.voice, story.now), [op4(None)]);
+    assert_eq!(story.voice.deadline(), None);
+    story.voice.op_4_sent(story.now);
+    assert_eq!(story.wait(), (Duration::from_secs(1), vec![]));
+    assert!(story.voice.is_idle());
+}
+
+#[test]
+fn a_join_that_has_not_left_is_taken_back_and_one_that_has_is_followed_by_a_leave() {
+    let (mut voice, now) = (busy(), start());
+    voice.join(LOUNGE, now);
+    poll(&mut voice, now);
+    voice.leave(now);
+    assert_eq!(poll(&mut voice, now), [Action::CancelVoiceUpdate]);
+    assert!(voice.is_idle());
+
+    assert_eq!(Story::joining().leave(), [op4(None)]);
+
+    // Discord knows of the first join, though not of the second.
+    let mut story = Story::joining();
+    story.voice.join(STAGE, story.now);
+    poll(&mut story.voice, story.now);
+    story.voice.leave(story.now);
+    assert_eq!(poll(&mut story.voice, story.now), [op4(None)]);
+}
+
+#[test]
+fn a_rejoin_asks_no_second_time_for_what_is_still_to_be_asked() {
+    let (mut voice, now) = (busy(), start());
+    voice.join(LOUNGE, now);
+    poll(&mut voice, now);
+    voice.rejoin(now);
+    assert_eq!(poll(&mut voice, now), []);
+}
+
+#[test]
+fn answers_that_come_before_op_4_has_left_are_taken() {
+    let (mut voice, now) = (busy(), start());
+    voice.join(LOUNGE, now);
+    poll(&mut voice, now);
+    voice.voice_state(&state(Some(LOUNGE)), now);
+    voice.voice_server(&server("t1", Some(ENDPOINT)), now);
+    assert_eq!(poll(&mut voice, now), [credentials(LOUNGE, "t1")]);
+}
+
+#[test]
+fn the_same_server_once_more_is_nothing_new_and_another_token_is() {
+    let mut story = Story::joined();
+    assert_eq!(story.told("t1"), []);
+    assert_eq!(story.voice.deadline(), None);
+    assert_eq!(story.told("t2"), []);
+    assert_eq!(story.wait().1, [credentials(LOUNGE, "t2")]);
+}
+
+#[test]
+fn a_bot_that_is_moved_before_it_is_connected_is_redirected() {
+    let mut story = Story::joining();
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.is_in(STAGE), [Action::Redirected(STAGE)]);
+    assert_eq!(story.told("t1"), [credentials(STAGE, "t1")]);
+}
+
+#[test]
+fn another_session_takes_over_only_a_bot_that_is_in_voice() {
+    let other = |channel| VoiceState { session_id: SessionId("s2".into()), ..state(channel) };
+    let mut story = Story::joined();
+    story.voice.main_session(Some(SessionId("s1".into())));
+    assert_eq!(story.hear(&other(None)), [], "somebody else's goodbye");
+    assert_eq!(story.hear(&other(Some(STAGE))), [Action::TakenOver]);
+    assert!(story.voice.is_idle());
+
+    let mut story = Story::joining();
+    story.voice.main_session(Some(SessionId("s1".into())));
+    assert_eq!(story.hear(&other(Some(LOUNGE))), [], "the join takes the bot back from there");
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
+}
