@@ -153,15 +153,18 @@ impl Guild {
 
     fn request(&mut self, generation: u64, request: Request) {
         match request {
-            Request::Join(channel) if self.joined_by == Some(generation) => self.voice.join(channel, now()),
-            Request::Join(channel) => {
-                self.joined_by = Some(generation);
-                self.voice.take_over(channel, now());
+            Request::Join { channel, flags } => {
+                self.voice.appear(flags);
+                match self.joined_by.replace(generation) {
+                    Some(before) if before == generation => self.voice.join(channel, now()),
+                    _ => self.voice.take_over(channel, now()),
+                }
             }
             Request::Rejoin => self.voice.rejoin(now()),
             Request::Leave => self.voice.leave(now()),
-            Request::Adopt(credentials) => {
+            Request::Adopt { credentials, flags } => {
                 self.joined_by = Some(generation);
+                self.voice.appear(flags);
                 self.voice.adopt(&credentials);
             }
             Request::Forget => self.call = None,

@@ -75,4 +75,4 @@ pub use self::{
     source::{Demand, Player, Pusher, Supplier},
     stats::CallStats,
 };
-pub use crate::bridge::events::UpdateVoiceState;
+pub use crate::bridge::events::{SelfFlags, UpdateVoiceState};

@@ -3,11 +3,18 @@
 use tokio::sync::oneshot;
 
 use super::message::{JoinChannel, JoinOutcome};
-use crate::{bridge::JoinFailure, id::ChannelId};
+use crate::{
+    bridge::{JoinFailure, Request, events::SelfFlags},
+    id::ChannelId,
+};
 
 /// The channel that was asked for last and is not reached yet, and who waits for it.
 #[derive(Default)]
-pub(super) struct Joins(Option<RequestedChannel>);
+pub(super) struct Joins {
+    requested: Option<RequestedChannel>,
+    /// How the bot is to appear in voice, as the last join has it.
+    flags: SelfFlags,
+}
 
 struct RequestedChannel {
     channel: ChannelId,
@@ -26,19 +33,35 @@ pub(super) enum Requested {
 impl Joins {
     /// The channel that is not reached yet.
     pub(super) fn channel(&self) -> Option<ChannelId> {
-        self.0.as_ref().map(|requested| requested.channel)
+        self.requested.as_ref().map(|requested| requested.channel)
+    }
+
+    /// What the bridge is asked, to be in this channel as the last join has it.
+    pub(super) fn request(&self, channel: ChannelId) -> Request {
+        Request::Join { channel, flags: self.flags }
+    }
+
+    /// How the bot appears in voice.
+    pub(super) fn flags(&self) -> SelfFlags {
+        self.flags
+    }
+
+    /// Notes how the bot is to appear from now on, and says whether that is new.
+    pub(super) fn appear(&mut self, flags: SelfFlags) -> Requested {
+        if std::mem::replace(&mut self.flags, flags) == flags { Requested::Already } else { Requested::New }
     }
 
     /// Waits for a channel; whoever waited for another one has waited in vain.
     pub(super) fn wait(&mut self, join: JoinChannel) -> Requested {
-        match &mut self.0 {
+        match &mut self.requested {
             Some(requested) if requested.channel == join.channel => {
                 requested.waiters.push(join.outcome);
                 Requested::Already
             }
             _ => {
                 self.supersede();
-                self.0 = Some(RequestedChannel { channel: join.channel, waiters: vec![join.outcome] });
+                self.requested =
+                    Some(RequestedChannel { channel: join.channel, waiters: vec![join.outcome] });
                 Requested::New
             }
         }
@@ -46,7 +69,7 @@ impl Joins {
 
     /// The bot was moved before it could connect: who waits, waits for the channel where it is now.
     pub(super) fn redirect(&mut self, channel: ChannelId) {
-        if let Some(requested) = &mut self.0 {
+        if let Some(requested) = &mut self.requested {
             requested.channel = channel;
         }
     }
@@ -58,7 +81,7 @@ impl Joins {
 
     /// Answers those who wait.
     pub(super) fn answer(&mut self, outcome: &JoinOutcome) {
-        for waiter in self.0.take().into_iter().flat_map(|requested| requested.waiters) {
+        for waiter in self.requested.take().into_iter().flat_map(|requested| requested.waiters) {
             // Whoever asked may no longer wait.
             let _ = waiter.send(outcome.clone());
         }

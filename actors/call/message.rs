@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actors::{event::CallEvent, speaker, stats::CallStats},
-    bridge::CallRequest,
+    bridge::{CallRequest, events::SelfFlags},
     call::EndReason,
     id::{ChannelId, UserId},
     speaker::{TrackEnd, TrackId},
@@ -20,6 +20,7 @@ use crate::{
 #[rtype(result = "()")]
 pub(in crate::actors) struct JoinChannel {
     pub(in crate::actors) channel: ChannelId,
+    pub(in crate::actors) flags: SelfFlags,
     pub(in crate::actors) outcome: oneshot::Sender<JoinOutcome>,
 }
 

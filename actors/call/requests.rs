@@ -25,18 +25,19 @@ impl Handler<JoinChannel> for Call {
         if self.recovery.is_over() {
             return self.ending.backlog.join(join);
         }
+        let appearance = self.joins.appear(join.flags);
         if self.recovery.is_live() && self.recovery.channel() == Some(channel) {
-            let elsewhere = self.joins.channel().is_some();
+            let elsewhere = self.joins.channel().is_some() || appearance == Requested::New;
             self.joins.supersede();
             // Whoever asked may no longer wait.
             let _ = join.outcome.send(self.joined(ctx));
             if !elsewhere {
                 return;
             }
-        } else if self.joins.wait(join) == Requested::Already {
+        } else if self.joins.wait(join) == Requested::Already && appearance == Requested::Already {
             return;
         }
-        self.ask_bridge(Request::Join(channel));
+        self.ask_bridge(self.joins.request(channel));
         self.drive(ctx);
     }
 }
@@ -87,12 +88,12 @@ impl Handler<NewBridge> for Call {
     fn handle(&mut self, NewBridge(bridge): NewBridge, _: &mut Context<Self>) {
         self.context.bridge = bridge;
         if let Some(credentials) = self.recovery.last_credentials().cloned() {
-            self.ask_bridge(Request::Adopt(credentials));
+            self.ask_bridge(Request::Adopt { credentials, flags: self.joins.flags() });
         }
         if self.recovery.is_over() {
             self.ask_bridge(Request::Leave);
         } else if let Some(channel) = self.joins.channel() {
-            self.ask_bridge(Request::Join(channel));
+            self.ask_bridge(self.joins.request(channel));
         } else if self.recovery.is_joining() {
             self.ask_bridge(Request::Rejoin);
         }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use super::handle::CallHandle;
 use crate::{
     actors::{call::JoinError, event::CallEvent, stats::CallStats},
-    bridge::events::UpdateVoiceState,
+    bridge::events::{SelfFlags, UpdateVoiceState},
     id::{ChannelId, GuildId, UserId},
     speaker::TrackId,
 };
@@ -25,13 +25,21 @@ pub struct Join {
     pub guild: GuildId,
     /// The voice or stage channel.
     pub channel: ChannelId,
+    /// How the bot appears to others: by default deaf, as one that only speaks.
+    pub flags: SelfFlags,
 }
 
 impl Join {
     /// Joins this voice or stage channel of this guild.
     #[must_use]
     pub fn new(guild: GuildId, channel: ChannelId) -> Self {
-        Self { guild, channel }
+        Self { guild, channel, flags: SelfFlags::default() }
+    }
+
+    /// How the bot appears to others.
+    #[must_use]
+    pub fn flags(self, flags: SelfFlags) -> Self {
+        Self { flags, ..self }
     }
 }
 

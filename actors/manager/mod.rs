@@ -280,9 +280,9 @@ impl SystemService for VoiceManager {
 impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
-    fn handle(&mut self, Join { guild, channel }: Join, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Join { guild, channel, flags }: Join, ctx: &mut Context<Self>) -> Self::Result {
         let (outcome, joined) = oneshot::channel();
-        self.join(guild, JoinChannel { channel, outcome }, ctx);
+        self.join(guild, JoinChannel { channel, flags, outcome }, ctx);
         let speak = ctx.address().recipient();
         Box::pin(async move {
             let JoinedCall { generation, call } =

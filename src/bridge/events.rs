@@ -68,6 +68,22 @@ pub struct UpdateVoiceState {
     pub self_deaf: bool,
 }
 
+/// How the bot appears to others in voice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfFlags {
+    /// Whether it appears muted.
+    pub mute: bool,
+    /// Whether it appears deafened; Discord then sends it nobody's audio.
+    pub deaf: bool,
+}
+
+impl Default for SelfFlags {
+    /// Not muted, and deaf: nobody's audio is sent to a bot that only speaks.
+    fn default() -> Self {
+        Self { mute: false, deaf: true }
+    }
+}
+
 /// Reads null like an absent field.
 fn or_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::events::{UpdateVoiceState, VoiceServer, VoiceState};
+use self::events::{SelfFlags, UpdateVoiceState, VoiceServer, VoiceState};
 pub use self::{
     action::Action,
     queue::VoiceUpdateQueue,
@@ -49,6 +49,7 @@ pub struct GuildVoice {
     main_session: Option<SessionId>,
     /// How long Discord may take to answer an op 4.
     join_timeout: Duration,
+    flags: SelfFlags,
     suppression: Option<Suppression>,
     op_4: Op4,
     state: State,
@@ -145,6 +146,7 @@ impl GuildVoice {
             user,
             main_session: None,
             join_timeout,
+            flags: SelfFlags::default(),
             suppression: None,
             op_4: Op4::Sent,
             state: State::Idle { goal: None },
@@ -174,6 +176,16 @@ impl GuildVoice {
                 let goal = Goal::after(*goal, channel);
                 self.request_join(goal, now);
             }
+        }
+    }
+
+    /// The user wants the bot to appear like this; where it is in voice already, Discord is told at once.
+    pub fn appear(&mut self, flags: SelfFlags) {
+        if std::mem::replace(&mut self.flags, flags) == flags {
+            return;
+        }
+        if let State::AwaitEvents { asked: Asked::Yes, .. } | State::Joined { .. } = &self.state {
+            self.send_op_4(self.goal().map(|goal| goal.channel));
         }
     }
 
@@ -398,8 +410,8 @@ impl GuildVoice {
         self.actions.push_back(Action::UpdateVoiceState(UpdateVoiceState {
             guild: self.guild,
             channel,
-            self_mute: false,
-            self_deaf: false,
+            self_mute: self.flags.mute,
+            self_deaf: self.flags.deaf,
         }));
     }
 

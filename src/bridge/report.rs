@@ -1,6 +1,9 @@
 //! What goes back and forth between a call and the bridge.
 
-use super::reason::{JoinFailure, Suppression};
+use super::{
+    events::SelfFlags,
+    reason::{JoinFailure, Suppression},
+};
 use crate::{
     gateway::session::Credentials,
     id::{ChannelId, GuildId},
@@ -22,13 +25,23 @@ pub struct CallRequest {
 #[non_exhaustive]
 pub enum Request {
     /// Be in this channel.
-    Join(ChannelId),
+    Join {
+        /// The channel.
+        channel: ChannelId,
+        /// How the bot is to appear there.
+        flags: SelfFlags,
+    },
     /// The credentials are of no use any more: get fresh ones.
     Rejoin,
     /// Leave the channel.
     Leave,
     /// The bot is in voice with these credentials already: the bridge before knew.
-    Adopt(Credentials),
+    Adopt {
+        /// The credentials.
+        credentials: Credentials,
+        /// How it appears.
+        flags: SelfFlags,
+    },
     /// The call is over; nobody wants reports.
     Forget,
 }

@@ -52,7 +52,7 @@ const ENDPOINT: &str = "c-ewr12.discord.media:2096";
 
 fn op4(channel: impl Into<Option<ChannelId>>) -> Action {
     let channel = channel.into();
-    Action::UpdateVoiceState(UpdateVoiceState { guild: GUILD, channel, self_mute: false, self_deaf: false })
+    Action::UpdateVoiceState(UpdateVoiceState { guild: GUILD, channel, self_mute: false, self_deaf: true })
 }
 
 /// A guild, and the moment it lives in.

@@ -9,7 +9,7 @@ use actix_voice::{
         SpeakError, VoiceManager, VoiceServerUpdate,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
-    bridge::events::UpdateVoiceState,
+    bridge::events::{SelfFlags, UpdateVoiceState},
     call::EndReason,
     id::{ChannelId, GuildId, Token},
     source::Tone,
@@ -246,4 +246,21 @@ fn another_program_with_the_same_token_ends_the_call_and_is_not_fought() {
 
 fn tone(guild: GuildId, seconds: u64) -> Speak {
     Speak::source(guild, Tone::new(440.0).lasting(Duration::from_secs(seconds)))
+}
+
+#[test]
+fn a_bot_is_deaf_unless_its_join_says_otherwise_and_may_change_its_mind() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let join = join_of(&bot.channel);
+        bot.manager.send(join).await.unwrap().unwrap();
+        bot.manager.send(join.flags(SelfFlags { mute: true, deaf: false })).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let said = received(&bot.discord, Side::Main, op::UPDATE_VOICE_STATE);
+        let said: Vec<_> =
+            said.iter().map(|(_, d)| (d["self_mute"].as_bool(), d["self_deaf"].as_bool())).collect();
+        assert_eq!(said, [(Some(false), Some(true)), (Some(true), Some(false))]);
+        assert_eq!(identifies(&bot.discord), 1, "the voice session is not touched");
+        bot.assert_no_violations();
+    });
 }

@@ -119,3 +119,27 @@ fn another_session_takes_over_only_a_bot_that_is_in_voice() {
     assert_eq!(story.is_in(LOUNGE), []);
     assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
 }
+
+#[test]
+fn how_the_bot_appears_is_told_at_once_where_it_is_and_otherwise_with_the_join() {
+    let op4 = |channel, deaf| {
+        Action::UpdateVoiceState(UpdateVoiceState {
+            guild: GUILD,
+            channel,
+            self_mute: false,
+            self_deaf: deaf,
+        })
+    };
+    let hearing = SelfFlags { mute: false, deaf: false };
+    let mut story = Story::begin();
+    story.voice.appear(hearing);
+    assert_eq!(story.join(LOUNGE), [op4(Some(LOUNGE), false)]);
+
+    let mut story = Story::joined();
+    story.voice.appear(hearing);
+    assert_eq!(story.actions(), [op4(Some(LOUNGE), false)]);
+    story.voice.appear(hearing);
+    assert_eq!(story.actions(), []);
+    assert_eq!(story.is_in(LOUNGE), [], "the voice session is not touched");
+    assert_eq!(story.voice.deadline(), None);
+}
