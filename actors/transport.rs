@@ -171,7 +171,7 @@ impl Transport {
                     Ok(_) => self.stats.opened += 1,
                     Err(_) => self.stats.unopened += 1,
                 }
-                if self.frames.openers.take_failing() {
+                if self.frames.openers.take_failing().is_some() {
                     self.report(Report::FailedFrames);
                 }
             }

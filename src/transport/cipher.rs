@@ -47,12 +47,17 @@ impl Cipher {
     /// Takes a later session's key. The counter goes on, so that nothing repeats should the key be the same;
     /// under another key, spent nonces are all new again.
     pub fn rekey(&mut self, mode: Mode, key: &SecretKey) {
-        if self.key != *key {
+        if !self.is_under(key) {
             self.nonces = self.nonces.under_another_key();
         }
         self.suite = Suite::new(mode, key);
         self.key = key.clone();
         self.mode = mode;
+    }
+
+    /// Returns whether packets are sealed and opened with this key.
+    pub(super) fn is_under(&self, key: &SecretKey) -> bool {
+        self.key == *key
     }
 
     /// Returns the mode.

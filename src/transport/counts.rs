@@ -21,6 +21,8 @@ pub enum Ignored {
     NotYet,
     /// It was sealed under another key, or changed on its way.
     WrongKey,
+    /// It was seen before, or is too old to tell.
+    Replayed,
     /// Its header extension is longer than the packet.
     BadExtension,
     /// Its padding does not fit the packet.
@@ -35,13 +37,14 @@ pub enum Ignored {
 
 impl Ignored {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TooShort,
         Self::NotRtp,
         Self::Rtcp,
         Self::ForeignPayloadType,
         Self::NotYet,
         Self::WrongKey,
+        Self::Replayed,
         Self::BadExtension,
         Self::BadPadding,
         Self::Empty,
@@ -86,7 +89,7 @@ pub struct Counts {
     pub received_packets: u64,
     /// Their length in bytes, without UDP and IP.
     pub received_bytes: u64,
-    /// Voice packets among them that could be opened.
+    /// Voice packets among them that were opened and handed on.
     pub voice_packets: u64,
     /// Datagrams that were [`Ignored::TooShort`].
     pub too_short: u64,
@@ -100,6 +103,8 @@ pub struct Counts {
     pub not_yet: u64,
     /// Datagrams that were [`Ignored::WrongKey`].
     pub wrong_key: u64,
+    /// Datagrams that were [`Ignored::Replayed`].
+    pub replayed: u64,
     /// Datagrams that were [`Ignored::BadExtension`].
     pub bad_extension: u64,
     /// Datagrams that were [`Ignored::BadPadding`].
@@ -140,6 +145,7 @@ impl Counts {
             Ignored::ForeignPayloadType => &mut self.foreign_payload_type,
             Ignored::NotYet => &mut self.not_yet,
             Ignored::WrongKey => &mut self.wrong_key,
+            Ignored::Replayed => &mut self.replayed,
             Ignored::BadExtension => &mut self.bad_extension,
             Ignored::BadPadding => &mut self.bad_padding,
             Ignored::Empty => &mut self.empty,

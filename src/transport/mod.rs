@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use cipher::{Cipher, CipherError, Mode, UnknownMode};
 use discovery::Discovery;
 use keepalive::Keepalive;
+use replay::{Replay, Verdict};
 use rtp::{FIXED_HEADER, Header, RtpError, Sequence, Timestamp};
 
 use crate::id::{SecretKey, Ssrc};
@@ -24,6 +25,7 @@ mod counts;
 pub mod dave;
 pub mod discovery;
 mod keepalive;
+mod replay;
 pub mod rtp;
 
 pub use counts::{Counts, Ignored};
@@ -42,6 +44,7 @@ pub struct Link {
     first_counter: u32,
     sequence: Sequence,
     timestamp: Timestamp,
+    replay: Replay,
     counts: Counts,
 }
 
@@ -62,6 +65,7 @@ impl Link {
             first_counter: start.counter,
             sequence: Sequence(start.sequence),
             timestamp: Timestamp(start.timestamp),
+            replay: Replay::default(),
             counts: Counts::default(),
         }
     }
@@ -76,7 +80,12 @@ impl Link {
     pub fn described(&mut self, mode: &str, key: &SecretKey) -> Result<(), LinkError> {
         let mode: Mode = mode.parse()?;
         match &mut self.cipher {
-            Some(cipher) => cipher.rekey(mode, key),
+            Some(cipher) => {
+                if !cipher.is_under(key) {
+                    self.replay.clear();
+                }
+                cipher.rekey(mode, key);
+            }
             None => self.cipher = Some(Cipher::new(mode, key, self.first_counter)),
         }
         Ok(())
@@ -162,7 +171,7 @@ impl Link {
     }
 
     /// Decrypts first and strips afterwards: the body of a header extension and the padding are encrypted
-    /// too.
+    /// too. A packet is remembered only once it has opened, so that nobody without the key can move a window.
     fn voice<'a>(&mut self, header: Header, datagram: &'a mut [u8]) -> Result<Received<'a>, Ignored> {
         if header.payload_type() != rtp::OPUS {
             return Err(Ignored::ForeignPayloadType);
@@ -170,6 +179,9 @@ impl Link {
         let cipher = self.cipher.as_ref().ok_or(Ignored::NotYet)?;
         let clear = cipher.mode().clear(&header);
         let plain = cipher.open(datagram, clear)?;
+        if self.replay.packet(header.ssrc, header.sequence) == Verdict::Replayed {
+            return Err(Ignored::Replayed);
+        }
         let (clear, plain) = (&datagram[..clear], &datagram[plain]);
         let payload = &plain[header.payload(clear, plain)?];
         self.counts.voice_packets += 1;

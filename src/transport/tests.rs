@@ -291,6 +291,48 @@ fn a_late_echo_is_not_a_round_trip() {
 }
 
 #[test]
+fn a_recorded_datagram_is_heard_once() {
+    for mode in Mode::ALL {
+        let (mut sender, mut receiver) = (described(mode.name()), described(mode.name()));
+        let recorded = seal(&mut sender, 960);
+        assert_eq!(why_ignored(&mut receiver, recorded.clone(), start()), None);
+        for _ in 0..37 {
+            assert_eq!(why_ignored(&mut receiver, recorded.clone(), start()), Some(Ignored::Replayed));
+        }
+        assert_eq!((receiver.counts().replayed, receiver.counts().voice_packets), (37, 1));
+        assert_eq!(why_ignored(&mut receiver, seal(&mut sender, 960), start()), None, "the stream goes on");
+    }
+}
+
+#[test]
+fn a_forged_packet_marks_nothing_as_heard_and_moves_no_window() {
+    let mut link = described(GCM);
+    for sequence in ["0102", "0103", "09ff", "f000", "f001"] {
+        let mut forged = packet(&format!("8078{sequence}030405060708090a"), "f8fffe");
+        forged[13] ^= 1;
+        assert_eq!(why_ignored(&mut link, forged, start()), Some(Ignored::WrongKey), "{sequence}");
+    }
+    for sequence in ["0102", "0103"] {
+        let good = packet(&format!("8078{sequence}030405060708090a"), "f8fffe");
+        assert_eq!(why_ignored(&mut link, good, start()), None, "{sequence}");
+    }
+}
+
+#[test]
+fn under_another_key_everyone_may_count_anew_but_not_under_the_same() {
+    let (mut sender, mut receiver) = (described(GCM), described(GCM));
+    let first = seal(&mut sender, 960);
+    assert_eq!(why_ignored(&mut receiver, first.clone(), start()), None);
+    receiver.described(GCM, &key()).unwrap();
+    assert_eq!(why_ignored(&mut receiver, first, start()), Some(Ignored::Replayed));
+    let mut restarted = link();
+    for link in [&mut restarted, &mut receiver] {
+        link.described(GCM, &SecretKey([7; 32])).unwrap();
+    }
+    assert_eq!(why_ignored(&mut receiver, seal(&mut restarted, 960), start()), None);
+}
+
+#[test]
 fn voice_before_the_key_is_counted_and_voice_after_it_is_heard() {
     let mut link = link();
     let voice = packet("80780102030405060708090a", "f8fffe");

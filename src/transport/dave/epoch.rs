@@ -54,12 +54,13 @@ impl MemberKeys {
         self.generations.retain(|generation| generation.expires.is_none_or(|end| now < end));
         let number = self.extend_generation(frame.nonce >> GENERATION_SHIFT);
         let nonce = (u64::from(number) << GENERATION_SHIFT) | u64::from(frame.nonce & COUNTER_BITS);
-        if !self.nonces.is_new(nonce) {
-            return Err(OpenError::Replayed);
-        }
         let cipher = self.generation(number, now).ok_or(OpenError::OutOfReach)?;
         if !decrypt(cipher, frame, scratch, out) {
             return Err(OpenError::Forged);
+        }
+        // Only what decrypts is known to be a replay, and not a forgery that borrows an old nonce.
+        if !self.nonces.is_new(nonce) {
+            return Err(OpenError::Replayed);
         }
         self.nonces.mark(nonce);
         self.heard(number, now);

@@ -167,8 +167,8 @@ impl Group {
         }
     }
 
-    /// More than 36 frames in a row could not be opened (see [`FrameOpeners::take_failing`]): unless a transition
-    /// explains it, the group is left and joined anew, at most every 10 s.
+    /// More than 36 frames of one user in a row could not be opened (see [`FrameOpeners::take_failing`]): unless a
+    /// transition explains it, the group is left and joined anew, at most every 10 s.
     pub fn failed_frames(&mut self, now: Instant) {
         let Phase::Mls(mls) = &self.phase else { return };
         let recent = self.recovered.is_some_and(|at| now.saturating_duration_since(at) < RECOVERY_PAUSE);

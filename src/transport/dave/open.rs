@@ -3,7 +3,7 @@
 //! ```text
 //! frame ─▶ 3-byte silence? ─▶ taken as it is
 //!      └─▶ DAVE frame? ─ no ─▶ passthrough open? ─ yes ─▶ taken as it is
-//!                  └─ yes ─▶ user's epochs, newest first ─▶ nonce new? ─▶ generation's key ─▶ tag right? ─▶ opened
+//!                  └─ yes ─▶ user's epochs, newest first ─▶ generation's key ─▶ tag right? ─▶ nonce new? ─▶ opened
 //! ```
 //!
 //! A new epoch's keys are installed when its commit or welcome arrives; the older ones go stale 10 s after our sender
@@ -66,7 +66,7 @@ pub struct FrameOpeners {
     passthrough: Window,
     /// The newest epoch that our sender has changed over to.
     executed: u64,
-    failures: u32,
+    failures: Failures,
     scratch: Scratch,
 }
 
@@ -99,18 +99,19 @@ impl FrameOpeners {
             Some(opener) => opener.open(parts, &mut self.scratch, out, now),
             None => Err(OpenError::NoKey),
         };
-        self.failures = if result.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        match result {
+            Ok(_) => self.failures.forget(user),
+            // The keys are right; anyone on the path can send a frame a second time.
+            Err(OpenError::Replayed) => {}
+            Err(_) => self.failures.count(user),
+        }
         result
     }
 
-    /// Whether more than 36 encrypted frames in a row could not be opened; then the count starts over, and the owner
-    /// tells [`Group::failed_frames`](super::Group::failed_frames).
-    pub fn take_failing(&mut self) -> bool {
-        let failing = self.failures > TOLERATED_FAILURES;
-        if failing {
-            self.failures = 0;
-        }
-        failing
+    /// Tells a user of whom more than 36 encrypted frames in a row could not be opened, replays left out; then that
+    /// user's count starts over, and the owner tells [`Group::failed_frames`](super::Group::failed_frames).
+    pub fn take_failing(&mut self) -> Option<UserId> {
+        self.failures.take_failing()
     }
 
     fn take_plain(&mut self, frame: &[u8], out: &mut Vec<u8>, now: Instant) -> Result<Opened, OpenError> {
@@ -131,7 +132,7 @@ impl FrameOpeners {
             self.users.entry(*user).or_default().install(epoch, secret, now);
         }
         self.users.retain(|_, opener| opener.is_alive(now));
-        self.failures = 0;
+        self.failures.clear();
     }
 
     fn switched(&mut self, key: &SenderKey, now: Instant) {
@@ -159,6 +160,42 @@ impl FrameOpeners {
 
     fn forget(&mut self, user: UserId) {
         self.users.remove(&user);
+        self.failures.forget(user);
+    }
+}
+
+/// How many frames in a row could not be opened, for each user of whom the last could not.
+#[derive(Default)]
+struct Failures(HashMap<UserId, u32>);
+
+impl Failures {
+    fn count(&mut self, user: UserId) {
+        if self.0.len() == MAX_FAILING && !self.0.contains_key(&user) {
+            self.drop_fewest();
+        }
+        let count = self.0.entry(user).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn take_failing(&mut self) -> Option<UserId> {
+        let (&user, _) = self.0.iter().find(|(_, count)| **count > TOLERATED_FAILURES)?;
+        self.forget(user);
+        Some(user)
+    }
+
+    fn forget(&mut self, user: UserId) {
+        self.0.remove(&user);
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn drop_fewest(&mut self) {
+        let fewest = self.0.iter().min_by_key(|(_, count)| **count).map(|(user, _)| *user);
+        if let Some(user) = fewest {
+            self.forget(user);
+        }
     }
 }
 
@@ -212,6 +249,11 @@ impl FrameOpener {
         for keys in self.epochs.iter_mut().rev() {
             match keys.open(frame, scratch, out, now) {
                 Ok(()) => return Ok(Opened::Decrypted),
+                // It is of this epoch, whatever a newer one made of it.
+                Err(OpenError::Replayed) => {
+                    out.clear();
+                    return Err(OpenError::Replayed);
+                }
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -220,8 +262,12 @@ impl FrameOpener {
     }
 }
 
-/// Frames in a row that may fail before it is taken for a broken group.
+/// Frames of one user in a row that may fail before it is taken for a broken group.
 const TOLERATED_FAILURES: u32 = 36;
+
+/// Users whose failures are counted at a time, of which the one with the fewest is dropped for another: far more than
+/// speak at once.
+const MAX_FAILING: usize = 1_024;
 
 /// Epochs kept per user when the server never executes a transition.
 const KEPT_EPOCHS: usize = 8;

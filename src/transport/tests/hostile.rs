@@ -39,6 +39,15 @@ fn every_reason_to_ignore_a_datagram_has_its_count() {
 }
 
 #[test]
+fn a_packet_without_sound_is_replayed_like_any_other() {
+    let mut link = described(GCM);
+    let empty = packet("a0780102030405060708090a", "00000004");
+    assert_eq!(why_ignored(&mut link, empty.clone(), start()), Some(Ignored::Empty));
+    assert_eq!(why_ignored(&mut link, empty, start()), Some(Ignored::Replayed));
+    assert_eq!((link.counts().replayed, ignored(link.counts())), (1, 2));
+}
+
+#[test]
 fn every_prefix_of_every_kind_of_datagram_is_ignored_and_counted() {
     for datagram in [
         packet("b2780102030405060708090a0000000a0000000bbede0001", "10ff9002f8fffe00000004"),
@@ -126,13 +135,14 @@ fn ignored(counts: &Counts) -> u64 {
     REASONS.iter().map(|&reason| counts.of(reason)).sum()
 }
 
-const REASONS: [Ignored; 11] = [
+const REASONS: [Ignored; 12] = [
     Ignored::TooShort,
     Ignored::NotRtp,
     Ignored::Rtcp,
     Ignored::ForeignPayloadType,
     Ignored::NotYet,
     Ignored::WrongKey,
+    Ignored::Replayed,
     Ignored::BadExtension,
     Ignored::BadPadding,
     Ignored::Empty,
