@@ -67,7 +67,7 @@ pub struct StopSpeaking {
     pub track: Option<TrackId>,
 }
 
-/// **Your bot → VoiceManager.** [`Plug`] for programs without actors: op 4 goes to a channel. Read it promptly; ten are room
+/// **Your bot → VoiceManager.** [`Plug`](crate::actors::Plug) for programs without actors: op 4 goes to a channel. Read it promptly; ten are room
 /// enough.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

@@ -37,7 +37,6 @@ use super::{
     },
     config::{Config, ControlArbiter, StartError},
     event::CallEventKind,
-    source::Player,
     speaker::{Attach, Bitrate, StopTracks},
     stats::CallStats,
 };
@@ -358,7 +357,7 @@ async fn open(path: std::path::PathBuf) -> Result<Starter, crate::source::Source
         name,
         cause: error.to_string(),
     };
-    Ok(speak::starter(Player::new(opening.map_err(unreadable)??)))
+    Ok(speak::starter(super::source::Player::new(opening.map_err(unreadable)??)))
 }
 
 impl Handler<StopSpeaking> for VoiceManager {

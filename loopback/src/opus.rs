@@ -115,7 +115,7 @@ impl Decoder {
     }
 }
 
-/// Encodes 48 kHz stereo, interleaved, to 20 ms packets for [`say`](crate::relay::Relay::say); the last is filled with
+/// Encodes 48 kHz stereo, interleaved, to 20 ms packets for [`say`](crate::relay::Relay::send_opus); the last is filled with
 /// silence.
 ///
 /// # Errors

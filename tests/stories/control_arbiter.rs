@@ -31,7 +31,7 @@ fn an_actor_that_blocks_its_arbiter_for_30_seconds_harms_no_call_and_delays_no_b
         let call = manager.send(Join::new(guild, ChannelId(channel.id))).await.unwrap().unwrap();
         call.speak(Speak::source(guild, Tone::new(440.0))).await.unwrap();
 
-        thread::sleep(BLOCKED);
+        block(BLOCKED);
 
         let stats = call.disconnect().await.expect("the call lives");
         assert_eq!((stats.resumes, stats.reconnects), (0, 0));
@@ -49,6 +49,12 @@ fn an_actor_that_blocks_its_arbiter_for_30_seconds_harms_no_call_and_delays_no_b
         assert!(spacing < Duration::from_millis(5_500), "a heartbeat came after {spacing:?}, not after 5 s");
     }
     assert_eq!(discord.violations(), []);
+}
+
+/// What a user's actor must not do, and does.
+#[expect(clippy::disallowed_methods, reason = "that an arbiter is blocked is what the story is about")]
+fn block(time: Duration) {
+    thread::sleep(time);
 }
 
 /// How long the user's actor blocks.
