@@ -100,7 +100,11 @@ impl Config {
     pub(super) fn tls(&self, encryption: Encryption) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         if encryption == Encryption::Tls {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let platform = rustls_native_certs::load_native_certs();
+            for error in &platform.errors {
+                tracing::warn!(%error, "a trusted root of the platform cannot be read");
+            }
+            roots.add_parsable_certificates(platform.certs);
         }
         roots.add_parsable_certificates(self.roots.iter().cloned());
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -22,6 +22,11 @@ pub struct CallEvent {
 }
 
 impl CallEvent {
+    /// Whether nothing follows in this call.
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self.kind, CallEventKind::Ended(_))
+    }
+
     /// Writes into the log what one would tell a friend, and the rest for those who look closer.
     pub(super) fn log(&self) {
         let (guild, kind) = (self.guild.0, &self.kind);

@@ -246,7 +246,7 @@ impl Actor for Gateway {
             Ok(url) => url,
             Err(bad) => return self.fail(Cause::Lost(bad.to_string()), ctx),
         };
-        let opening = websocket::open(url, Arc::clone(tls)).into_actor(self);
+        let opening = websocket::open(url, Arc::clone(tls), websocket::MAX_VOICE_MESSAGE).into_actor(self);
         ctx.spawn(opening.map(|opened, gateway, ctx| gateway.opened(opened, ctx)));
     }
 

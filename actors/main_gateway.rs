@@ -173,7 +173,8 @@ impl MainGateway {
 
     fn connect(&mut self, url: String, ctx: &mut Context<Self>) {
         self.close(ctx);
-        let opening = websocket::open(url, Arc::clone(&self.tls)).into_actor(self);
+        let opening =
+            websocket::open(url, Arc::clone(&self.tls), websocket::MAX_MAIN_MESSAGE).into_actor(self);
         self.input = Some(ctx.spawn(opening.map(|opened, gateway, ctx| gateway.opened(opened, ctx))));
     }
 

@@ -52,6 +52,7 @@ pub(super) struct Writer(mpsc::Sender<Message>);
 pub(super) struct Reader {
     frames: SplitStream<Framed<BoxedSocket, Codec>>,
     fragments: Option<(Kind, BytesMut)>,
+    max_message: usize,
     pongs: mpsc::WeakSender<Message>,
     ended: bool,
 }
@@ -67,11 +68,15 @@ enum Kind {
 /// # Errors
 ///
 /// What went wrong, for a person: DNS, TCP, TLS or the upgrade, or no answer in ten seconds.
-pub(super) async fn open(url: String, tls: Arc<ClientConfig>) -> Result<(Writer, Reader), String> {
+pub(super) async fn open(
+    url: String,
+    tls: Arc<ClientConfig>,
+    max_message: usize,
+) -> Result<(Writer, Reader), String> {
     let connector = Connector::new().connector(fn_service(connect_tcp)).rustls_0_23(tls);
     let connector = connector.timeout(SOCKET_TIMEOUT).handshake_timeout(SOCKET_TIMEOUT);
-    let client = Client::builder().connector(connector).finish();
-    let request = client.ws(url).max_frame_size(MAX_MESSAGE);
+    let client = Client::builder().connector(connector).disable_timeout().finish();
+    let request = client.ws(url).max_frame_size(max_message);
     let framed = match actix::clock::timeout(SOCKET_TIMEOUT, request.connect()).await {
         Ok(Ok((_, framed))) => framed,
         Ok(Err(error)) => return Err(error.to_string()),
@@ -81,7 +86,7 @@ pub(super) async fn open(url: String, tls: Arc<ClientConfig>) -> Result<(Writer,
     let (sender, queue) = mpsc::channel(QUEUE);
     let pongs = sender.downgrade();
     actix_rt::spawn(write(sink, queue));
-    Ok((Writer(sender), Reader { frames, fragments: None, pongs, ended: false }))
+    Ok((Writer(sender), Reader { frames, fragments: None, max_message, pongs, ended: false }))
 }
 
 /// Connects without Nagle's algorithm, which would hold a small message back until the one before is acknowledged:
@@ -181,9 +186,11 @@ impl Reader {
                 if self
                     .fragments
                     .as_ref()
-                    .is_some_and(|(_, whole)| whole.len() + part.len() > MAX_MESSAGE) =>
+                    .is_some_and(|(_, whole)| whole.len() + part.len() > self.max_message) =>
             {
-                return Some(self.end(Incoming::Lost(format!("a message of more than {MAX_MESSAGE} bytes"))));
+                return Some(
+                    self.end(Incoming::Lost(format!("a message of more than {} bytes", self.max_message))),
+                );
             }
             Item::Continue(part) => {
                 self.fragments.iter_mut().for_each(|(_, whole)| whole.extend_from_slice(&part))
@@ -214,5 +221,7 @@ fn describe(error: &ProtocolError) -> String {
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages that may wait to be written.
 const QUEUE: usize = 256;
-/// A GUILD_CREATE of a large guild is some megabytes.
-const MAX_MESSAGE: usize = 16 << 20;
+/// The longest message of the main gateway: a GUILD_CREATE of a large guild is some megabytes.
+pub(super) const MAX_MAIN_MESSAGE: usize = 16 << 20;
+/// The longest message of a voice gateway: a Welcome to a group of thousands is some hundred kilobytes.
+pub(super) const MAX_VOICE_MESSAGE: usize = 1 << 20;

@@ -75,7 +75,8 @@ impl CallHandle {
     /// What the call has done so far; none once it is over, or if a media arbiter is stuck.
     pub async fn stats(&self) -> Option<CallStats> {
         for _ in 0..STATS_ATTEMPTS {
-            if let Some(stats) = self.call.send(GetStats).await.ok()? {
+            let answer = self.call.send(GetStats).timeout(STATS_TIMEOUT).await;
+            if let Some(stats) = answer.ok()? {
                 return Some(stats);
             }
             // A transport or speaker is going, and reports last of all what it has done.
@@ -101,3 +102,5 @@ impl CallHandle {
 /// Half a second in all: far more than a transport needs to stop.
 const STATS_ATTEMPTS: usize = 100;
 const STATS_PAUSE: Duration = Duration::from_millis(5);
+/// How long a media arbiter may take to answer.
+const STATS_TIMEOUT: Duration = Duration::from_secs(2);

@@ -88,7 +88,8 @@ impl PlugChannel {
 }
 
 /// **Your bot → VoiceManager.** Tell this actor what happens in the calls, for as long as it lives: one event after the
-/// other, each once it is done with the one before. Of an actor that is a thousand events behind the newest are dropped.
+/// other, each once it is done with the one before. Of an actor that is a thousand events behind the newest are dropped,
+/// but never the end of a call.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
@@ -114,7 +115,7 @@ impl Subscribe {
 }
 
 /// **Your bot → VoiceManager.** [`Subscribe`] for programs without actors: events go to a channel, until its receiver is
-/// dropped; what does not fit is dropped.
+/// dropped; what does not fit is dropped, but the end of a call waits until there is room.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]

@@ -7,7 +7,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{actors::event::CallEvent, id::GuildId};
 
-/// All subscribers. Events queue up for each; of one that is a thousand behind, the newest are dropped.
+/// All subscribers. Events queue up for each; of one that is a thousand behind, the newest are dropped,
+/// but never the end of a call.
 #[derive(Default)]
 pub(super) struct Subscribers(Vec<Subscriber>);
 
@@ -64,6 +65,12 @@ impl Subscribers {
             }
             match queue.try_send(event.clone()) {
                 Ok(()) => true,
+                // The end of a call is never lost: it waits until there is room.
+                Err(mpsc::error::TrySendError::Full(event)) if event.is_end() => {
+                    let queue = queue.clone();
+                    actix_rt::spawn(async move { queue.send(event).await });
+                    true
+                }
                 Err(mpsc::error::TrySendError::Full(event)) => {
                     tracing::warn!(
                         guild = event.guild.0,

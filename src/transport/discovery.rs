@@ -135,7 +135,8 @@ fn read_answer(datagram: &[u8], ours: Ssrc) -> Result<SocketAddr, DiscoveryError
     let text = address.split(|&byte| byte == 0).next().unwrap_or_default();
     let ip = std::str::from_utf8(text).ok().and_then(|text| text.parse::<IpAddr>().ok());
     match (ip, u16::from_be_bytes(port)) {
-        (Some(ip), port @ 1..) => Ok(SocketAddr::new(ip, port)),
+        // An IPv4 address may come as `::ffff:203.0.113.7`.
+        (Some(ip), port @ 1..) => Ok(SocketAddr::new(ip.to_canonical(), port)),
         _ => Err(DiscoveryError::BadAddress),
     }
 }
@@ -206,6 +207,13 @@ mod tests {
         let mut discovery = Discovery::new(SSRC, start());
         let address = discovery.datagram(&answer(b"2001:db8::17", 50_004));
         assert_eq!(address, Ok("[2001:db8::17]:50004".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_ipv4_address_that_is_written_as_ipv6_is_made_plain() {
+        let mut discovery = Discovery::new(SSRC, start());
+        let address = discovery.datagram(&answer(b"::ffff:203.0.113.7", 50_004));
+        assert_eq!(address, Ok("203.0.113.7:50004".parse().unwrap()));
     }
 
     #[test]

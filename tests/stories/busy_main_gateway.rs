@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_voice::{
     actors::{
         CallEventKind, CallHandle, Config, Disconnect, Join, JoinError, Login, MainGateway, Speak,
-        SpeakError, VoiceManager, VoiceServerUpdate,
+        SpeakError, SubscribeChannel, VoiceManager, VoiceServerUpdate,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
     bridge::events::{SelfFlags, UpdateVoiceState},
@@ -262,5 +262,22 @@ fn a_bot_is_deaf_unless_its_join_says_otherwise_and_may_change_its_mind() {
         assert_eq!(said, [(Some(false), Some(true)), (Some(true), Some(false))]);
         assert_eq!(identifies(&bot.discord), 1, "the voice session is not touched");
         bot.assert_no_violations();
+    });
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_told_of_the_end_all_the_same() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let (to, mut events) = tokio::sync::mpsc::channel(1);
+        bot.manager.send(SubscribeChannel::new(to)).await.unwrap();
+        bot.join_and_play("demo.opus").await;
+        bot.disconnect().await;
+        let mut told = Vec::new();
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(1), events.recv()).await {
+            told.push(event.kind);
+        }
+        assert_eq!(told.last(), Some(&CallEventKind::Ended(EndReason::Left)), "{told:?}");
+        assert!(told.len() < 5, "what did not fit was dropped: {told:?}");
     });
 }

@@ -115,8 +115,12 @@ impl Group {
         }
     }
 
-    /// The session description (op 4) has told the protocol version; 0 when it names none.
+    /// The session description (op 4) has told the protocol version; 0 when it names none. One that comes again while the
+    /// group is formed, with another key for the transport say, leaves the group as it is.
     pub fn described(&mut self, version: u16) {
+        if matches!(&self.phase, Phase::Mls(mls) if mls.is_established() && mls.version() == version) {
+            return;
+        }
         if version == 0 {
             self.phase = Phase::Plain;
             return self.execute_now(self.plain());

@@ -69,6 +69,19 @@ fn a_transition_0_is_executed_at_once_and_not_answered() {
 }
 
 #[test]
+fn a_second_description_of_the_same_session_keeps_the_group_and_its_keys() {
+    let mut service = Service::new(CHANNEL.0);
+    let mut call = vec![Bot::described(1, &service, start())];
+    let mut second = Bot::described(2, &service, start());
+    join(&mut service, &mut call, &mut second, 0);
+    let members = call[0].group.members();
+    call[0].group.described(1);
+    assert_eq!(call[0].sent(), [], "no new key package");
+    assert_eq!(call[0].group.members(), members);
+    assert!(hears(&mut second, &mut call[0]) && hears(&mut call[0], &mut second));
+}
+
+#[test]
 fn any_other_transition_is_answered_and_the_sender_waits_for_op_22() {
     let mut service = Service::new(CHANNEL.0);
     let mut call = vec![Bot::described(1, &service, start())];
