@@ -5,6 +5,7 @@ mod handle;
 mod message;
 mod plug;
 mod speak;
+mod speaking;
 mod subscribers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -17,11 +18,7 @@ use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 pub(super) use self::message::{RunOnControlArbiter, Unplug};
-use self::{
-    arbiters::Arbiters,
-    speak::{Starter, TrackSource},
-    subscribers::Subscribers,
-};
+use self::{arbiters::Arbiters, subscribers::Subscribers};
 pub use self::{
     handle::CallHandle,
     message::{
@@ -37,13 +34,12 @@ use super::{
     },
     config::{Config, ControlArbiter, StartError},
     event::CallEventKind,
-    speaker::{Attach, Bitrate, StopTracks},
+    speaker::{Bitrate, StopTracks},
     stats::CallStats,
 };
 use crate::{
     call::EndReason,
     id::{ChannelId, GuildId},
-    speaker::TrackId,
     transport::dave::IdentityKey,
 };
 
@@ -302,62 +298,6 @@ impl Handler<Disconnect> for VoiceManager {
         }
         Box::pin(async move { end.await.ok() })
     }
-}
-
-impl Handler<Speak> for VoiceManager {
-    type Result = ResponseActFuture<Self, Result<TrackId, SpeakError>>;
-
-    fn handle(&mut self, speak: Speak, _: &mut Context<Self>) -> Self::Result {
-        let Speak { guild, generation, source, flags, volume } = speak;
-        let known = match (self.calls.get(&guild), generation) {
-            (Some(entry), Some(generation)) => entry.generation == generation,
-            (call, _) => call.is_some() || self.waiting.contains_key(&guild),
-        };
-        if !known {
-            return Box::pin(async move { Err(SpeakError::NotJoined(guild)) }.into_actor(self));
-        }
-        self.last_track += 1;
-        let track = TrackId(self.last_track);
-        let arbiter = match &source {
-            TrackSource::Actor(_) => self.arbiters.source_actors(),
-            _ => self.arbiters.players(),
-        };
-        let attaching = opened(source).into_actor(self).map(move |starter, manager, _| {
-            let (attached, answer) = oneshot::channel();
-            let source = starter?(arbiter.as_ref());
-            let attach = Attach { track, source, flags, volume };
-            manager.attach(guild, generation, AttachTrack { attach, attached });
-            Ok(answer)
-        });
-        Box::pin(attaching.then(move |answer: Result<oneshot::Receiver<_>, SpeakError>, manager, _| {
-            let answered = async move {
-                answer?.await.unwrap_or(Err(SpeakError::NotJoined(guild)))?;
-                Ok(track)
-            };
-            answered.into_actor(manager)
-        }))
-    }
-}
-
-/// What starts the source, once it is open.
-async fn opened(source: TrackSource) -> Result<Starter, SpeakError> {
-    match source {
-        TrackSource::Actor(starter) | TrackSource::Player(starter) => Ok(starter),
-        #[cfg(feature = "decode")]
-        TrackSource::File(path) => Ok(open(path).await?),
-    }
-}
-
-/// Opens a file off the arbiter.
-#[cfg(feature = "decode")]
-async fn open(path: std::path::PathBuf) -> Result<Starter, crate::source::SourceError> {
-    let name = path.display().to_string();
-    let opening = actix_rt::task::spawn_blocking(move || crate::source::open(path)).await;
-    let unreadable = |error: tokio::task::JoinError| crate::source::SourceError::Unreadable {
-        name,
-        cause: error.to_string(),
-    };
-    Ok(speak::starter(super::source::Player::new(opening.map_err(unreadable)??)))
 }
 
 impl Handler<StopSpeaking> for VoiceManager {

@@ -17,9 +17,11 @@
 
 mod action;
 pub mod events;
+mod incoming;
 mod queue;
 mod reason;
 mod report;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -28,16 +30,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::events::{SelfFlags, UpdateVoiceState, VoiceServer, VoiceState};
 pub use self::{
     action::Action,
     queue::VoiceUpdateQueue,
     reason::{JoinFailure, Suppression},
     report::{CallRequest, Report, Request},
 };
+use self::{
+    events::{SelfFlags, UpdateVoiceState},
+    state::{Asked, Goal, Move, Op4, PendingEvents, Server, ServerState, State},
+};
 use crate::{
     gateway::session::Credentials,
-    id::{ChannelId, GuildId, SessionId, Token, UserId},
+    id::{ChannelId, GuildId, SessionId, UserId},
 };
 
 /// The machine of one guild.
@@ -54,88 +59,6 @@ pub struct GuildVoice {
     op_4: Op4,
     state: State,
     actions: VecDeque<Action>,
-}
-
-/// Whether the last op 4 has left. No wait for its answer begins before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op4 {
-    Queued,
-    Sent,
-}
-
-/// Where the bot is, and what is awaited.
-#[derive(Debug)]
-enum State {
-    /// The bot is in no channel. After a failure, the goal is what the next try asks for.
-    Idle { goal: Option<Goal> },
-    /// Op 4 with null was sent; with a goal, the bot joins again once it has left.
-    AwaitLeft { goal: Option<Goal>, until: Instant },
-    /// Op 4 with the goal was sent. `arriving` is until when Discord may take to bring the bot to the goal; none once it
-    /// has.
-    AwaitEvents {
-        goal: Goal,
-        arriving: Option<Instant>,
-        asked: Asked,
-        pending: PendingEvents,
-        until: Instant,
-    },
-    /// The bot is in the channel.
-    Joined { session_id: SessionId, channel: ChannelId, server: ServerState, moving: Option<Move> },
-}
-
-/// Whether Discord knows of a join at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    No,
-    Yes,
-}
-
-/// Where the call wants to be.
-#[derive(Clone, Copy, Debug)]
-struct Goal {
-    channel: ChannelId,
-    /// Where the bot was when it was last in voice: it goes back there if the channel is refused.
-    fallback: Option<ChannelId>,
-}
-
-/// A move that the call has asked for, and that Discord has not answered.
-#[derive(Clone, Copy, Debug)]
-struct Move {
-    to: ChannelId,
-    until: Instant,
-}
-
-/// What has arrived of the two events.
-#[derive(Debug, Default)]
-struct PendingEvents {
-    state: Option<(SessionId, ChannelId)>,
-    server: Option<Server>,
-    null_endpoint: Endpoint,
-}
-
-/// What is known of the voice server of a bot that is in voice.
-#[derive(Debug)]
-enum ServerState {
-    /// The call was told of it; at this time, if it came unasked and was taken for another server of the same channel.
-    Connected { server: Option<Server>, assumed: Option<Instant> },
-    /// It came unasked. If it belongs to a move, the voice state comes in a moment.
-    Held { server: Server, until: Instant },
-    /// There must be another.
-    Awaited { until: Instant, without: JoinFailure },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Server {
-    token: Token,
-    endpoint: String,
-}
-
-/// Whether a null endpoint was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Endpoint {
-    #[default]
-    Unseen,
-    Null,
 }
 
 impl GuildVoice {
@@ -298,81 +221,6 @@ impl GuildVoice {
         matches!(self.state, State::Idle { .. })
     }
 
-    /// VOICE_STATE_UPDATE of any user; others than the bot itself, and other guilds, are ignored.
-    pub fn voice_state(&mut self, event: &VoiceState, now: Instant) {
-        if event.user != self.user || event.guild != Some(self.guild) {
-            return;
-        }
-        if self.main_session.as_ref().is_some_and(|session| *session != event.session_id) {
-            return self.other_session(event);
-        }
-        match event.channel {
-            Some(channel) => {
-                self.in_channel(channel, event.session_id.clone(), now);
-                self.update_suppression(event);
-            }
-            None => self.out_of_voice(now),
-        }
-    }
-
-    /// Another program with the same token: where it is in voice, this one no longer is. It is not fought for the bot.
-    fn other_session(&mut self, event: &VoiceState) {
-        if let (State::Joined { .. }, Some(_)) = (&self.state, event.channel) {
-            self.state = State::Idle { goal: None };
-            self.actions.push_back(Action::TakenOver);
-        }
-    }
-
-    fn update_suppression(&mut self, event: &VoiceState) {
-        let suppression = match event {
-            VoiceState { suppress: true, .. } => Some(Suppression::Suppressed),
-            VoiceState { mute: true, .. } => Some(Suppression::Muted),
-            _ => None,
-        };
-        if std::mem::replace(&mut self.suppression, suppression) != suppression {
-            self.actions.push_back(Action::Suppression(suppression));
-        }
-    }
-
-    /// VOICE_SERVER_UPDATE.
-    pub fn voice_server(&mut self, event: &VoiceServer, now: Instant) {
-        if event.guild != self.guild {
-            return;
-        }
-        let endpoint = event.endpoint.clone().filter(|endpoint| !endpoint.is_empty());
-        let offered = endpoint.map(|endpoint| Server { token: event.token.clone(), endpoint });
-        match (&mut self.state, offered) {
-            (State::AwaitEvents { pending, until, .. }, None) => {
-                pending.server = None;
-                pending.null_endpoint = Endpoint::Null;
-                if pending.state.is_some() {
-                    *until = now + ALLOCATION_TIMEOUT;
-                }
-            }
-            (State::AwaitEvents { pending, .. }, server) => {
-                pending.server = server;
-                self.try_complete();
-            }
-            (State::Joined { server, .. }, None) => {
-                *server = ServerState::Awaited {
-                    until: now + ALLOCATION_TIMEOUT,
-                    without: JoinFailure::NoEndpoint,
-                };
-                self.actions.push_back(Action::EndpointLost);
-            }
-            (State::Joined { server: known, .. }, Some(server)) => match known {
-                ServerState::Awaited { .. } => self.connect(server, None),
-                ServerState::Held { until, .. } => *known = ServerState::Held { server, until: *until },
-                // Discord repeats itself; a voice session that runs is not made anew for it.
-                ServerState::Connected { server: Some(known), .. } if *known == server => {}
-                ServerState::Connected { .. } => {
-                    *known = ServerState::Held { server, until: now + MOVE_STATE_TIMEOUT }
-                }
-            },
-            (State::Idle { .. } | State::AwaitLeft { .. }, _) => {}
-        }
-    }
-
     /// The next order, or nothing until the next fact or [`Self::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         while self.actions.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
@@ -433,69 +281,6 @@ impl GuildVoice {
     fn request_leave(&mut self, goal: Option<Goal>, now: Instant) {
         self.state = State::AwaitLeft { goal, until: now + LEAVE_TIMEOUT };
         self.send_op_4(None);
-    }
-
-    fn in_channel(&mut self, now_in: ChannelId, id: SessionId, now: Instant) {
-        match &mut self.state {
-            State::AwaitEvents { goal, arriving, pending, until, .. } => {
-                let first = pending.state.replace((id, now_in)).is_none();
-                if first && pending.null_endpoint == Endpoint::Null && pending.server.is_none() {
-                    *until = now + ALLOCATION_TIMEOUT;
-                }
-                // The bot is where the user wants it; or else somebody moved it, unless it has not been there yet.
-                if goal.channel == now_in {
-                    *arriving = None;
-                } else if arriving.is_none() && std::mem::replace(&mut goal.channel, now_in) != now_in {
-                    self.actions.push_back(Action::Redirected(now_in));
-                }
-                self.try_complete();
-            }
-            State::Joined { session_id, channel, moving, .. } => {
-                *session_id = id;
-                if moving.is_some_and(|moving| moving.to == now_in) {
-                    *moving = None;
-                }
-                if std::mem::replace(channel, now_in) != now_in {
-                    self.actions.push_back(Action::Moved(now_in));
-                    self.await_new_server(now);
-                }
-            }
-            State::Idle { .. } | State::AwaitLeft { .. } => {}
-        }
-    }
-
-    /// After a move there is another voice server, which may have been told just before.
-    fn await_new_server(&mut self, now: Instant) {
-        let State::Joined { server, .. } = &mut self.state else { return };
-        match server {
-            ServerState::Held { server, .. } => {
-                let server = server.clone();
-                self.connect(server, None);
-            }
-            ServerState::Awaited { without: JoinFailure::NoEndpoint, .. } => {}
-            // It was of the new channel, and is spent on the old one: only joining anew brings another.
-            ServerState::Connected { assumed: Some(at), .. }
-                if now.duration_since(*at) < MOVE_STATE_LATEST =>
-            {
-                *server = ServerState::Awaited { until: now, without: JoinFailure::NoServer };
-            }
-            ServerState::Connected { .. } | ServerState::Awaited { .. } => {
-                let until = now + self.join_timeout;
-                *server = ServerState::Awaited { until, without: JoinFailure::NoServer };
-            }
-        }
-    }
-
-    fn out_of_voice(&mut self, now: Instant) {
-        match &self.state {
-            State::AwaitLeft { .. } => self.left(now),
-            // Before its own voice state, a null state belongs to the session before.
-            State::AwaitEvents { pending: PendingEvents { state: None, .. }, .. } | State::Idle { .. } => {}
-            State::AwaitEvents { .. } | State::Joined { .. } => {
-                self.state = State::Idle { goal: None };
-                self.actions.push_back(Action::Kicked);
-            }
-        }
     }
 
     /// The bot has left; it joins again if there is somewhere to be.
@@ -567,33 +352,6 @@ impl GuildVoice {
         }
         self.state = State::Idle { goal };
         self.actions.push_back(Action::Failed(failure));
-    }
-}
-
-impl Goal {
-    /// Another channel, with what is known of the one before.
-    fn after(before: Option<Self>, channel: ChannelId) -> Self {
-        Self { channel, fallback: before.and_then(|goal| goal.fallback) }
-    }
-}
-
-impl ServerState {
-    fn until(&self) -> Option<Instant> {
-        match self {
-            Self::Connected { .. } => None,
-            Self::Held { until, .. } | Self::Awaited { until, .. } => Some(*until),
-        }
-    }
-}
-
-impl PendingEvents {
-    fn missing(&self) -> JoinFailure {
-        match (&self.state, &self.server, self.null_endpoint) {
-            (Some(_), None, Endpoint::Null) => JoinFailure::NoEndpoint,
-            (Some(_), _, _) => JoinFailure::NoServer,
-            (None, None, Endpoint::Unseen) => JoinFailure::NoAnswer,
-            (None, _, _) => JoinFailure::NoState,
-        }
     }
 }
 

@@ -5,7 +5,11 @@ mod hostile;
 mod losing;
 mod moving;
 
-use super::*;
+use super::{
+    events::{VoiceServer, VoiceState},
+    *,
+};
+use crate::id::Token;
 
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 const GUILD: GuildId = GuildId(111);
