@@ -132,7 +132,7 @@ impl MainGateway {
         }
     }
 
-    fn tell(&self, event: MainGatewayEvent) {
+    fn publish(&self, event: MainGatewayEvent) {
         if let Some(listener) = &self.listener {
             listener.do_send(event);
         }
@@ -160,12 +160,12 @@ impl MainGateway {
                 tracing::info!(?why, "main gateway: reconnecting");
                 self.manager.do_send(MainGatewayLost);
                 self.answer(&Err(LoginError::Unreachable(why.to_string())));
-                self.tell(MainGatewayEvent::Reconnecting(why));
+                self.publish(MainGatewayEvent::Reconnecting(why));
             }
             Action::Fail(error) => {
                 tracing::error!(%error, "main gateway");
                 self.answer(&Err(error.into()));
-                self.tell(MainGatewayEvent::Refused(error));
+                self.publish(MainGatewayEvent::Refused(error));
                 ctx.stop();
             }
         }
@@ -189,7 +189,7 @@ impl MainGateway {
                 tracing::warn!(error, "main gateway: unreachable");
                 self.input = None;
                 self.answer(&Err(LoginError::Unreachable(error.clone())));
-                self.tell(MainGatewayEvent::Unreachable(error));
+                self.publish(MainGatewayEvent::Unreachable(error));
                 self.shard.closed(None, now());
             }
         }
@@ -204,7 +204,7 @@ impl MainGateway {
     }
 
     fn dispatch(&mut self, dispatch: Dispatch, ctx: &mut Context<Self>) {
-        self.tell(MainGatewayEvent::Dispatch(dispatch.clone()));
+        self.publish(MainGatewayEvent::Dispatch(dispatch.clone()));
         match dispatch {
             Dispatch::Ready { user, session_id } => {
                 tracing::info!(user = user.0, "main gateway: ready");

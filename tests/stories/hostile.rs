@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     bot::BotOnDiscord,
+    dave::forged_frame,
+    log::op,
     recording::{SILENCE_FRAMES, packets_heard, packets_of, with_silence},
     sources::LoopSource,
     story,
@@ -227,6 +229,24 @@ fn every_prefix_of_a_voice_packet_is_counted_and_ignored() {
         assert_eq!((ignored, counts.voice_packets), (prefixes, 1));
         assert_eq!(counts.too_short + counts.wrong_key, prefixes, "{counts:?}");
         assert!(counts.wrong_key > 50, "{counts:?}");
+    });
+}
+
+#[test]
+fn one_recorded_datagram_again_and_again_does_not_make_the_bot_leave_its_group() {
+    story(async {
+        let call = DemoCall::start().await;
+        let (discord, bot_id) = (&call.bot.discord, call.bot.account.user_id);
+        let sealed = discord.relay().sealed_for(bot_id, call.bot.listener.ssrc, &forged_frame());
+        let [packet] = &sealed[..] else { panic!() };
+        for _ in 0..60 {
+            discord.send_datagram(bot_id, &packet[..]);
+        }
+        call.wait_a_frame().await;
+        call.wait_a_frame().await;
+        assert_eq!(call.bot.texts_sent(op::INVALID_COMMIT_WELCOME), 0, "the bot leaves its group");
+        let transport = call.finish().await.transport;
+        assert_eq!((transport.counts.replayed, transport.unopened), (59, 1));
     });
 }
 

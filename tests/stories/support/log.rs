@@ -15,6 +15,7 @@ pub mod op {
     pub const RESUME: u8 = 7;
     pub const RESUMED: u8 = 9;
     pub const EXTERNAL_SENDER: u8 = 25;
+    pub const INVALID_COMMIT_WELCOME: u8 = 31;
     /// Of the main gateway.
     pub const UPDATE_VOICE_STATE: u8 = 4;
 }
