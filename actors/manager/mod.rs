@@ -103,14 +103,14 @@ impl VoiceManager {
     /// When no actix [`System`] runs on this thread; [`spawn`](Self::spawn) needs none.
     #[must_use]
     pub fn start(mut self) -> Addr<Self> {
-        match (self.config.control_arbiter, arbiters::started()) {
-            (ControlArbiter::Own, Some(arbiter)) => {
-                let handle = arbiter.handle();
-                self.arbiters.own_control(arbiter);
-                Self::start_in_arbiter(&handle, |_| self)
-            }
-            _ => Actor::start(self),
-        }
+        let own = match self.config.control_arbiter {
+            ControlArbiter::Own => arbiters::started(),
+            ControlArbiter::Callers => None,
+        };
+        let Some(arbiter) = own else { return Actor::start(self) };
+        let handle = arbiter.handle();
+        self.arbiters.own_control(arbiter);
+        Self::start_in_arbiter(&handle, |_| self)
     }
 
     /// Starts a manager in an actix system on a thread of its own, for programs that run on plain tokio: those plug in with
