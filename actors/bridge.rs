@@ -317,7 +317,10 @@ impl Handler<MainSessionReplaced> for Bridge {
 
     fn handle(&mut self, _: MainSessionReplaced, ctx: &mut Context<Self>) {
         self.report_restored();
+        // Its name is told by the next Plug, or never.
+        self.session = None;
         for guild in self.guilds.values_mut() {
+            guild.voice.main_session(None);
             guild.voice.main_session_replaced(now());
             guild.report(Report::MainSessionReplaced);
         }

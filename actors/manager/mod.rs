@@ -18,7 +18,7 @@ use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 pub(super) use self::message::{RunOnControlArbiter, Unplug};
-use self::{arbiters::Arbiters, subscribers::Subscribers};
+use self::{arbiters::Arbiters, message::JoinAnew, subscribers::Subscribers};
 pub use self::{
     handle::CallHandle,
     message::{
@@ -150,6 +150,21 @@ impl VoiceManager {
         call.do_send(join);
     }
 
+    /// What becomes of a join; none if its call ended before it read of it.
+    fn request_join(
+        &mut self,
+        Join { guild, channel, flags }: Join,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = Option<Result<CallHandle, JoinError>>> + use<> {
+        let (outcome, joined) = oneshot::channel();
+        self.join(guild, JoinChannel { channel, flags, outcome }, ctx);
+        let speak = ctx.address().recipient();
+        async move {
+            let handle = |JoinedCall { generation, call }| CallHandle::new(guild, generation, call, speak);
+            Some(joined.await.ok()?.map(handle))
+        }
+    }
+
     fn wait_for_plug(&mut self, guild: GuildId, join: JoinChannel, ctx: &mut Context<Self>) {
         let waiting = self.waiting.entry(guild).or_default();
         if waiting.is_empty() {
@@ -275,15 +290,23 @@ impl SystemService for VoiceManager {
 impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
-    fn handle(&mut self, Join { guild, channel, flags }: Join, ctx: &mut Context<Self>) -> Self::Result {
-        let (outcome, joined) = oneshot::channel();
-        self.join(guild, JoinChannel { channel, flags, outcome }, ctx);
-        let speak = ctx.address().recipient();
+    fn handle(&mut self, join: Join, ctx: &mut Context<Self>) -> Self::Result {
+        let (joined, manager) = (self.request_join(join, ctx), ctx.address());
         Box::pin(async move {
-            let JoinedCall { generation, call } =
-                joined.await.unwrap_or_else(|_| Err(EndReason::Panicked.into()))?;
-            Ok(CallHandle::new(guild, generation, call, speak))
+            match joined.await {
+                Some(outcome) => outcome,
+                None => manager.send(JoinAnew(join)).await.unwrap_or(Err(EndReason::Stopped.into())),
+            }
         })
+    }
+}
+
+impl Handler<JoinAnew> for VoiceManager {
+    type Result = ResponseFuture<Result<CallHandle, JoinError>>;
+
+    fn handle(&mut self, JoinAnew(join): JoinAnew, ctx: &mut Context<Self>) -> Self::Result {
+        let joined = self.request_join(join, ctx);
+        Box::pin(async move { joined.await.unwrap_or(Err(EndReason::Panicked.into())) })
     }
 }
 

@@ -33,6 +33,7 @@ impl GuildVoice {
     fn other_session(&mut self, event: &VoiceState) {
         if let (State::Joined { .. }, Some(_)) = (&self.state, event.channel) {
             self.state = State::Idle { goal: None };
+            self.cancel_op_4();
             self.actions.push_back(Action::TakenOver);
         }
     }
@@ -145,6 +146,8 @@ impl GuildVoice {
             State::AwaitEvents { pending: PendingEvents { state: None, .. }, .. } | State::Idle { .. } => {}
             State::AwaitEvents { .. } | State::Joined { .. } => {
                 self.state = State::Idle { goal: None };
+                // A move that is still to be asked for would bring the bot back.
+                self.cancel_op_4();
                 self.actions.push_back(Action::Kicked);
             }
         }

@@ -263,6 +263,7 @@ impl GuildVoice {
         }));
     }
 
+    /// Takes the last op 4 back if it has not left.
     fn cancel_op_4(&mut self) {
         if std::mem::replace(&mut self.op_4, Op4::Sent) == Op4::Queued {
             self.actions.push_back(Action::CancelVoiceUpdate);
@@ -351,6 +352,7 @@ impl GuildVoice {
             self.actions.push_back(Action::NotMoved(failure));
         }
         self.state = State::Idle { goal };
+        self.cancel_op_4();
         self.actions.push_back(Action::Failed(failure));
     }
 }

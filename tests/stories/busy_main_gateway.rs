@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use actix_voice::{
     actors::{
-        CallEventKind, CallHandle, Config, Disconnect, Join, JoinError, Login, MainGateway, Speak,
-        SpeakError, SubscribeChannel, VoiceManager, VoiceServerUpdate,
+        CallEventKind, CallHandle, Config, Disconnect, Join, JoinError, Login, MainGateway,
+        MainSessionReplaced, Plug, Speak, SpeakError, SubscribeChannel, VoiceManager, VoiceServerUpdate,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
     bridge::events::{SelfFlags, UpdateVoiceState},
     call::EndReason,
-    id::{ChannelId, GuildId, Token},
+    id::{ChannelId, GuildId, SessionId, Token},
     source::Tone,
     speaker::TrackEnd,
 };
@@ -279,5 +279,18 @@ fn a_subscriber_that_does_not_read_is_told_of_the_end_all_the_same() {
         }
         assert_eq!(told.last(), Some(&CallEventKind::Ended(EndReason::Left)), "{told:?}");
         assert!(told.len() < 5, "what did not fit was dropped: {told:?}");
+    });
+}
+
+#[test]
+fn a_bot_that_does_not_tell_the_name_of_its_new_session_joins_all_the_same() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let over = SessionId("of a session that is over".into());
+        let plug = Plug::new(bot.user_id(), bot.gateway.clone().recipient()).session(over);
+        bot.manager.send(plug).await.unwrap();
+        bot.manager.send(MainSessionReplaced).await.unwrap();
+        bot.join().await;
+        bot.disconnect_and_drain().await;
     });
 }

@@ -143,3 +143,18 @@ fn how_the_bot_appears_is_told_at_once_where_it_is_and_otherwise_with_the_join()
     assert_eq!(story.is_in(LOUNGE), [], "the voice session is not touched");
     assert_eq!(story.voice.deadline(), None);
 }
+
+#[test]
+fn a_kick_takes_back_a_move_that_has_not_left() {
+    let mut story = Story::joined();
+    story.voice.join(STAGE, story.now);
+    poll(&mut story.voice, story.now);
+    assert_eq!(story.is_out(), [Action::CancelVoiceUpdate, Action::Kicked]);
+
+    let mut story = Story::joined();
+    story.voice.main_session(Some(SessionId("s1".into())));
+    story.voice.join(STAGE, story.now);
+    poll(&mut story.voice, story.now);
+    let other = VoiceState { session_id: SessionId("s2".into()), ..state(Some(CELLAR)) };
+    assert_eq!(story.hear(&other), [Action::CancelVoiceUpdate, Action::TakenOver]);
+}
