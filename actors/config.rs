@@ -46,6 +46,10 @@ pub struct Config {
     pub encryption: Encryption,
     /// The highest version of the end-to-end encryption protocol that is offered. With 0 Discord refuses (4017).
     pub max_dave_protocol_version: u16,
+    /// Whether the bot may only speak where it is end-to-end encrypted, as every voice channel of Discord is: on. A voice
+    /// server that says otherwise gets silence, and the call ends with [`EndReason::NotEncrypted`](crate::call::EndReason::NotEncrypted).
+    /// Stages are never encrypted; they are known by [`StageChannel`](super::StageChannel), or by the bot being in the audience.
+    pub require_e2ee: bool,
     /// The key by which other members can recognise the bot over several calls; by default a new one for each manager.
     pub identity: Option<IdentityKey>,
     /// What a call does about failures, how soon, and how often.
@@ -61,6 +65,7 @@ impl Default for Config {
             encoder: EncoderSettings::default(),
             encryption: Encryption::Tls,
             max_dave_protocol_version: 1,
+            require_e2ee: true,
             identity: None,
             supervision: Supervision::default(),
             roots: Vec::new(),

@@ -54,6 +54,7 @@ pub(super) enum Report {
     /// Frames can leave, or there is nobody to hear them.
     Settled,
     State(E2eeState),
+    UnannouncedMember(UserId),
     Exited(Cause),
 }
 
@@ -85,6 +86,7 @@ impl Driven for Dave {
                 Action::Send(command) => self.report(Report::Send(command)),
                 Action::Install(change) => self.report(Report::Install(change)),
                 Action::State(state) => self.report(Report::State(state)),
+                Action::UnannouncedMember(user) => self.report(Report::UnannouncedMember(user)),
                 Action::Notice(notice) => tracing::debug!(%notice, "DAVE"),
                 Action::Fail(error) => {
                     self.exit = Exit::Failed(Cause::E2ee(error));

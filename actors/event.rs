@@ -39,6 +39,13 @@ impl CallEvent {
             CallEventKind::TrackEnded(track, end) => {
                 tracing::info!(guild, track = track.0, ?end, "track ended")
             }
+            CallEventKind::UnannouncedMember(user) => {
+                tracing::warn!(
+                    guild,
+                    user = user.0,
+                    "the encrypted group has a member that was not announced"
+                )
+            }
             CallEventKind::Suppression(Some(silenced)) => tracing::warn!(guild, %silenced, "call"),
             CallEventKind::Ended(reason) => tracing::info!(guild, %reason, "call ended"),
             kind => tracing::debug!(guild, ?kind, "call"),
@@ -78,6 +85,9 @@ pub enum CallEventKind {
     TrackEnded(TrackId, TrackEnd),
     /// The end-to-end encryption of the call changed.
     E2ee(crate::transport::dave::E2eeState),
+    /// The end-to-end encrypted group has a member whom Discord has not announced: someone who listens unseen, or an
+    /// announcement that was lost.
+    UnannouncedMember(UserId),
     /// The call is over; nothing follows.
     Ended(EndReason),
 }

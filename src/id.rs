@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 macro_rules! snowflake {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -75,8 +76,8 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// A bot token or a voice token; prints as `***`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A bot token or a voice token; prints as `***`, and is overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
 pub struct Token(pub String);
 
@@ -86,8 +87,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The 32 bytes that encrypt the packets of one voice session; prints as `***`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+/// The 32 bytes that encrypt the packets of one voice session; prints as `***`, and is overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
 pub struct SecretKey(pub [u8; 32]);
 

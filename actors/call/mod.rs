@@ -42,13 +42,13 @@ use crate::{
     call::{Action, Cause, ConnectionStatus, EndReason, Recovery},
     gateway::{
         payload::{Command, SpeakingFlags},
-        session::{Credentials, MAX_QUEUED_COMMANDS, Scheme, Start},
+        session::{ChannelKind, Credentials, MAX_QUEUED_COMMANDS, Scheme, Start},
     },
     id::{GuildId, Ssrc},
     speaker::{Pacer, TrackEnd, TrackId, VoiceFrame},
     transport::{
         cipher::Mode,
-        dave::{Group, IdentityKey},
+        dave::{Group, IdentityKey, PlainSpeech},
     },
 };
 
@@ -212,9 +212,14 @@ impl Call {
         let owner = ctx.address().downgrade().recipient();
         let (user, channel, identity) =
             (credentials.user, credentials.channel, self.context.identity.clone());
+        let plain_speech = match credentials.channel_kind {
+            ChannelKind::Voice if self.context.config.require_e2ee => PlainSpeech::Refused,
+            ChannelKind::Voice | ChannelKind::Stage => PlainSpeech::Allowed,
+        };
         let arbiter = self.context.crypto.as_ref();
         self.dave.replace(|generation| {
-            let dave = move || Dave::new(generation, Group::new(user, channel, identity), owner);
+            let group = move || Group::new(user, channel, identity).plain_speech(plain_speech);
+            let dave = move || Dave::new(generation, group(), owner);
             match arbiter {
                 Some(arbiter) => Dave::start_in_arbiter(arbiter, |_| dave()),
                 None => dave().start(),

@@ -143,6 +143,7 @@ impl Handler<FromDave> for Call {
                 self.stats.e2ee = state.clone();
                 self.publish(CallEventKind::E2ee(state));
             }
+            Report::UnannouncedMember(user) => self.publish(CallEventKind::UnannouncedMember(user)),
             Report::Exited(cause) => {
                 self.dave.take();
                 self.recovery.transport_lost(cause, now());

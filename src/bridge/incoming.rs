@@ -22,6 +22,9 @@ impl GuildVoice {
         }
         match event.channel {
             Some(channel) => {
+                if event.suppress {
+                    self.stages.insert(channel);
+                }
                 self.in_channel(channel, event.session_id.clone(), now);
                 self.update_suppression(event);
             }

@@ -26,7 +26,7 @@ mod state;
 mod tests;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -41,7 +41,7 @@ use self::{
     state::{Asked, Goal, Move, Op4, PendingEvents, Server, ServerState, State},
 };
 use crate::{
-    gateway::session::Credentials,
+    gateway::session::{ChannelKind, Credentials},
     id::{ChannelId, GuildId, SessionId, UserId},
 };
 
@@ -56,6 +56,8 @@ pub struct GuildVoice {
     join_timeout: Duration,
     flags: SelfFlags,
     suppression: Option<Suppression>,
+    /// The channels that are known to be stages.
+    stages: HashSet<ChannelId>,
     op_4: Op4,
     state: State,
     actions: VecDeque<Action>,
@@ -71,6 +73,7 @@ impl GuildVoice {
             join_timeout,
             flags: SelfFlags::default(),
             suppression: None,
+            stages: HashSet::new(),
             op_4: Op4::Sent,
             state: State::Idle { goal: None },
             actions: VecDeque::new(),
@@ -110,6 +113,11 @@ impl GuildVoice {
         if let State::AwaitEvents { asked: Asked::Yes, .. } | State::Joined { .. } = &self.state {
             self.send_op_4(self.goal().map(|goal| goal.channel));
         }
+    }
+
+    /// These channels are stages. Where the bot finds itself in an audience is one too.
+    pub fn stages(&mut self, channels: impl IntoIterator<Item = ChannelId>) {
+        self.stages.extend(channels);
     }
 
     /// Another call wants to be in this channel, and knows nothing of what the one before was told.
@@ -307,9 +315,12 @@ impl GuildVoice {
         let State::Joined { session_id, channel, server, .. } = &mut self.state else { return };
         *server = ServerState::Connected { server: Some(offered.clone()), assumed };
         let Server { token, endpoint } = offered;
+        let channel_kind =
+            if self.stages.contains(channel) { ChannelKind::Stage } else { ChannelKind::Voice };
         self.actions.push_back(Action::Credentials(Credentials {
             guild: self.guild,
             channel: *channel,
+            channel_kind,
             user: self.user,
             session_id: session_id.clone(),
             token,

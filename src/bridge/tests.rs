@@ -45,6 +45,7 @@ fn credentials(channel: ChannelId, token: &str) -> Action {
     Action::Credentials(Credentials {
         guild: GUILD,
         channel,
+        channel_kind: ChannelKind::Voice,
         user: BOT,
         session_id: SessionId("s1".into()),
         token: Token(token.into()),

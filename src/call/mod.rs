@@ -37,6 +37,8 @@ use self::{
     state::{Connection, EndingSpeech, Missing, State, Step},
     supervision::{Progress, Reaction},
 };
+#[cfg(feature = "dave")]
+use crate::transport::dave::DaveError;
 use crate::{bridge::JoinFailure, gateway::session::Credentials, id::ChannelId};
 
 /// The machine of one call.
@@ -187,8 +189,12 @@ impl Recovery {
     /// The UDP side is gone, and with it the key, the counters and the nonces: a new session is due.
     pub fn transport_lost(&mut self, cause: Cause, now: Instant) {
         let connecting = matches!(self.state.connection(), Some(Connection::AwaitSession(_)));
-        if !self.is_over() && (self.is_live() || connecting) {
-            self.step(Step::Rejoin, cause, now);
+        if self.is_over() || !(self.is_live() || connecting) {
+            return;
+        }
+        match self.policy.reaction(&cause, self.progress()) {
+            Reaction::GiveUp => self.stop(cause),
+            _ => self.step(Step::Rejoin, cause, now),
         }
     }
 
@@ -412,6 +418,8 @@ impl Recovery {
         let reason = match cause {
             Cause::Closed(code) => EndReason::Refused(code),
             Cause::Handshake(error) => EndReason::Incompatible(error),
+            #[cfg(feature = "dave")]
+            Cause::E2ee(DaveError::NotEncrypted) => EndReason::NotEncrypted,
             last => EndReason::GaveUp { failures: self.failures.count() + 1, last },
         };
         self.give_up(reason);

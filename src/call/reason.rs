@@ -74,6 +74,12 @@ pub enum EndReason {
         /// The last of them.
         last: Cause,
     },
+    /// The call is not end-to-end encrypted, and the bot may not speak plainly.
+    #[error(
+        "the call is not end-to-end encrypted, so nothing was said in it: if it is a stage, tell the manager with \
+         StageChannel; if that is as it should be, set Config::require_e2ee to false"
+    )]
+    NotEncrypted,
     /// The bot is no longer in the guild, or the guild is unavailable.
     #[error("the guild is gone or unavailable; join again when it is back")]
     GuildDeleted,

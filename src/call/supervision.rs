@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::Cause;
 use crate::gateway::close::{CloseCode, Verdict, verdict_of_loss};
+#[cfg(feature = "dave")]
+use crate::transport::dave::DaveError;
 
 /// The policy by which a call lives on after failures, or ends.
 ///
@@ -16,7 +18,7 @@ use crate::gateway::close::{CloseCode, Verdict, verdict_of_loss};
 /// | an encryption mode that is refused (4016) | [`OtherMode`](Reaction::OtherMode) | as above |
 /// | 4014 and 4022: a move, a kick, or a lost main session | [`AwaitMove`](Reaction::AwaitMove) for [`move_timeout`](Self::move_timeout), then a rejoin | as above |
 /// | the actor that mixes and encodes | [`Restart`](Reaction::Restart): the connection is not touched | the tracks of the call, each reported as ended |
-/// | a close code after which trying again is wrong, a server that offers nothing usable | [`GiveUp`](Reaction::GiveUp) | the call, with a typed reason |
+/// | a close code after which trying again is wrong, a server that offers nothing usable, a call without end-to-end encryption where it is required | [`GiveUp`](Reaction::GiveUp) | the call, with a typed reason |
 ///
 /// Pauses double from [`first_pause`](Self::first_pause) to [`longest_pause`](Self::longest_pause), and are up to a quarter
 /// longer by chance. [`failure_limit`](Self::failure_limit) failures within [`failure_window`](Self::failure_window), or
@@ -109,6 +111,8 @@ impl Supervision {
             Cause::Handshake(error) => error.verdict().into(),
             Cause::Lost(_) | Cause::Zombie | Cause::Panicked("Gateway") => verdict_of_loss().into(),
             Cause::Panicked("Speaker") => Reaction::Restart,
+            #[cfg(feature = "dave")]
+            Cause::E2ee(DaveError::NotEncrypted) => Reaction::GiveUp,
             _ => Reaction::Rejoin,
         };
         match (reaction, progress) {

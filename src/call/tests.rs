@@ -6,7 +6,10 @@ mod hostile;
 
 use super::*;
 use crate::{
-    gateway::{close::CloseCode, session::SessionError},
+    gateway::{
+        close::CloseCode,
+        session::{ChannelKind, SessionError},
+    },
     id::{GuildId, SessionId, Token, UserId},
 };
 
@@ -34,6 +37,7 @@ fn credentials(token: u32) -> Credentials {
     Credentials {
         guild: GuildId(111),
         channel: LOUNGE,
+        channel_kind: ChannelKind::Voice,
         user: UserId(900),
         session_id: SessionId("s1".into()),
         token: Token(token.to_string()),

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use actix_voice::{actors::CallEventKind, bridge::Suppression, call::ConnectionStatus};
+use actix_voice::{
+    actors::CallEventKind,
+    bridge::Suppression,
+    call::{ConnectionStatus, EndReason},
+};
 use actix_voice_loopback::{
-    Channel, Dave, Discord, Member,
+    Channel, Dave, Discord, MediaRule, Member, Rule,
     dave::{DaveSettings, Execution, Fault, Pacing, Winner},
 };
 
@@ -141,7 +145,8 @@ fn who_joins_an_empty_channel_may_be_told_of_epoch_1_twice() {
 #[test]
 fn a_member_without_dave_downgrades_the_call_and_its_leaving_upgrades_it() {
     story(async {
-        let bot = BotOnDiscord::start_on(Discord::builder().dave(Dave::Allowed)).await;
+        let discord = Discord::builder().dave(Dave::Allowed);
+        let bot = BotOnDiscord::start_with(discord, |config| config.require_e2ee = false).await;
         let room = bot.guild.channel("room");
         let stayers = add_listeners(&room, 2);
         let call = bot.request_join(&room).await.expect("the bot joins");
@@ -180,6 +185,42 @@ fn a_member_without_dave_downgrades_the_call_and_its_leaving_upgrades_it() {
         let last = wire.last().expect("packets");
         assert!(last.opus.ends_with(&[0xFA, 0xFA]), "the call is encrypted again");
         bot.assert_no_violations();
+    });
+}
+
+#[test]
+fn a_bot_that_must_be_encrypted_ends_a_call_that_is_not_any_more_and_says_nothing_in_it() {
+    story(async {
+        let bot = BotOnDiscord::start_on(Discord::builder().dave(Dave::Allowed)).await;
+        let room = bot.guild.channel("room");
+        let stayers = add_listeners(&room, 1);
+        bot.request_join(&room).await.expect("the bot joins");
+        bot.until_one_group(&room, &[&stayers[0]]).await;
+        bot.speak_numbers().await;
+        wait_millis(1_000).await;
+        let old = room.old_listener("old");
+        bot.next_event("the end", |event| *event == CallEventKind::Ended(EndReason::NotEncrypted)).await;
+        wait_millis(20_000).await;
+        assert_eq!(bot.discord.members_of(&room), [stayers[0].user_id, old.user_id], "the bot has left");
+        let wire = bot.packets_at_server(&[&room]);
+        let plain = wire.iter().filter(|packet| !packet.opus.ends_with(&[0xFA, 0xFA])).count();
+        assert!(wire.len() > 45 && plain == 0, "{plain} of {} packets are plain", wire.len());
+        // The silence after speech would have been plain, too.
+        let rules: Vec<_> = bot.discord.violations().into_iter().map(|violation| violation.rule).collect();
+        assert_eq!(rules, [Rule::Media(MediaRule::SilenceMissing { frames: 0 })]);
+    });
+}
+
+#[test]
+fn a_call_that_was_never_encrypted_is_no_call_for_a_bot_that_must_be() {
+    story(async {
+        let bot = BotOnDiscord::start_on(Discord::builder().dave(Dave::Off)).await;
+        // It hears of the others just before, or just after it has joined.
+        if bot.request_join(&bot.channel).await.is_ok() {
+            bot.play("demo.opus").await;
+        }
+        bot.next_event("the end", |event| *event == CallEventKind::Ended(EndReason::NotEncrypted)).await;
+        assert_eq!(bot.packets_at_server(&[&bot.channel]).len(), 0);
     });
 }
 

@@ -10,6 +10,8 @@ pub struct Credentials {
     pub guild: GuildId,
     /// The voice channel.
     pub channel: ChannelId,
+    /// What kind of channel it is.
+    pub channel_kind: ChannelKind,
     /// We.
     pub user: UserId,
     /// From our own VOICE_STATE_UPDATE.
@@ -18,6 +20,16 @@ pub struct Credentials {
     pub token: Token,
     /// `host:port` from VOICE_SERVER_UPDATE.
     pub endpoint: String,
+}
+
+/// What kind of channel a bot is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// A voice channel, end-to-end encrypted; also where nothing else is known.
+    #[default]
+    Voice,
+    /// A stage, with an audience; never end-to-end encrypted.
+    Stage,
 }
 
 /// Whether a websocket is encrypted.

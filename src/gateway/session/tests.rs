@@ -29,6 +29,7 @@ fn credentials() -> Credentials {
     Credentials {
         guild: GuildId(111),
         channel: ChannelId(222),
+        channel_kind: ChannelKind::Voice,
         user: UserId(900),
         session_id: SessionId("5f0c".into()),
         token: Token("hush".into()),

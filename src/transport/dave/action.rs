@@ -17,6 +17,9 @@ pub enum Action {
     Install(KeyChange),
     /// The call's encryption has changed: tell the user.
     State(E2eeState),
+    /// The group we were let into has a member whom op 11 has not announced: someone listens unseen, or the announcement
+    /// was lost.
+    UnannouncedMember(UserId),
     /// Something was out of the ordinary; worth a line in the log.
     Notice(Notice),
     /// Encryption cannot go on: end the voice session with this reason.
@@ -57,6 +60,17 @@ pub enum SenderKey {
         /// Our own base secret in it.
         secret: BaseSecret,
     },
+}
+
+/// Whether a bot may speak in a call without end-to-end encryption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlainSpeech {
+    /// It says nothing, and ends the session as soon as others are there.
+    #[default]
+    Refused,
+    /// It may: stage channels are never encrypted.
+    Allowed,
 }
 
 /// Whether frames without encryption are taken.
@@ -119,8 +133,6 @@ pub enum Notice {
     Duplicate(UserId),
     /// A proposal adds someone whom op 11 has not announced; kept until it does.
     Unannounced(UserId),
-    /// The group we were welcomed to has a member whom op 11 has not announced.
-    UnannouncedMember(UserId),
     /// The MLS library refused the proposals, for this reason; ignored.
     Refused(String),
     /// A revoked proposal is not in the queue; ignored.
@@ -156,9 +168,6 @@ impl fmt::Display for Notice {
             Self::Needless => f.write_str("a proposal is our own or repeated, ignored"),
             Self::Duplicate(user) => write!(f, "op 27 adds user {user} a second time, ignored"),
             Self::Unannounced(user) => write!(f, "op 27 adds user {user} before op 11 announces them, kept"),
-            Self::UnannouncedMember(user) => {
-                write!(f, "the group has member {user}, whom op 11 has not announced")
-            }
             Self::Refused(cause) => write!(f, "the proposals were refused: {cause}"),
             Self::UnknownProposal => f.write_str("op 27 revokes a proposal that is not queued, ignored"),
             Self::UnknownTransition(id) => {

@@ -4,6 +4,9 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DaveError {
+    /// Others are in the call, it is not end-to-end encrypted, and the bot may not speak plainly.
+    #[error("the call is not end-to-end encrypted, and this bot says nothing that others can listen to")]
+    NotEncrypted,
     /// The server wants a protocol version newer than ours.
     #[error("the call uses DAVE version {0}, and only version 1 is known: update actix-voice")]
     UnsupportedVersion(u16),

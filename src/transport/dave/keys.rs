@@ -15,9 +15,10 @@ use davey::aes::Aes128;
 use davey::aes::cipher::consts::{U8, U12};
 use davey::{AeadInPlace, AesGcm, KeyInit};
 use ring::{digest, hmac};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// The 16 bytes the MLS exporter gives for one member in one epoch; prints as `***`.
-#[derive(Clone, PartialEq, Eq)]
+/// The 16 bytes the MLS exporter gives for one member in one epoch; prints as `***`, and is overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct BaseSecret([u8; 16]);
 
 impl BaseSecret {
@@ -49,7 +50,8 @@ pub(super) struct Ratchet {
     next: u32,
 }
 
-/// The ratchet's state: 16 bytes from the exporter at first, 32 bytes of its own making afterwards.
+/// The ratchet's state, overwritten when the next takes its place: 16 bytes from the exporter at first, 32 bytes of its own making afterwards.
+#[derive(Zeroize, ZeroizeOnDrop)]
 enum Secret {
     Base([u8; 16]),
     Next([u8; 32]),

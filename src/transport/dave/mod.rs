@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-pub use action::{Action, E2eeState, GroupCounts, KeyChange, Notice, Passthrough, SenderKey};
+pub use action::{Action, E2eeState, GroupCounts, KeyChange, Notice, Passthrough, PlainSpeech, SenderKey};
 pub use error::{DaveError, OpenError};
 pub use frame::{FrameSealer, Sealed};
 pub use identity::{Fingerprints, IdentityKey, IdentityKeyError};
@@ -52,6 +52,7 @@ pub struct Group {
     user: UserId,
     channel: ChannelId,
     identity: IdentityKey,
+    plain_speech: PlainSpeech,
     phase: Phase,
     /// What op 25 said last, kept for the next pending group.
     external_sender: Option<Bytes>,
@@ -92,12 +93,14 @@ enum Sending {
 }
 
 impl Group {
-    /// Builds the group of one voice session, before its session description is known.
+    /// Builds the group of one voice session, before its session description is known. At protocol version 0 it says
+    /// nothing, unless [`plain_speech`](Self::plain_speech) allows it.
     pub fn new(user: UserId, channel: ChannelId, identity: IdentityKey) -> Self {
         Self {
             user,
             channel,
             identity,
+            plain_speech: PlainSpeech::Refused,
             phase: Phase::AwaitDescription,
             external_sender: None,
             announced: HashSet::from([user]),
@@ -113,6 +116,12 @@ impl Group {
             actions: VecDeque::new(),
             counts: GroupCounts::default(),
         }
+    }
+
+    /// Whether it may speak at protocol version 0.
+    #[must_use]
+    pub fn plain_speech(self, plain_speech: PlainSpeech) -> Self {
+        Self { plain_speech, ..self }
     }
 
     /// The session description (op 4) has told the protocol version; 0 when it names none. One that comes again while the
@@ -135,7 +144,7 @@ impl Group {
     /// Users are in the call (op 11); they are added to the ones known, ourselves always among them.
     pub fn clients_connect(&mut self, users: &[UserId]) {
         self.announced.extend(users);
-        let Phase::Mls(mls) = &mut self.phase else { return };
+        let Phase::Mls(mls) = &mut self.phase else { return self.refuse_plain_call() };
         let mut notices = Vec::new();
         let commit = mls.announced(&self.announced, &mut notices);
         self.answer(commit, notices);

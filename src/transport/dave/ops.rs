@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::action::{Action, E2eeState, KeyChange, Notice, Passthrough, SenderKey};
+use super::action::{Action, E2eeState, KeyChange, Notice, Passthrough, PlainSpeech, SenderKey};
 use super::error::DaveError;
 use super::keys::BaseSecret;
 use super::mls::{Mls, Refusal};
@@ -113,7 +113,7 @@ impl Group {
         self.counts.epochs += 1;
         self.epochs += 1;
         for (user, _) in keys.others.iter().filter(|(user, _)| !self.announced.contains(user)) {
-            self.actions.push_back(Action::Notice(Notice::UnannouncedMember(*user)));
+            self.actions.push_back(Action::UnannouncedMember(*user));
         }
         let receivers = KeyChange::Receivers { epoch: self.epochs, secrets: keys.others };
         self.actions.push_back(Action::Install(receivers));
@@ -152,6 +152,15 @@ impl Group {
         }
         self.pass(passthrough);
         self.report(switch.state);
+        self.refuse_plain_call();
+    }
+
+    /// A call that others can listen to is no place for a bot that may not speak plainly.
+    pub(super) fn refuse_plain_call(&mut self) {
+        let plain = matches!(self.phase, Phase::Plain) && self.plain_speech == PlainSpeech::Refused;
+        if plain && self.announced.len() > 1 {
+            self.actions.push_back(Action::Fail(DaveError::NotEncrypted));
+        }
     }
 
     fn pass(&mut self, passthrough: Passthrough) {
@@ -174,7 +183,10 @@ impl Group {
             }
             _ => {}
         }
-        switch
+        match self.plain_speech {
+            PlainSpeech::Refused => Switch { key: SenderKey::Withhold, ..switch },
+            PlainSpeech::Allowed => switch,
+        }
     }
 
     pub(super) fn plain(&self) -> Switch {

@@ -7,7 +7,7 @@ use crate::transport::dave::tests::support::{
     Bot, CHANNEL, NEW_GROUP, announce, append, assert_everyone_hears_everyone, call_of, execute, hears, join,
     prepare, ready, start,
 };
-use crate::transport::dave::{E2eeState, Group, IdentityKey, Notice, OpenError};
+use crate::transport::dave::{DaveError, E2eeState, Group, IdentityKey, Notice, OpenError};
 
 #[test]
 fn a_lone_member_offers_a_key_package_and_sends_nothing_else() {
@@ -203,6 +203,59 @@ fn a_call_at_version_0_is_plain_from_the_start() {
     assert_eq!(bot.say(b"opus"), b"opus");
     assert!(bot.hear(UserId(9), b"stage talk").is_ok());
     assert!(bot.group.can_send());
+}
+
+#[test]
+fn a_member_of_the_group_whom_nobody_has_announced_is_told_of() {
+    let (mut service, mut call) = call_of(2);
+    let mut third = Bot::described(3, &service, start());
+    third.meet(&[UserId(1)]);
+    let proposals = [service.add(&third.key_package())];
+    for member in &mut call {
+        member.meet(&[UserId(3)]);
+        member.tell(append(&proposals));
+    }
+    let welcome = announce(&mut service, &mut call, 0);
+    third.tell(DaveEvent::Welcome { transition_id: 0, welcome });
+    assert_eq!((&third.unannounced[..], &call[0].unannounced[..]), (&[UserId(2)][..], &[][..]));
+}
+
+/// A bot that may not speak plainly, in a call at version 0.
+fn bot_in_a_plain_call() -> Bot {
+    let mut bot = Bot::new(1, start());
+    bot.group = Group::new(UserId(1), CHANNEL, IdentityKey::generate());
+    bot.group.described(0);
+    bot.drain();
+    bot
+}
+
+#[test]
+fn a_bot_that_may_not_speak_plainly_says_nothing_in_a_plain_call_and_ends_it_once_others_are_there() {
+    let mut bot = bot_in_a_plain_call();
+    assert_eq!((bot.say(b"opus"), bot.failures.len()), (vec![], 0), "alone, it waits");
+    bot.meet(&[UserId(1)]);
+    assert_eq!(bot.failures, []);
+    bot.meet(&[UserId(1), UserId(2)]);
+    assert_eq!((bot.say(b"opus"), &bot.failures[..]), (vec![], &[DaveError::NotEncrypted][..]));
+}
+
+#[test]
+fn others_that_were_there_first_make_no_difference() {
+    let mut bot = Bot::new(1, start());
+    bot.group = Group::new(UserId(1), CHANNEL, IdentityKey::generate());
+    bot.meet(&[UserId(2)]);
+    assert_eq!(bot.failures, []);
+    bot.group.described(0);
+    bot.drain();
+    assert_eq!((bot.say(b"opus"), &bot.failures[..]), (vec![], &[DaveError::NotEncrypted][..]));
+}
+
+#[test]
+fn a_lone_bot_whose_plain_call_is_upgraded_before_others_come_goes_on() {
+    let mut bot = bot_in_a_plain_call();
+    bot.tell(DaveEvent::PrepareEpoch { protocol_version: 1, epoch: 1 });
+    bot.meet(&[UserId(2)]);
+    assert_eq!((bot.say(b"opus"), &bot.failures[..]), (vec![], &[][..]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::service::{Service, split};
 use crate::gateway::payload::{Command, DaveEvent};
 use crate::id::{ChannelId, UserId};
 use crate::transport::dave::{
-    Action, DaveError, E2eeState, Frames, Group, IdentityKey, Notice, OpenError, wire,
+    Action, DaveError, E2eeState, Frames, Group, IdentityKey, Notice, OpenError, PlainSpeech, wire,
 };
 
 /// Reads hexadecimal digits; spaces are skipped.
@@ -50,6 +50,7 @@ pub(in crate::transport::dave) struct Bot {
     pub(in crate::transport::dave) sent: Vec<Command>,
     pub(in crate::transport::dave) states: Vec<E2eeState>,
     pub(in crate::transport::dave) notices: Vec<Notice>,
+    pub(in crate::transport::dave) unannounced: Vec<UserId>,
     pub(in crate::transport::dave) failures: Vec<DaveError>,
     pub(in crate::transport::dave) now: Instant,
 }
@@ -58,11 +59,13 @@ impl Bot {
     pub(in crate::transport::dave) fn new(user: u64, now: Instant) -> Self {
         Self {
             user: UserId(user),
-            group: Group::new(UserId(user), CHANNEL, IdentityKey::generate()),
+            group: Group::new(UserId(user), CHANNEL, IdentityKey::generate())
+                .plain_speech(PlainSpeech::Allowed),
             frames: Frames::new(),
             sent: Vec::new(),
             states: Vec::new(),
             notices: Vec::new(),
+            unannounced: Vec::new(),
             failures: Vec::new(),
             now,
         }
@@ -92,6 +95,7 @@ impl Bot {
                 Action::Send(command) => self.sent.push(command),
                 Action::Install(change) => self.frames.install(change, self.now),
                 Action::State(state) => self.states.push(state),
+                Action::UnannouncedMember(user) => self.unannounced.push(user),
                 Action::Notice(notice) => self.notices.push(notice),
                 Action::Fail(error) => self.failures.push(error),
             }

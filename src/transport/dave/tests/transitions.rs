@@ -9,7 +9,9 @@ use crate::transport::dave::tests::support::{
     Bot, CHANNEL, NEW_GROUP, announce, append, assert_everyone_hears_everyone, call_of, execute, hears, join,
     prepare, ready, start,
 };
-use crate::transport::dave::{Action, E2eeState, KeyChange, Notice, OpenError, SenderKey};
+use crate::transport::dave::{
+    Action, DaveError, E2eeState, KeyChange, Notice, OpenError, PlainSpeech, SenderKey,
+};
 
 #[test]
 fn a_late_op_22_does_not_jump_to_the_key_of_a_newer_epoch() {
@@ -141,6 +143,17 @@ fn a_downgrade_opens_the_call_when_executed_and_an_upgrade_closes_it() {
     call[0].now += Duration::from_secs(10);
     assert_eq!(call[0].hear(UserId(2), b"plain attack"), Err(OpenError::NotEncrypted));
     assert_eq!(call[0].group.state().version, 1);
+}
+
+#[test]
+fn a_downgrade_silences_a_bot_that_may_not_speak_plainly() {
+    let (_, mut call) = call_of(2);
+    let bot = &mut call[0];
+    bot.group.plain_speech = PlainSpeech::Refused;
+    bot.tell(prepare(11, 0));
+    assert_ne!(bot.say(b"before"), b"", "encrypted until op 22");
+    bot.tell(DaveEvent::ExecuteTransition { transition_id: 11 });
+    assert_eq!((bot.say(b"after"), &bot.failures[..]), (vec![], &[DaveError::NotEncrypted][..]));
 }
 
 #[test]
