@@ -121,7 +121,7 @@ impl Loopback {
         });
         Ok(LoopbackInfo {
             gateway: discord.gateway(),
-            token: Some(discord.token().0).filter(|_| self.token.is_none()),
+            token: Some(discord.token().0.clone()).filter(|_| self.token.is_none()),
             authority: written.transpose()?,
             user: discord.user().to_string(),
             guild: discord.guild().to_string(),

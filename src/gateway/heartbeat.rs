@@ -3,6 +3,8 @@
 //! ```text
 //!            every interval              misses_allowed beats in a row without an answer
 //! Beating ───────────────────▶ Beat      Beating ─────────────────────────────────────────▶ Zombie, then nothing more
+//!            probed                                silence for the time of the probe
+//! Beating ───────────────────▶ Beat      Probed ──────────────────────────────────────────▶ Zombie, then nothing more
 //! ```
 
 use std::collections::VecDeque;
@@ -16,8 +18,10 @@ pub struct Heartbeat {
     next_nonce: u64,
     /// When the next scheduled beat is due; none once the connection is a zombie.
     due: Option<Instant>,
-    /// When the server asked for a beat that was not yet sent.
+    /// When a beat out of turn was asked for that was not yet sent.
     requested: Option<Instant>,
+    /// Until when the other side has to say something, whatever it is.
+    probed: Option<Instant>,
     /// Oldest first; bounded by [`REMEMBERED`].
     unanswered: VecDeque<Unanswered>,
 }
@@ -70,6 +74,7 @@ impl Heartbeat {
             next_nonce: first_nonce,
             due: Some(first_beat),
             requested: None,
+            probed: None,
             unanswered: VecDeque::with_capacity(REMEMBERED),
         }
     }
@@ -99,15 +104,31 @@ impl Heartbeat {
         }
     }
 
+    /// Beats at once, and takes silence until `patience` is over for the end of the connection: there is reason to
+    /// doubt it.
+    pub fn probe(&mut self, patience: Duration, now: Instant) {
+        if self.due.is_some() && self.probed.is_none() {
+            self.probed = Some(now + patience);
+            self.requested(now);
+        }
+    }
+
+    /// Takes note that the other side has said something: a probe has its answer.
+    pub fn heard(&mut self) {
+        self.probed = None;
+    }
+
     /// Says what to do now; ask until it returns none.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         let due = self.due?;
+        let silent = self.probed.is_some_and(|until| now >= until);
+        if silent || now >= due && self.missed() >= self.misses_allowed {
+            self.due = None;
+            self.requested = None;
+            self.probed = None;
+            return Some(Action::Zombie);
+        }
         if now >= due {
-            if self.missed() >= self.misses_allowed {
-                self.due = None;
-                self.requested = None;
-                return Some(Action::Zombie);
-            }
             // After a stall the schedule starts afresh instead of catching up with a burst.
             let next = due + self.interval;
             self.due = Some(if next > now { next } else { now + self.interval });
@@ -120,7 +141,7 @@ impl Heartbeat {
     /// Says when to ask [`poll`](Self::poll) again; none once the connection is a zombie.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.requested.into_iter().chain(self.due).min()
+        self.requested.into_iter().chain(self.probed).chain(self.due).min()
     }
 
     /// The time between two beats.
@@ -248,6 +269,31 @@ mod tests {
             only(&mut heartbeat, t + seconds(11));
         }
         assert_eq!(only(&mut heartbeat, t + seconds(15)), Some(Action::Zombie));
+    }
+
+    #[test]
+    fn a_probe_beats_at_once_and_silence_after_it_is_death() {
+        let t = start();
+        let mut heartbeat = Heartbeat::with(seconds(41), 1, 0, t + seconds(41));
+        heartbeat.probe(seconds(5), t + seconds(1));
+        assert_eq!(heartbeat.deadline(), Some(t + seconds(1)));
+        assert_eq!(only(&mut heartbeat, t + seconds(1)), Some(Action::Beat { nonce: 0 }));
+        assert_eq!(heartbeat.deadline(), Some(t + seconds(6)));
+        heartbeat.probe(seconds(5), t + seconds(4));
+        assert_eq!(only(&mut heartbeat, t + seconds(4)), None, "one probe at a time");
+        assert_eq!(only(&mut heartbeat, t + seconds(6)), Some(Action::Zombie));
+        assert_eq!(heartbeat.deadline(), None);
+    }
+
+    #[test]
+    fn a_probe_is_answered_by_whatever_comes() {
+        let t = start();
+        let mut heartbeat = Heartbeat::with(seconds(41), 1, 0, t + seconds(41));
+        heartbeat.probe(seconds(5), t);
+        only(&mut heartbeat, t);
+        heartbeat.heard();
+        assert_eq!(only(&mut heartbeat, t + seconds(6)), None);
+        assert_eq!(heartbeat.deadline(), Some(t + seconds(41)), "the schedule stays");
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Shard {
     pace: Pace,
     pending_updates: PendingVoiceUpdates,
     latency: Option<Duration>,
+    /// For how long a connection that is in doubt may be silent.
+    patience: Duration,
     malformed: u64,
     actions: VecDeque<Action>,
 }
@@ -96,6 +98,7 @@ impl Shard {
             pace: Pace::default(),
             pending_updates: PendingVoiceUpdates::default(),
             latency: None,
+            patience: PROBE_TIMEOUT,
             malformed: 0,
             actions: VecDeque::new(),
         }
@@ -113,6 +116,9 @@ impl Shard {
     pub fn text(&mut self, text: &[u8], now: Instant) {
         if matches!(self.state, State::Backoff { .. } | State::AwaitOpen { .. } | State::Stopped) {
             return;
+        }
+        if let Some(heartbeat) = self.heartbeat() {
+            heartbeat.heard();
         }
         match decode(text) {
             Ok((message, seq)) => {
@@ -139,6 +145,14 @@ impl Shard {
         self.wait(code.map_or(Loss::Severed, Loss::Closed), Duration::ZERO, now);
     }
 
+    /// There is reason to doubt the connection, such as an op 4 without an answer: beats at once, and takes silence for
+    /// some seconds for its end.
+    pub fn probe(&mut self, now: Instant) {
+        if let State::Ready { heartbeat } = &mut self.state {
+            heartbeat.probe(self.patience, now);
+        }
+    }
+
     /// Joins, moves, leaves or mutes (op 4): sent in order, as soon as the session and Discord's limit allow, and again
     /// after a resume if the connection was lost before Discord answered.
     pub fn update_voice_state(&mut self, update: UpdateVoiceState) {
@@ -163,7 +177,11 @@ impl Shard {
         self.expire(now);
         match self.heartbeat().and_then(|heartbeat| heartbeat.poll(now)) {
             Some(heartbeat::Action::Beat { .. }) => self.send(message::heartbeat(self.last_seq), now),
-            Some(heartbeat::Action::Zombie) => self.lose(Loss::Zombie, now),
+            Some(heartbeat::Action::Zombie) => {
+                // It may only have been slow; the next one gets longer, until a beat is answered.
+                self.patience = (self.patience * 2).min(PROBE_TIMEOUT_MAX);
+                self.lose(Loss::Zombie, now);
+            }
             None => {}
         }
         if self.actions.is_empty() && self.is_ready() {
@@ -232,6 +250,7 @@ impl Shard {
             Message::HeartbeatAck => {
                 let latency = self.heartbeat().and_then(|heartbeat| heartbeat.acknowledge_any(now));
                 self.latency = latency.or(self.latency);
+                self.patience = PROBE_TIMEOUT.max(latency.unwrap_or_default() * 2);
             }
             Message::Reconnect => self.lose(Loss::ReconnectAsked, now),
             Message::InvalidSession(Resumable::Yes) => self.lose(Loss::InvalidSession, now),
@@ -394,6 +413,10 @@ pub const DISCORD: &str = "wss://gateway.discord.gg";
 /// As for the voice gateway.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection that is in doubt may be silent, unless its answers are known to take longer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(40);
 
 /// READY of a bot in many guilds, or a long replay, takes its time.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

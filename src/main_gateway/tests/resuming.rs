@@ -19,6 +19,45 @@ fn an_unacknowledged_beat_makes_a_zombie_which_is_closed_to_be_resumed() {
 }
 
 #[test]
+fn a_probe_finds_a_dead_connection_within_seconds() {
+    let mut story = Story::ready();
+    story.shard.probe(story.now);
+    assert_eq!(ops(&story.actions()), ["1"]);
+    let before = story.now;
+    let actions = story.until_deadline();
+    assert!(matches!(actions[..], [Action::Close(4000), Action::Reconnecting { why: Loss::Zombie, .. }]));
+    assert_eq!(story.now - before, seconds(5));
+}
+
+#[test]
+fn a_probe_that_is_answered_changes_nothing() {
+    let mut story = Story::ready();
+    story.shard.probe(story.now);
+    assert_eq!(ops(&story.actions()), ["1"]);
+    assert_eq!(story.after(seconds(4)), []);
+    assert_eq!(story.hear(r#"{"op":11}"#), []);
+    assert_eq!(story.after(seconds(2)), []);
+    assert!(story.shard.is_ready());
+}
+
+#[test]
+fn a_gateway_that_is_slow_rather_than_dead_is_given_longer_each_time() {
+    let mut story = Story::ready();
+    for patience in [5, 10, 20, 40, 40] {
+        story.shard.probe(story.now);
+        story.actions();
+        story.after(seconds(patience) - Duration::from_millis(1));
+        assert!(story.shard.is_ready(), "after almost {patience} s");
+        story.after(Duration::from_millis(1));
+        assert!(!story.shard.is_ready(), "after {patience} s");
+        while !story.until_deadline().iter().any(|action| matches!(action, Action::Connect { .. })) {}
+        story.shard.opened(story.now);
+        story.hear(HELLO);
+        story.hear(RESUMED);
+    }
+}
+
+#[test]
 fn a_resumed_session_replays_and_goes_on() {
     let mut story = Story::resuming();
     let replayed = dispatched(story.hear(
