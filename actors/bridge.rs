@@ -167,6 +167,7 @@ impl Guild {
                 self.voice.appear(flags);
                 self.voice.adopt(&credentials);
             }
+            Request::DoubtMainGateway => {}
             Request::Forget => self.call = None,
         }
     }
@@ -241,6 +242,7 @@ impl Bridge {
             Action::UpdateVoiceState(update) => return self.updates.push(update),
             Action::CancelVoiceUpdate => return self.updates.cancel(id),
             Action::Redirected(channel) => Report::Redirected(channel),
+            Action::GuildLost => Report::GuildDeleted,
             Action::TakenOver => Report::TakenOver,
             Action::Credentials(credentials) => Report::Credentials(credentials),
             Action::EndpointLost => Report::EndpointLost,

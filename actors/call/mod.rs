@@ -161,6 +161,7 @@ impl Call {
     fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
         match action {
             Action::Rejoin => self.ask_bridge(Request::Rejoin),
+            Action::DoubtMainGateway => self.ask_bridge(Request::DoubtMainGateway),
             Action::Leave => self.ask_bridge(Request::Leave),
             Action::Identify(credentials) => self.identify(credentials, ctx),
             Action::Resume(credentials) => self.resume(credentials, ctx),

@@ -38,6 +38,8 @@ impl Handler<Report> for Call {
             Report::MainGatewayLost => self.recovery.main_gateway_lost(now()),
             Report::MainGatewayRestored => self.recovery.main_gateway_restored(now()),
             Report::Suppression(suppression) => self.publish(CallEventKind::Suppression(suppression)),
+            Report::GuildUnavailable => self.recovery.guild_unavailable(now()),
+            Report::GuildAvailable => self.recovery.guild_available(now()),
             Report::GuildDeleted => self.recovery.guild_deleted(),
         }
         self.drive(ctx);

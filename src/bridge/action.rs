@@ -30,6 +30,8 @@ pub enum Action {
     Suppression(Option<Suppression>),
     /// The bot was taken out of voice.
     Kicked,
+    /// The guild was unavailable for too long.
+    GuildLost,
     /// Another program with the bot's token is in voice in this guild.
     TakenOver,
     /// Nothing came back in time; ask again with [`GuildVoice::rejoin`](super::GuildVoice::rejoin), or [`GuildVoice::leave`](super::GuildVoice::leave).

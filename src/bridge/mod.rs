@@ -16,6 +16,7 @@
 //! See <https://docs.discord.com/developers/topics/voice-connections#retrieving-voice-server-information>.
 
 mod action;
+mod doubt;
 pub mod events;
 mod incoming;
 mod queue;
@@ -32,12 +33,13 @@ use std::{
 
 pub use self::{
     action::Action,
+    doubt::Doubt,
     queue::VoiceUpdateQueue,
     reason::{JoinFailure, Suppression},
     report::{CallRequest, Report, Request},
 };
 use self::{
-    events::{SelfFlags, UpdateVoiceState},
+    events::{SelfFlags, UpdateVoiceState, VoiceState},
     state::{Asked, Goal, Move, Op4, PendingEvents, Server, ServerState, State},
 };
 use crate::{
@@ -59,6 +61,8 @@ pub struct GuildVoice {
     /// The channels that are known to be stages.
     stages: HashSet<ChannelId>,
     op_4: Op4,
+    /// While the guild is unavailable: until when it has to be back.
+    outage: Option<Instant>,
     state: State,
     actions: VecDeque<Action>,
 }
@@ -75,6 +79,7 @@ impl GuildVoice {
             suppression: None,
             stages: HashSet::new(),
             op_4: Op4::Sent,
+            outage: None,
             state: State::Idle { goal: None },
             actions: VecDeque::new(),
         }
@@ -138,11 +143,32 @@ impl GuildVoice {
         self.state = State::Joined { session_id, channel, server, moving: None };
     }
 
-    /// The bot is no longer in the guild, or the guild is unavailable: there is nothing to leave, and nowhere to be.
+    /// The bot is no longer in the guild: there is nothing to leave, and nowhere to be.
     pub fn guild_deleted(&mut self) {
         self.state = State::Idle { goal: None };
         self.suppression = None;
+        self.outage = None;
         self.cancel_op_4();
+    }
+
+    /// The guild has an outage. Voice often plays on, so nothing is given up; but nothing is answered either.
+    pub fn guild_unavailable(&mut self, now: Instant) {
+        self.outage.get_or_insert(now + OUTAGE_TIMEOUT);
+    }
+
+    /// The outage is over, and Discord sees the bot in this state, or in no channel.
+    pub fn guild_available(&mut self, own: Option<&VoiceState>, now: Instant) {
+        if self.outage.take().is_none() {
+            return;
+        }
+        match own.filter(|state| state.channel.is_some()) {
+            Some(state) => {
+                self.voice_state(state, now);
+                self.main_gateway_restored(now);
+            }
+            // The outage took the bot out of its channel, which is no kick.
+            None => self.main_session_replaced(now),
+        }
     }
 
     /// The voice session is of no use any more: leave, and join again, for fresh credentials.
@@ -232,7 +258,12 @@ impl GuildVoice {
     /// The next order, or nothing until the next fact or [`Self::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         while self.actions.is_empty() && self.deadline().is_some_and(|deadline| deadline <= now) {
-            self.expire(now);
+            if self.outage.take_if(|until| *until <= now).is_some() {
+                self.guild_deleted();
+                self.actions.push_back(Action::GuildLost);
+            } else {
+                self.expire(now);
+            }
         }
         self.actions.pop_front()
     }
@@ -241,6 +272,8 @@ impl GuildVoice {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Idle { .. } => None,
+            // No silence is an answer.
+            _ if self.outage.is_some() => self.outage,
             State::AwaitLeft { .. } | State::AwaitEvents { .. } if self.op_4 == Op4::Queued => None,
             State::AwaitLeft { until, .. } | State::AwaitEvents { until, .. } => Some(*until),
             State::Joined { server, moving, .. } => {
@@ -370,6 +403,8 @@ impl GuildVoice {
 
 /// How long Discord may take to allocate another voice server after a null endpoint.
 pub const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a guild may be unavailable before its call ends.
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long to wait for the null state before joining again.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much later than the server half the state half of a move may come. They are two messages on one websocket.

@@ -26,6 +26,15 @@ pub enum JoinFailure {
     /// The main gateway is away.
     #[error("the main gateway is away, so Discord could not be asked: join again when it is back")]
     NoGateway,
+    /// The main gateway answers nothing at all.
+    #[error(
+        "the main gateway took the request but has answered nothing since, not even a heartbeat: the connection to it is \
+         slow or dead; join again when it answers"
+    )]
+    SlowGateway,
+    /// Discord has an outage in the guild.
+    #[error("Discord has an outage in this guild, which is unavailable: join again when it is back")]
+    GuildUnavailable,
     /// Another channel was asked for meanwhile.
     #[error("another channel was asked for before Discord had answered")]
     Superseded,

@@ -42,6 +42,8 @@ pub enum Request {
         /// How it appears.
         flags: SelfFlags,
     },
+    /// The voice gateway stopped answering: see whether the main gateway still does.
+    DoubtMainGateway,
     /// The call is over; nobody wants reports.
     Forget,
 }
@@ -76,6 +78,10 @@ pub enum Report {
     MainGatewayLost,
     /// The main gateway is back.
     MainGatewayRestored,
-    /// The bot left the guild, or the guild is unavailable.
+    /// The guild is unavailable.
+    GuildUnavailable,
+    /// The guild is back.
+    GuildAvailable,
+    /// The bot left the guild, or the guild was unavailable for too long.
     GuildDeleted,
 }

@@ -9,6 +9,8 @@ use crate::gateway::session::Credentials;
 pub enum Action {
     /// Ask the bridge for fresh credentials.
     Rejoin,
+    /// See whether the main gateway still answers: the voice gateway does not.
+    DoubtMainGateway,
     /// Tell the main gateway that the bot is no longer in voice.
     Leave,
     /// Begin a new voice session, with a new transport; the old ones are stopped first.

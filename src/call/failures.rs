@@ -89,8 +89,18 @@ impl Failures {
         }
     }
 
+    /// What failed in the last seconds failed because the path to Discord is broken.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        let excused = self.at.iter().filter(|&&at| now.duration_since(at) <= FORGIVEN).count();
+        self.at.truncate(self.at.len() - excused);
+        self.in_a_row = self.in_a_row.saturating_sub(excused);
+    }
+
     /// How long to wait before the next attempt.
     pub(super) fn pause(&self, policy: &Supervision) -> Duration {
         policy.pause(self.at.len() + self.lost_resumes, self.jitter)
     }
 }
+
+/// How long a broken path may have gone unnoticed: two heartbeats of a voice gateway, and the probe of the main gateway.
+const FORGIVEN: Duration = Duration::from_secs(30);

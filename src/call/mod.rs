@@ -53,6 +53,8 @@ pub struct Recovery {
     mode: Option<String>,
     /// Whether the main gateway is away, so that the bridge cannot bring anything.
     main_gateway_lost: bool,
+    /// Whether the guild is unavailable, so that Discord answers nothing in it.
+    guild_unavailable: bool,
     actions: VecDeque<Action>,
 }
 
@@ -67,6 +69,7 @@ impl Recovery {
             modes,
             mode: None,
             main_gateway_lost: false,
+            guild_unavailable: false,
             actions: VecDeque::from([Action::StartSpeaker]),
         }
     }
@@ -172,6 +175,9 @@ impl Recovery {
             Some(Connection::Resuming { attempt }) => *attempt,
             _ => return,
         };
+        if cause == Cause::Zombie {
+            self.actions.push_back(Action::DoubtMainGateway);
+        }
         match self.policy.reaction(&cause, self.progress()) {
             Reaction::GiveUp => self.stop(cause),
             Reaction::AwaitMove => self.await_move(cause, now),
@@ -247,7 +253,20 @@ impl Recovery {
     /// The main gateway is away. What it is asked for is waited for until it is back; a first join only for so long.
     pub fn main_gateway_lost(&mut self, now: Instant) {
         self.main_gateway_lost = true;
+        self.failures.forgive(now);
         self.await_credentials_until(now + self.policy.credentials_timeout);
+    }
+
+    /// The guild has an outage: as when the main gateway is away.
+    pub fn guild_unavailable(&mut self, now: Instant) {
+        self.guild_unavailable = true;
+        self.await_credentials_until(now + self.policy.credentials_timeout);
+    }
+
+    /// The outage is over.
+    pub fn guild_available(&mut self, now: Instant) {
+        self.guild_unavailable = false;
+        self.await_credentials_until(now + self.policy.queue_timeout);
     }
 
     /// The main gateway is back.
@@ -299,7 +318,7 @@ impl Recovery {
             State::AwaitFirstCredentials { until } => Some(*until),
             State::InVoice { connection, ending, .. } => {
                 let unanswerable =
-                    self.main_gateway_lost && matches!(connection, Connection::AwaitCredentials { .. });
+                    self.discord_is_away() && matches!(connection, Connection::AwaitCredentials { .. });
                 let connection = connection.deadline().filter(|_| !unanswerable);
                 ending.as_ref().map(|ending| ending.until).into_iter().chain(connection).min()
             }
@@ -326,6 +345,11 @@ impl Recovery {
         self.is_ended() || self.state.ending().is_some()
     }
 
+    /// Whether the path to Discord, or Discord itself, is known to be broken: what fails meanwhile fails for that.
+    fn discord_is_away(&self) -> bool {
+        self.main_gateway_lost || self.guild_unavailable
+    }
+
     fn has_been_in_voice(&self) -> bool {
         self.state.credentials().is_some()
     }
@@ -348,6 +372,7 @@ impl Recovery {
         match self.state.connection().cloned() {
             // The bridge has deadlines of its own, and answers before this unless it is gone.
             None if self.main_gateway_lost => self.join_failed(JoinFailure::NoGateway, now),
+            None if self.guild_unavailable => self.join_failed(JoinFailure::GuildUnavailable, now),
             None | Some(Connection::AwaitCredentials { .. }) => self.join_failed(JoinFailure::NoAnswer, now),
             Some(Connection::Backoff { then: Step::Resume { attempt }, .. }) => self.resume(attempt),
             Some(Connection::Backoff { then: Step::Rejoin, .. }) => self.rejoin(now),
@@ -430,7 +455,9 @@ impl Recovery {
         if let Step::Resume { attempt: 2.. } = then {
             // Still the failure that the first attempt was for.
             self.failures.resume_lost();
-        } else if let Some(end) = self.failures.connection_lost(&cause, &self.policy, now) {
+        } else if !self.discord_is_away()
+            && let Some(end) = self.failures.connection_lost(&cause, &self.policy, now)
+        {
             return self.give_up(end);
         }
         let pause = match then {

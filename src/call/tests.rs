@@ -163,8 +163,13 @@ impl Story {
     }
 
     fn gateway_lost(&mut self, cause: Cause) -> Vec<Action> {
+        let silent = cause == Cause::Zombie;
         self.call.gateway_lost(cause, self.now);
-        self.actions()
+        let mut actions = self.actions();
+        if silent {
+            assert_eq!(actions.remove(0), Action::DoubtMainGateway, "the main gateway may be dead, too");
+        }
+        actions
     }
 
     fn transport_lost(&mut self) -> Vec<Action> {

@@ -35,6 +35,51 @@ fn a_guild_that_is_gone_is_forgotten_and_can_be_joined_again() {
     }
 }
 
+/// The guild becomes unavailable, and is back after a minute in which nothing is expected.
+fn outage(story: &mut Story, own: Option<&VoiceState>) -> Vec<Action> {
+    story.voice.guild_unavailable(story.now);
+    story.now += 60 * SECOND;
+    assert_eq!(story.actions(), [], "no silence is an answer");
+    story.voice.guild_available(own, story.now);
+    story.actions()
+}
+
+#[test]
+fn after_an_outage_the_bot_is_where_it_was_or_joins_again() {
+    let (here, elsewhere) = (state(Some(LOUNGE)), state(Some(CELLAR)));
+    let mut story = Story::joined();
+    assert_eq!(outage(&mut story, Some(&here)), [], "voice played on");
+    assert_eq!(outage(&mut story, Some(&elsewhere)), [Action::Moved(CELLAR)]);
+    let mut story = Story::joined();
+    assert_eq!(outage(&mut story, None), [op4(LOUNGE)], "it was taken out, and not by a moderator");
+    story.is_in(LOUNGE);
+    assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
+}
+
+#[test]
+fn what_was_asked_during_an_outage_is_asked_again_after_it() {
+    assert_eq!(outage(&mut Story::joining(), None), [op4(LOUNGE)]);
+    let mut story = Story::joined();
+    story.rejoin();
+    assert_eq!(outage(&mut story, Some(&state(Some(LOUNGE)))), [op4(None)], "it is still to leave");
+    assert_eq!(story.is_out(), [op4(LOUNGE)]);
+    let mut story = Story::joined();
+    story.leave();
+    assert_eq!(outage(&mut story, None), []);
+    assert!(story.voice.is_idle());
+}
+
+#[test]
+fn an_outage_that_does_not_end_ends_the_call_after_ten_minutes() {
+    for mut story in [Story::joining(), Story::joined()] {
+        story.voice.guild_unavailable(story.now);
+        assert_eq!(story.wait(), (600 * SECOND, vec![Action::GuildLost]));
+        assert!(story.voice.is_idle());
+        story.voice.guild_available(None, story.now);
+        assert_eq!(story.actions(), []);
+    }
+}
+
 #[test]
 fn another_call_gets_credentials_of_its_own() {
     let taken_over = |story: &mut Story| {

@@ -108,6 +108,53 @@ fn a_new_main_gateway_session_waits_for_what_the_bridge_brings() {
 }
 
 #[test]
+fn what_fails_because_the_path_to_discord_is_broken_is_no_failure_of_the_call() {
+    let away: [fn(&mut Story); 2] =
+        [|story| story.call.main_gateway_lost(story.now), |story| story.call.guild_unavailable(story.now)];
+    for away in away {
+        let mut story = Story::live();
+        away(&mut story);
+        for _ in 0..20 {
+            let cause = lost();
+            assert_eq!(story.gateway_lost(cause.clone()).first(), Some(&resuming(cause)));
+            story.resumed();
+        }
+        assert_eq!(story.call.failures.count(), 0);
+    }
+}
+
+#[test]
+fn what_failed_just_before_the_main_gateway_was_found_dead_is_forgiven() {
+    let mut story = Story::live();
+    story.gateway_lost(Cause::Zombie);
+    story.now += Duration::from_secs(6);
+    story.call.main_gateway_lost(story.now);
+    assert_eq!(story.call.failures.count(), 0);
+    story.call.main_gateway_restored(story.now);
+    story.resumed();
+    story.gateway_lost(lost());
+    story.now += Duration::from_secs(31);
+    story.call.main_gateway_lost(story.now);
+    assert_eq!(story.call.failures.count(), 1, "that has nothing to do with it");
+}
+
+#[test]
+fn credentials_are_awaited_for_as_long_as_an_outage_lasts_but_not_by_a_first_join() {
+    let mut story = Story::live();
+    story.call.guild_unavailable(story.now);
+    story.call.endpoint_lost(story.now);
+    story.actions();
+    assert_eq!(story.call.deadline(), None);
+    story.call.guild_available(story.now);
+    assert!(story.call.deadline().is_some());
+
+    let mut story = Story::begin();
+    story.call.guild_unavailable(story.now);
+    let reason = EndReason::NotJoined(JoinFailure::GuildUnavailable);
+    assert_eq!(story.wait(), (credentials_timeout(), gives_up(reason)));
+}
+
+#[test]
 fn fresh_credentials_replace_whatever_was_there() {
     for (name, mut story) in Story::everywhere() {
         let was_live = story.call.is_live();
