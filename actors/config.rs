@@ -7,7 +7,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{audio::opus::EncoderSettings, call::Supervision, transport::dave::IdentityKey};
+use crate::{
+    audio::opus::EncoderSettings, call::Supervision, gateway::session::Endpoints,
+    transport::dave::IdentityKey,
+};
 
 /// Whether connections to gateways are encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub encoder: EncoderSettings,
     /// Whether voice gateways are spoken to over TLS. The URL of a [`MainGateway`](super::MainGateway) says it for that one.
     pub encryption: Encryption,
+    /// Which voice servers are connected to: any that VOICE_SERVER_UPDATE names, or only those under Discord's domains.
+    pub endpoints: Endpoints,
     /// The highest version of the end-to-end encryption protocol that is offered. With 0 Discord refuses (4017).
     pub max_dave_protocol_version: u16,
     /// Whether the bot may only speak where it is end-to-end encrypted, as every voice channel of Discord is: on. A voice
@@ -64,6 +69,7 @@ impl Default for Config {
             media_arbiters: std::thread::available_parallelism().map_or(1, usize::from),
             encoder: EncoderSettings::default(),
             encryption: Encryption::Tls,
+            endpoints: Endpoints::Any,
             max_dave_protocol_version: 1,
             require_e2ee: true,
             identity: None,

@@ -19,7 +19,7 @@ use crate::{
         close::{CLOSE_FOR_GOOD, CloseCode},
         heartbeat::Heartbeat,
         payload::{Command, SessionDescription, SpeakingFlags},
-        session::{Action, Credentials, MAX_QUEUED_COMMANDS, Scheme, Session, Start},
+        session::{Action, Credentials, Endpoints, MAX_QUEUED_COMMANDS, Scheme, Session, Start},
     },
     id::{Ssrc, UserId},
 };
@@ -95,6 +95,7 @@ pub(super) struct Plan {
     pub(super) tls: Arc<ClientConfig>,
     pub(super) credentials: Credentials,
     pub(super) scheme: Scheme,
+    pub(super) endpoints: Endpoints,
     pub(super) start: Start,
     pub(super) speaking: SpeakingFlags,
 }
@@ -241,8 +242,8 @@ impl Actor for Gateway {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let Plan { credentials, scheme, tls, .. } = &self.plan;
-        let url = match credentials.url(*scheme) {
+        let Plan { credentials, scheme, endpoints, tls, .. } = &self.plan;
+        let url = match credentials.url(*scheme, *endpoints) {
             Ok(url) => url,
             Err(bad) => return self.fail(Cause::Lost(bad.to_string()), ctx),
         };

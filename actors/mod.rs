@@ -55,6 +55,7 @@ mod metronome;
 pub mod source;
 mod speaker;
 pub mod stats;
+mod tcp;
 mod transport;
 mod websocket;
 

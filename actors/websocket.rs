@@ -12,8 +12,8 @@ use actix_http::{
     Uri,
     ws::{CloseCode, CloseReason, Codec, Frame, Item, Message, ProtocolError},
 };
-use actix_service::{Service, fn_service};
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
+use actix_service::fn_service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::{BoxedSocket, Client, Connector};
 use bytes::{Bytes, BytesMut};
 use futures_util::{
@@ -26,6 +26,7 @@ use tokio::{
     sync::mpsc::{self, error::TrySendError},
 };
 
+use super::tcp;
 use crate::gateway::payload::Outgoing;
 
 /// What the other side sent; after `Closed` or `Lost` the stream ends.
@@ -89,12 +90,9 @@ pub(super) async fn open(
     Ok((Writer(sender), Reader { frames, fragments: None, max_message, pongs, ended: false }))
 }
 
-/// Connects without Nagle's algorithm, which would hold a small message back until the one before is acknowledged:
-/// up to 40 ms between Speaking and the audio it announces.
 async fn connect_tcp(to: ConnectInfo<Uri>) -> Result<Connection<Uri, TcpStream>, ConnectError> {
-    let connection = TcpConnector::default().service().call(to).await?;
-    connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
-    Ok(connection)
+    let connection = tcp::connect(to.hostname(), to.port()).await.map_err(ConnectError::Io)?;
+    Ok(Connection::new(to.request().clone(), connection))
 }
 
 impl Writer {

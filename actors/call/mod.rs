@@ -197,10 +197,12 @@ impl Call {
             Encryption::Tls => Scheme::Tls,
             Encryption::None => Scheme::Plain,
         };
-        let (tls, speaking) = (Arc::clone(&self.context.tls), self.speaking);
+        let (tls, endpoints, speaking) =
+            (Arc::clone(&self.context.tls), self.context.config.endpoints, self.speaking);
         let owner = ctx.address().downgrade().recipient();
         let old = self.gateway.replace(|generation| {
-            Gateway::new(Plan { generation, tls, credentials, scheme, start, speaking }, owner).start()
+            Gateway::new(Plan { generation, tls, credentials, scheme, endpoints, start, speaking }, owner)
+                .start()
         });
         self.queued_commands.drain(..).for_each(|command| self.gateway.send(Send(command)));
         if let Some(old) = old {

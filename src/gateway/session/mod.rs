@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub use self::action::{Action, SessionError};
-pub use self::start::{BadEndpoint, ChannelKind, Credentials, Scheme, Start};
+pub use self::start::{BadEndpoint, ChannelKind, Credentials, Endpoints, Scheme, Start};
 
 use self::start::choose_mode;
 use super::heartbeat::VOICE_INTERVAL_MAX;

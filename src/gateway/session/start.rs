@@ -50,10 +50,41 @@ impl Scheme {
     }
 }
 
-/// VOICE_SERVER_UPDATE named an endpoint that is no host and port.
+/// Which voice servers are connected to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Endpoints {
+    /// Whichever VOICE_SERVER_UPDATE names.
+    #[default]
+    Any,
+    /// Only those under Discord's own domains.
+    Discord,
+}
+
+impl Endpoints {
+    fn include(self, authority: &str) -> bool {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_ascii_lowercase();
+        self == Self::Any || DISCORDS.iter().any(|domain| host.ends_with(domain))
+    }
+}
+
+/// The domains of Discord's voice servers.
+const DISCORDS: [&str; 2] = [".discord.media", ".discord.gg"];
+
+/// The endpoint that VOICE_SERVER_UPDATE named is not connected to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the endpoint {0:?} of VOICE_SERVER_UPDATE is no host and port; does the bot pass it on as it came?")]
-pub struct BadEndpoint(pub String);
+#[non_exhaustive]
+pub enum BadEndpoint {
+    /// It is something else.
+    #[error(
+        "the endpoint {0:?} of VOICE_SERVER_UPDATE is no host and port; does the bot pass it on as it came?"
+    )]
+    NotHostAndPort(String),
+    /// It is not under Discord's domains, and only those are allowed.
+    #[error(
+        "the endpoint {0:?} of VOICE_SERVER_UPDATE is not Discord's; Config::endpoints says which are allowed"
+    )]
+    NotDiscords(String),
+}
 
 /// How a websocket begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,18 +107,21 @@ pub enum Start {
 }
 
 impl Credentials {
-    /// The address of the websocket, spoken to in this way. Only host and port are taken of the endpoint: what else it
+    /// The address of the websocket, spoken to in this way, if it is one of these endpoints. Only host and port are taken of the endpoint: what else it
     /// names, a scheme above all, is not the server's to choose.
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`] when it is no host and port.
-    pub fn url(&self, scheme: Scheme) -> Result<String, BadEndpoint> {
+    /// [`BadEndpoint`] when it is no host and port, or another one.
+    pub fn url(&self, scheme: Scheme, endpoints: Endpoints) -> Result<String, BadEndpoint> {
         let rest = self.endpoint.split_once("://").map_or(self.endpoint.as_str(), |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
         if authority.is_empty() || !authority.bytes().all(is_plain) {
-            return Err(BadEndpoint(self.endpoint.clone()));
+            return Err(BadEndpoint::NotHostAndPort(self.endpoint.clone()));
+        }
+        if !endpoints.include(authority) {
+            return Err(BadEndpoint::NotDiscords(self.endpoint.clone()));
         }
         Ok(format!("{}://{authority}/?v={GATEWAY_VERSION}", scheme.name()))
     }

@@ -194,7 +194,7 @@ fn of_too_many_waiting_commands_the_oldest_are_dropped_and_counted() {
 
 #[test]
 fn only_host_and_port_of_the_endpoint_are_taken() {
-    let url = |endpoint: &str, scheme| Credentials { endpoint: endpoint.into(), ..credentials() }.url(scheme);
+    let url = |endpoint: &str, scheme| at(endpoint).url(scheme, Endpoints::Any);
     let whole = Ok("wss://c-ewr12.discord.media:2096/?v=8".to_owned());
     for endpoint in [
         "c-ewr12.discord.media:2096",
@@ -208,6 +208,21 @@ fn only_host_and_port_of_the_endpoint_are_taken() {
     for endpoint in ["", "ws://", "user@evil.example:443", "a b:1", "host\r\nX: y"] {
         let bad = url(endpoint, Scheme::Tls).unwrap_err();
         assert!(bad.to_string().contains("no host and port"), "{bad}");
+    }
+}
+
+fn at(endpoint: &str) -> Credentials {
+    Credentials { endpoint: endpoint.into(), ..credentials() }
+}
+
+#[test]
+fn where_only_discords_servers_are_allowed_no_other_gets_the_token() {
+    let url = |endpoint: &str| at(endpoint).url(Scheme::Tls, Endpoints::Discord);
+    for endpoint in ["c-ewr12.discord.media:2096", "EU-west1.Discord.Media", "x.discord.gg:443"] {
+        assert!(url(endpoint).is_ok(), "{endpoint}");
+    }
+    for endpoint in ["evil.example:443", "discord.media.evil.example", "xdiscord.media:443", "127.0.0.1:1"] {
+        assert_eq!(url(endpoint), Err(BadEndpoint::NotDiscords(endpoint.into())));
     }
 }
 
