@@ -1,6 +1,6 @@
 //! Dave: our membership in the call's MLS group, on an arbiter where no packet waits for it.
 
-use actix::{Actor, ActorContext, Context, Handler, Message, WeakRecipient};
+use actix::{Actor, ActorContext, Addr, ArbiterHandle, Context, Handler, Message, WeakRecipient};
 
 use super::driven::{Alarm, Driven, Exit, now};
 use crate::{
@@ -72,6 +72,25 @@ impl Dave {
         Self { generation, group, owner, alarm: Alarm::default(), exit: Exit::Unforeseen }
     }
 
+    /// Starts on this arbiter, or else on the caller's.
+    pub(super) fn start_on(
+        arbiter: Option<&ArbiterHandle>,
+        dave: impl FnOnce() -> Self + Send + 'static,
+    ) -> Addr<Self> {
+        let (sender, receiver) = actix::dev::channel::channel(MAX_BEHIND);
+        let run = move || {
+            actix_rt::spawn(Context::with_receiver(receiver).into_future(dave()));
+        };
+        match arbiter {
+            Some(arbiter) => {
+                // An arbiter that is gone runs nothing: whoever sends to the actor is told so.
+                arbiter.spawn_fn(run);
+            }
+            None => run(),
+        }
+        Addr::new(sender)
+    }
+
     fn report(&self, report: Report) {
         if let Some(owner) = self.owner.upgrade() {
             owner.do_send(FromDave { generation: self.generation, report });
@@ -138,6 +157,9 @@ impl Handler<GetFingerprints> for Dave {
         self.group.fingerprints(user)
     }
 }
+
+/// How many messages of the voice gateway the group may be behind: seconds of the worst comings and goings.
+const MAX_BEHIND: usize = 1_000;
 
 #[cfg(feature = "faults")]
 super::fault::panics_on_demand!(Dave);

@@ -1,6 +1,10 @@
 //! Child: one actor that a call owns, and the number by which its reports are told from those of its predecessors.
 
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::{Actor, Addr, Context, Handler, Message, prelude::SendError};
+
+/// The actor has more to do than it can.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Full;
 
 /// The newest actor of its kind.
 pub(super) struct Child<A: Actor> {
@@ -44,6 +48,24 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
     {
         if let Some(addr) = &self.addr {
             addr.do_send(message);
+        }
+    }
+
+    /// Sends a message that counts, to an actor whose mailbox has a bound.
+    ///
+    /// # Errors
+    ///
+    /// When the mailbox is full. Without an actor there is nothing to be full.
+    pub(super) fn send_bounded<M: Message<Result = ()> + Send + 'static>(
+        &self,
+        message: M,
+    ) -> Result<(), Full>
+    where
+        A: Handler<M>,
+    {
+        match self.addr.as_ref().map(|addr| addr.try_send(message)) {
+            Some(Err(SendError::Full(_))) => Err(Full),
+            Some(Ok(()) | Err(SendError::Closed(_))) | None => Ok(()),
         }
     }
 }

@@ -48,7 +48,7 @@ use crate::{
     speaker::{Pacer, TrackEnd, TrackId, VoiceFrame},
     transport::{
         cipher::Mode,
-        dave::{Group, IdentityKey, PlainSpeech},
+        dave::{DaveError, Group, IdentityKey, PlainSpeech},
     },
 };
 
@@ -222,12 +222,16 @@ impl Call {
         let arbiter = self.context.crypto.as_ref();
         self.dave.replace(|generation| {
             let group = move || Group::new(user, channel, identity).plain_speech(plain_speech);
-            let dave = move || Dave::new(generation, group(), owner);
-            match arbiter {
-                Some(arbiter) => Dave::start_in_arbiter(arbiter, |_| dave()),
-                None => dave().start(),
-            }
+            Dave::start_on(arbiter, move || Dave::new(generation, group(), owner))
         });
+    }
+
+    /// What the group is told must not be lost: a group that is this far behind is given up, and the session with it.
+    fn tell_dave(&mut self, input: DaveInput) {
+        if self.dave.send_bounded(input).is_err() {
+            self.dave.take();
+            self.recovery.transport_lost(Cause::E2ee(DaveError::Overloaded), now());
+        }
     }
 
     fn start_transport(&mut self, ssrc: Ssrc, server: SocketAddr, ctx: &mut Context<Self>) {

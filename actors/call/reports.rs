@@ -60,11 +60,11 @@ impl Handler<FromGateway> for Call {
                 self.start_transport(ssrc, server, ctx);
             }
             Report::Established(description) => {
-                self.dave.send(DaveInput::Described(description.dave_protocol_version));
+                self.tell_dave(DaveInput::Described(description.dave_protocol_version));
                 self.transport.send(description);
             }
             Report::Resumed => {
-                self.dave.send(DaveInput::Resumed);
+                self.tell_dave(DaveInput::Resumed);
                 self.recovery.resumed();
             }
             Report::SpeakingSent => self.acknowledge_speaking(),
@@ -78,15 +78,15 @@ impl Handler<FromGateway> for Call {
                 self.transport.send(transport::SsrcAssigned { user, ssrc })
             }
             Report::ClientsConnect(users) => {
-                self.dave.send(DaveInput::ClientsConnect(users.clone()));
+                self.tell_dave(DaveInput::ClientsConnect(users.clone()));
                 self.publish(CallEventKind::ClientsConnected(users));
             }
             Report::ClientDisconnect(user) => {
-                self.dave.send(DaveInput::ClientDisconnect(user));
+                self.tell_dave(DaveInput::ClientDisconnect(user));
                 self.transport.send(transport::UserLeft(user));
                 self.publish(CallEventKind::ClientDisconnected(user));
             }
-            Report::Dave(event) => self.dave.send(DaveInput::Event(event)),
+            Report::Dave(event) => self.tell_dave(DaveInput::Event(event)),
             Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
             Report::Malformed => self.stats.malformed += 1,
             Report::CommandDropped => self.stats.dropped_commands += 1,
@@ -114,7 +114,7 @@ impl Handler<FromTransport> for Call {
                 self.gateway.send(Discovered(address));
             }
             Report::Opened if current => self.recovery.opened(now()),
-            Report::FailedFrames if current => self.dave.send(DaveInput::FailedFrames),
+            Report::FailedFrames if current => self.tell_dave(DaveInput::FailedFrames),
             Report::Exited { cause, stats } => {
                 self.stats.add(&stats);
                 self.transports_alive -= 1;

@@ -7,6 +7,9 @@ pub enum DaveError {
     /// Others are in the call, it is not end-to-end encrypted, and the bot may not speak plainly.
     #[error("the call is not end-to-end encrypted, and this bot says nothing that others can listen to")]
     NotEncrypted,
+    /// Messages came faster than they could be worked off.
+    #[error("the voice gateway sends messages for the encryption faster than they can be worked off")]
+    Overloaded,
     /// The server wants a protocol version newer than ours.
     #[error("the call uses DAVE version {0}, and only version 1 is known: update actix-voice")]
     UnsupportedVersion(u16),
