@@ -60,8 +60,8 @@ mod websocket;
 
 pub use self::{
     bridge::{
-        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, Plug, VoiceServerUpdate,
-        VoiceStateUpdate,
+        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, OfShard, Plug,
+        VoiceServerUpdate, VoiceStateUpdate,
     },
     call::{JoinError, SpeakError},
     config::{Config, ControlArbiter, Encryption, StartError},

@@ -1,9 +1,11 @@
 //! VoiceManager: what a bot talks to. Owns the bridge and the calls.
 
 mod arbiters;
+mod bitrates;
 mod handle;
 mod message;
 mod plug;
+mod shards;
 mod speak;
 mod speaking;
 mod subscribers;
@@ -18,7 +20,9 @@ use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 pub(super) use self::message::{RunOnControlArbiter, Unplug};
-use self::{arbiters::Arbiters, message::JoinAnew, subscribers::Subscribers};
+use self::{
+    arbiters::Arbiters, bitrates::Bitrates, message::JoinAnew, shards::Shards, subscribers::Subscribers,
+};
 pub use self::{
     handle::CallHandle,
     message::{
@@ -27,7 +31,7 @@ pub use self::{
     speak::Speak,
 };
 use super::{
-    bridge::{Bridge, Plug, RegisterCall},
+    bridge::{Bridge, RegisterCall},
     call::{
         AttachTrack, Backlog, Call, CallContext, CallEnded, CallOwner, DisconnectCall, FromCall, JoinChannel,
         JoinError, JoinedCall, SpeakError,
@@ -47,13 +51,12 @@ use crate::{
 pub struct VoiceManager {
     config: Arc<Config>,
     tls: Arc<ClientConfig>,
-    plug: Option<Plug>,
-    bridge: Option<Addr<Bridge>>,
+    shards: Shards,
     calls: HashMap<GuildId, CallEntry>,
-    /// What was asked for before a main gateway was plugged in.
+    /// What was asked for before the main gateway of the guild was plugged in.
     waiting: HashMap<GuildId, Backlog>,
     subscribers: Subscribers,
-    bitrates: HashMap<ChannelId, u32>,
+    bitrates: Bitrates,
     arbiters: Arbiters,
     identity: IdentityKey,
     system: SystemOwner,
@@ -83,13 +86,12 @@ impl VoiceManager {
             tls: config.tls(config.encryption),
             identity: config.identity.clone().unwrap_or_else(IdentityKey::generate),
             arbiters: Arbiters::new(config.media_arbiters),
+            bitrates: Bitrates::new(config.encoder.bitrate),
             config: Arc::new(config),
-            plug: None,
-            bridge: None,
+            shards: Shards::default(),
             calls: HashMap::new(),
             waiting: HashMap::new(),
             subscribers: Subscribers::default(),
-            bitrates: HashMap::new(),
             system: SystemOwner::Caller,
             last_generation: 0,
             last_track: 0,
@@ -134,14 +136,9 @@ impl VoiceManager {
         address.recv().map_err(|error| StartError::Thread(error.to_string()))
     }
 
-    /// What is encoded for this channel has this many bits per second.
-    fn bitrate_of(&self, channel: ChannelId) -> u32 {
-        self.bitrates.get(&channel).copied().unwrap_or(self.config.encoder.bitrate)
-    }
-
     /// Joins with the call of the guild, a new one if there is none, or as soon as a main gateway is plugged in.
     fn join(&mut self, guild: GuildId, join: JoinChannel, ctx: &mut Context<Self>) {
-        let Some(bridge) = self.bridge(ctx) else { return self.wait_for_plug(guild, join, ctx) };
+        let Some(bridge) = self.bridge(guild, ctx) else { return self.wait_for_plug(guild, join, ctx) };
         let live = self.calls.get(&guild).filter(|entry| entry.call.connected());
         let call = match live {
             Some(entry) => entry.call.clone(),
@@ -169,7 +166,7 @@ impl VoiceManager {
         let waiting = self.waiting.entry(guild).or_default();
         if waiting.is_empty() {
             ctx.run_later(LOGIN_TIMEOUT, move |manager, _| {
-                if manager.plug.is_none() {
+                if !manager.is_plugged(guild) {
                     manager.cancel_waiting(guild, &JoinError::NotPlugged);
                 }
             });
@@ -214,7 +211,7 @@ impl VoiceManager {
         self.last_generation += 1;
         let generation = self.last_generation;
         let mut encoder = self.config.encoder.clone();
-        encoder.bitrate = self.bitrate_of(channel);
+        encoder.bitrate = self.bitrates.of(channel);
         let context = CallContext {
             guild,
             generation,
@@ -234,14 +231,19 @@ impl VoiceManager {
         call
     }
 
-    /// Ends all calls; done once they are over.
+    /// Ends all calls, and cancels all joins; done once they are over.
     fn end_all(&mut self) -> impl Future<Output = ()> + use<> {
         for (guild, mut waiting) in self.waiting.drain() {
             waiting.cancel(&EndReason::Stopped.into(), guild);
         }
+        self.disconnect_all(&EndReason::Stopped)
+    }
+
+    /// Ends all calls for this reason; done once they are over.
+    fn disconnect_all(&self, reason: &EndReason) -> impl Future<Output = ()> + use<> {
         let end = |entry: &CallEntry| {
             let (ended, end) = oneshot::channel();
-            entry.call.do_send(DisconnectCall { reason: EndReason::Stopped, ended: Some(ended) });
+            entry.call.do_send(DisconnectCall { reason: reason.clone(), ended: Some(ended) });
             end
         };
         let ends: Vec<_> = self.calls.values().map(end).collect();
@@ -353,8 +355,8 @@ impl Handler<ChannelBitrate> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, ChannelBitrate { channel, bitrate }: ChannelBitrate, _: &mut Context<Self>) {
-        let bitrate = bitrate.clamp(MIN_BITRATE, MAX_BITRATE);
-        self.bitrates.insert(channel, bitrate);
+        self.bitrates.set(channel, bitrate);
+        let bitrate = self.bitrates.of(channel);
         for entry in self.calls.values().filter(|entry| entry.channel == channel) {
             entry.call.do_send(Bitrate(bitrate));
         }
@@ -369,7 +371,7 @@ impl Handler<FromCall> for VoiceManager {
         if let (Some(entry), CallEventKind::Moved(channel)) = (entry, &event.kind) {
             entry.channel = *channel;
             let call = entry.call.clone();
-            call.do_send(Bitrate(self.bitrate_of(*channel)));
+            call.do_send(Bitrate(self.bitrates.of(*channel)));
         }
         event.log();
         self.subscribers.publish(&event);
@@ -412,15 +414,14 @@ impl Handler<super::fault::Panic> for VoiceManager {
 
     fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
         match (self.calls.get(&fault.guild), fault.victim) {
-            (_, super::fault::Victim::Bridge) => self.tell_bridge(super::fault::PanicNow),
+            (_, super::fault::Victim::Bridge) => {
+                self.shards.tell(self.shards.shard_of(fault.guild), super::fault::PanicNow)
+            }
             (Some(entry), _) => entry.call.do_send(fault),
             (None, _) => {}
         }
     }
 }
 
-/// What Discord lets a channel have, in bits per second.
-const MIN_BITRATE: u32 = 8_000;
-const MAX_BITRATE: u32 = 384_000;
 /// How long a join waits for the bot to log in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
