@@ -67,7 +67,7 @@ pub use self::{
     config::{Config, ControlArbiter, Encryption, StartError},
     driven::now,
     event::{CallEvent, CallEventKind},
-    main_gateway::{Login, Logout, MainGateway},
+    main_gateway::{Login, Logout, MainGateway, Shards},
     manager::{
         CallHandle, ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, Speak, StopSpeaking, Subscribe,
         SubscribeChannel, VoiceManager,

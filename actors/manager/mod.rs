@@ -414,6 +414,7 @@ impl Handler<super::fault::Panic> for VoiceManager {
 
     fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
         match (self.calls.get(&fault.guild), fault.victim) {
+            (_, super::fault::Victim::VoiceManager) => panic!("a test made the VoiceManager panic"),
             (_, super::fault::Victim::Bridge) => {
                 self.shards.tell(self.shards.shard_of(fault.guild), super::fault::PanicNow)
             }
