@@ -12,6 +12,7 @@ use crate::{
         call::NewBridge,
         channel::Forward,
     },
+    bridge::Report,
     call::EndReason,
     id::{GuildId, ShardId},
 };
@@ -48,12 +49,16 @@ impl VoiceManager {
             drop(self.disconnect_all(&EndReason::UserReplaced));
             self.shards.clear();
         }
+        let known = self.shards.is_known(shard);
         self.shards.plug(plug.clone());
         match self.shards.bridge(shard) {
             Some(bridge) => bridge.do_send(plug),
             None => {
                 let bridge = self.start_bridge(shard, ctx);
                 if let (Some(bridge), None) = (bridge, replaced) {
+                    if !known {
+                        self.move_calls_to(shard);
+                    }
                     self.hand_over(shard, &bridge);
                 }
             }
@@ -63,6 +68,14 @@ impl VoiceManager {
             if let Some(waiting) = self.waiting.remove(&guild) {
                 self.take_up(guild, waiting, ctx);
             }
+        }
+    }
+
+    /// The calls of a shard were of another one: they have to join again with this one's session.
+    fn move_calls_to(&self, shard: ShardId) {
+        for (_, entry) in self.calls.iter().filter(|(guild, _)| shard.has(**guild)) {
+            entry.call.do_send(Report::MainGatewayRestored);
+            entry.call.do_send(Report::MainSessionReplaced);
         }
     }
 

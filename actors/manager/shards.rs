@@ -53,6 +53,11 @@ impl Shards {
         self.by_index.get(&shard.index).filter(|_| shard.count == self.count)?.plug.as_ref()
     }
 
+    /// Whether a shard has been plugged in, among as many as there are.
+    pub(super) fn is_known(&self, shard: ShardId) -> bool {
+        shard.count == self.count && self.by_index.contains_key(&shard.index)
+    }
+
     /// Takes out all shards of this main gateway, and says which they were.
     pub(super) fn unplug(&mut self, gateway: &Recipient<UpdateVoiceState>) -> Vec<ShardId> {
         let count = self.count;
