@@ -164,7 +164,13 @@ pub struct ChannelBitrate {
     pub bitrate: u32,
 }
 
-/// **Your bot → VoiceManager.** Leave all calls, and stop the manager and its threads. Answered once the calls are over.
+/// **Your bot → VoiceManager.** Leave all calls, and end the threads of the manager, with every
+/// [`MainGateway`](crate::actors::MainGateway) that runs on them. Answered once the calls are over; until then every [`Join`]
+/// is refused.
+///
+/// A manager whose address is kept, or that is registered, sleeps from then on, and is ready again with the next [`Join`] or
+/// `MainGateway`: with its configuration, subscribers, and what is plugged in. One that was
+/// [spawned](crate::actors::VoiceManager::spawn) is gone.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Shutdown;

@@ -3,6 +3,7 @@
 mod arbiters;
 mod bitrates;
 mod handle;
+mod lifetime;
 mod message;
 mod plug;
 mod shards;
@@ -12,16 +13,14 @@ mod subscribers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler,
-    ResponseActFuture, ResponseFuture, Supervised, System, SystemService, WrapFuture,
-};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture};
 use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 pub(super) use self::message::{RunOnControlArbiter, Unplug};
 use self::{
-    arbiters::Arbiters, bitrates::Bitrates, message::JoinAnew, shards::Shards, subscribers::Subscribers,
+    arbiters::Arbiters, bitrates::Bitrates, lifetime::Lifetime, message::JoinAnew, shards::Shards,
+    subscribers::Subscribers,
 };
 pub use self::{
     handle::CallHandle,
@@ -36,7 +35,7 @@ use super::{
         AttachTrack, Backlog, Call, CallContext, CallEnded, CallOwner, DisconnectCall, FromCall, JoinChannel,
         JoinError, JoinedCall, SpeakError,
     },
-    config::{Config, ControlArbiter, StartError},
+    config::Config,
     event::CallEventKind,
     speaker::{Bitrate, StopTracks},
     stats::CallStats,
@@ -59,17 +58,9 @@ pub struct VoiceManager {
     bitrates: Bitrates,
     arbiters: Arbiters,
     identity: IdentityKey,
-    system: SystemOwner,
+    lifetime: Lifetime,
     last_generation: u64,
     last_track: u64,
-}
-
-/// Whose actix system the manager runs in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SystemOwner {
-    Caller,
-    /// Of the manager alone; it ends with it.
-    Manager,
 }
 
 struct CallEntry {
@@ -82,62 +73,40 @@ impl VoiceManager {
     /// A manager to be [started](Self::start).
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let tls = config.tls(config.encryption);
+        let identity = config.identity.clone().unwrap_or_else(IdentityKey::generate);
+        let arbiters = Arbiters::new(config.media_arbiters);
+        Self { arbiters, ..Self::without_arbiters(Arc::new(config), tls, identity) }
+    }
+
+    /// One that does everything where it is.
+    fn without_arbiters(config: Arc<Config>, tls: Arc<ClientConfig>, identity: IdentityKey) -> Self {
         Self {
-            tls: config.tls(config.encryption),
-            identity: config.identity.clone().unwrap_or_else(IdentityKey::generate),
-            arbiters: Arbiters::new(config.media_arbiters),
+            tls,
+            identity,
+            arbiters: Arbiters::new(0),
             bitrates: Bitrates::new(config.encoder.bitrate),
-            config: Arc::new(config),
+            config,
             shards: Shards::default(),
             calls: HashMap::new(),
             waiting: HashMap::new(),
             subscribers: Subscribers::default(),
-            system: SystemOwner::Caller,
+            lifetime: Lifetime::default(),
             last_generation: 0,
             last_track: 0,
         }
     }
 
-    /// Starts the manager, on the arbiter that [`Config::control_arbiter`] names.
-    ///
-    /// # Panics
-    ///
-    /// When no actix [`System`] runs on this thread; [`spawn`](Self::spawn) needs none.
-    #[must_use]
-    pub fn start(mut self) -> Addr<Self> {
-        let own = match self.config.control_arbiter {
-            ControlArbiter::Own => arbiters::started(),
-            ControlArbiter::Callers => None,
-        };
-        let Some(arbiter) = own else { return Actor::start(self) };
-        let handle = arbiter.handle();
-        self.arbiters.own_control(arbiter);
-        Self::start_in_arbiter(&handle, |_| self)
-    }
-
-    /// Starts a manager in an actix system on a thread of its own, for programs that run on plain tokio: those plug in with
-    /// [`PlugChannel`] and listen with [`SubscribeChannel`]. The thread ends with [`Shutdown`].
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no thread.
-    pub fn spawn(config: Config) -> Result<Addr<Self>, StartError> {
-        let (started, address) = std::sync::mpsc::channel();
-        let system = move || {
-            let system = System::new();
-            let manager = Self { system: SystemOwner::Manager, ..Self::new(config) };
-            system.block_on(async { started.send(Actor::start(manager)) }).ok();
-            system.run()
-        };
-        std::thread::Builder::new()
-            .name("actix-voice".into())
-            .spawn(system)
-            .map_err(|error| StartError::Thread(error.to_string()))?;
-        address.recv().map_err(|error| StartError::Thread(error.to_string()))
-    }
-
     /// Joins with the call of the guild, a new one if there is none, or as soon as a main gateway is plugged in.
     fn join(&mut self, guild: GuildId, join: JoinChannel, ctx: &mut Context<Self>) {
+        if self.is_shutting_down() {
+            // Whoever asked may no longer wait.
+            return drop(join.outcome.send(Err(EndReason::Stopped.into())));
+        }
+        if self.is_asleep() {
+            self.waiting.entry(guild).or_default().join(join);
+            return self.wake(ctx);
+        }
         let Some(bridge) = self.bridge(guild, ctx) else { return self.wait_for_plug(guild, join, ctx) };
         let live = self.calls.get(&guild).filter(|entry| entry.call.connected());
         let call = match live {
@@ -155,7 +124,7 @@ impl VoiceManager {
     ) -> impl Future<Output = Option<Result<CallHandle, JoinError>>> + use<> {
         let (outcome, joined) = oneshot::channel();
         self.join(guild, JoinChannel { channel, flags, outcome }, ctx);
-        let speak = ctx.address().recipient();
+        let speak = self.address(ctx).recipient();
         async move {
             let handle = |JoinedCall { generation, call }| CallHandle::new(guild, generation, call, speak);
             Some(joined.await.ok()?.map(handle))
@@ -223,7 +192,7 @@ impl VoiceManager {
             tls: Arc::clone(&self.tls),
             encoder,
         };
-        let manager = || ctx.address().downgrade();
+        let manager = || self.address(ctx).downgrade();
         let owner = CallOwner { events: manager().recipient(), end: manager().recipient() };
         let call = Call::new(context, owner).start();
         bridge.do_send(RegisterCall { guild, generation, call: call.downgrade().recipient() });
@@ -262,38 +231,11 @@ impl Default for VoiceManager {
     }
 }
 
-impl Actor for VoiceManager {
-    type Context = Context<Self>;
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        let (ended, system) = (self.end_all(), self.system);
-        let arbiters = std::mem::replace(&mut self.arbiters, Arbiters::new(0));
-        let subscribers = std::mem::take(&mut self.subscribers);
-        actix_rt::spawn(async move {
-            ended.await;
-            subscribers.read().await;
-            arbiters.stop();
-            if system == SystemOwner::Manager {
-                System::current().stop();
-            }
-        });
-    }
-}
-
-impl Supervised for VoiceManager {}
-/// Any actor finds a manager that was registered: `SystemRegistry::set(VoiceManager::new(config).start())`, then
-/// `VoiceManager::from_registry()`. One that was not is started with [`Config::default`].
-impl SystemService for VoiceManager {
-    fn start_service(_: &ArbiterHandle) -> Addr<Self> {
-        Self::default().start()
-    }
-}
-
 impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
     fn handle(&mut self, join: Join, ctx: &mut Context<Self>) -> Self::Result {
-        let (joined, manager) = (self.request_join(join, ctx), ctx.address());
+        let (joined, manager) = (self.request_join(join, ctx), self.address(ctx));
         Box::pin(async move {
             match joined.await {
                 Some(outcome) => outcome,
@@ -389,22 +331,6 @@ impl Handler<CallEnded> for VoiceManager {
         event.log();
         self.subscribers.publish(&event);
         self.take_up(guild, backlog, ctx);
-    }
-}
-
-impl Handler<RunOnControlArbiter> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, RunOnControlArbiter(run): RunOnControlArbiter, _: &mut Context<Self>) {
-        run();
-    }
-}
-
-impl Handler<Shutdown> for VoiceManager {
-    type Result = ResponseActFuture<Self, ()>;
-
-    fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(self.end_all().into_actor(self).map(|(), _, ctx| ctx.stop()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The bot's main gateways: plugged in, unplugged, and passed on to their bridges.
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, Addr, Context, Handler};
 
 use super::{PlugChannel, Unplug, VoiceManager};
 use crate::{
@@ -34,11 +34,21 @@ impl VoiceManager {
     }
 
     fn start_bridge(&mut self, shard: ShardId, ctx: &mut Context<Self>) -> Option<Addr<Bridge>> {
-        let owner = ctx.address().downgrade().recipient();
+        if self.is_asleep() {
+            return None;
+        }
+        let owner = self.address(ctx).downgrade().recipient();
         let plug = self.shards.plugged(shard)?.clone();
         let bridge = Bridge::new(plug, self.config.supervision.join_timeout, owner).start();
         self.shards.bridge_started(shard, bridge.clone());
         Some(bridge)
+    }
+
+    /// Starts the bridges to all main gateways that are plugged in and have none.
+    pub(super) fn start_bridges(&mut self, ctx: &mut Context<Self>) {
+        for shard in self.shards.without_bridge() {
+            self.start_bridge(shard, ctx);
+        }
     }
 
     fn plug_in(&mut self, plug: Plug, ctx: &mut Context<Self>) {

@@ -81,6 +81,18 @@ impl Shards {
         shard.bridge.as_ref().filter(|bridge| bridge.connected())
     }
 
+    /// The shards that are plugged in, and have no bridge.
+    pub(super) fn without_bridge(&self) -> Vec<ShardId> {
+        let plugged = self.by_index.iter().filter(|(_, shard)| shard.plug.is_some());
+        let shards = plugged.map(|(&index, _)| ShardId { index, count: self.count });
+        shards.filter(|shard| self.bridge(*shard).is_none()).collect()
+    }
+
+    /// Lets all bridges end, as soon as they have nothing left to do.
+    pub(super) fn forget_bridges(&mut self) {
+        self.by_index.values_mut().for_each(|shard| shard.bridge = None);
+    }
+
     /// Takes the bridge that was started for a shard.
     pub(super) fn bridge_started(&mut self, shard: ShardId, bridge: Addr<Bridge>) {
         if let Some(shard) = self.by_index.get_mut(&shard.index) {
