@@ -1,9 +1,12 @@
 //! Bridge: between a bot's main gateway and its calls; each shard has one.
 
+mod of_shard;
+
 use std::{collections::HashMap, time::Duration};
 
 use actix::{Actor, Context, Handler, Message, Recipient, WeakRecipient};
 
+pub use self::of_shard::OfShard;
 use super::driven::{Alarm, Driven, now};
 use crate::{
     bridge::{
@@ -85,33 +88,6 @@ pub struct MainGatewayLost;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct MainGatewayRestored;
-
-/// **Your bot → VoiceManager.** This, of one shard only. By itself it concerns all guilds.
-#[derive(Clone, Copy, Debug)]
-pub struct OfShard<M> {
-    /// The shard.
-    pub shard: ShardId,
-    /// What is said of it.
-    pub message: M,
-}
-
-impl<M: Message<Result = ()>> Message for OfShard<M> {
-    type Result = ();
-}
-
-macro_rules! of_shard {
-    ($($message:ident),*) => {$(
-        impl $message {
-            /// This, for the guilds of one shard only.
-            #[must_use]
-            pub fn of(self, shard: ShardId) -> OfShard<Self> {
-                OfShard { shard, message: self }
-            }
-        }
-    )*};
-}
-
-of_shard!(MainSessionReplaced, MainGatewayLost, MainGatewayRestored);
 
 /// **Your bot → VoiceManager → Bridge.** A GUILD_DELETE: the bot left the guild, or it is unavailable. Ends its call.
 ///

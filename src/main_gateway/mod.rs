@@ -24,6 +24,7 @@ mod pending_updates;
 mod restarts;
 mod retry;
 mod sharding;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -35,12 +36,14 @@ pub use self::close::{Loss, MainGatewayError};
 pub use self::gateway_bot::{GatewayBot, GatewayBotError, SessionStartLimit};
 pub use self::message::Dispatch;
 pub use self::sharding::{Sharding, ShardingAction, Shards};
+pub use self::state::ResumePoint;
 
 use self::close::{Reaction, reaction};
 use self::message::{Message, Resumable, decode};
 use self::pace::Pace;
 use self::pending_updates::PendingVoiceUpdates;
 use self::retry::{Reached, Retry};
+use self::state::{MainSession, State};
 use crate::bridge::events::UpdateVoiceState;
 use crate::gateway::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME};
 use crate::gateway::heartbeat::{self, Heartbeat};
@@ -66,50 +69,6 @@ pub struct Shard {
     latency: Option<Duration>,
     malformed: u64,
     actions: VecDeque<Action>,
-}
-
-/// What the shard waits for; drawn above.
-#[derive(Debug)]
-enum State {
-    Backoff {
-        until: Instant,
-    },
-    AwaitOpen {
-        until: Instant,
-    },
-    AwaitHello {
-        until: Instant,
-    },
-    /// A beat that is not answered is the deadline.
-    AwaitTurn {
-        heartbeat: Heartbeat,
-    },
-    AwaitReady {
-        until: Instant,
-        heartbeat: Heartbeat,
-    },
-    AwaitResumed {
-        until: Instant,
-        heartbeat: Heartbeat,
-    },
-    Ready {
-        heartbeat: Heartbeat,
-    },
-    Stopped,
-}
-
-#[derive(Clone, Debug)]
-struct MainSession {
-    id: SessionId,
-    url: String,
-}
-
-/// What it takes to resume a session with another [`Shard`].
-#[derive(Clone, Debug)]
-pub struct ResumePoint {
-    session: MainSession,
-    last_seq: Option<u64>,
-    user: Option<UserId>,
 }
 
 impl Shard {
@@ -229,7 +188,7 @@ impl Shard {
             return Some(action);
         }
         self.expire(now);
-        match self.heartbeat().and_then(|heartbeat| heartbeat.poll(now)) {
+        match self.state.heartbeat().and_then(|heartbeat| heartbeat.poll(now)) {
             Some(heartbeat::Action::Beat { .. }) => self.send(message::heartbeat(self.last_seq), now),
             Some(heartbeat::Action::Zombie) => self.lose(Loss::Zombie, now),
             None => {}
@@ -294,12 +253,12 @@ impl Shard {
         match message {
             Message::Hello { interval } => self.hello(interval, now),
             Message::HeartbeatRequest => {
-                if let Some(heartbeat) = self.heartbeat() {
+                if let Some(heartbeat) = self.state.heartbeat() {
                     heartbeat.requested(now);
                 }
             }
             Message::HeartbeatAck => {
-                let latency = self.heartbeat().and_then(|heartbeat| heartbeat.acknowledge_any(now));
+                let latency = self.state.heartbeat().and_then(|heartbeat| heartbeat.acknowledge_any(now));
                 self.latency = latency.or(self.latency);
             }
             Message::Reconnect => self.lose(Loss::ReconnectAsked, now),
@@ -438,16 +397,6 @@ impl Shard {
     fn send(&mut self, frame: String, now: Instant) {
         self.pace.sent(now);
         self.actions.push_back(Action::Send(frame));
-    }
-
-    fn heartbeat(&mut self) -> Option<&mut Heartbeat> {
-        match &mut self.state {
-            State::AwaitTurn { heartbeat }
-            | State::AwaitReady { heartbeat, .. }
-            | State::AwaitResumed { heartbeat, .. }
-            | State::Ready { heartbeat } => Some(heartbeat),
-            _ => None,
-        }
     }
 }
 
