@@ -1,16 +1,19 @@
-//! Bridge: between a bot's main gateway and its calls.
+//! Bridge: between a bot's main gateway and its calls; each shard has one.
+
+mod of_shard;
 
 use std::{collections::HashMap, time::Duration};
 
 use actix::{Actor, Context, Handler, Message, Recipient, WeakRecipient};
 
+pub use self::of_shard::OfShard;
 use super::driven::{Alarm, Driven, now};
 use crate::{
     bridge::{
         Action, CallRequest, GuildVoice, JoinFailure, Report, Request, VoiceUpdateQueue,
         events::{UpdateVoiceState, VoiceServer, VoiceState},
     },
-    id::{GuildId, SessionId, UserId},
+    id::{GuildId, SessionId, ShardId, UserId},
 };
 
 impl Message for UpdateVoiceState {
@@ -18,6 +21,9 @@ impl Message for UpdateVoiceState {
 }
 
 /// **Your bot → VoiceManager → Bridge.** Use this main gateway: who the bot is, and where its op 4 goes.
+///
+/// A bot that shards sends one for each shard. Another user than before ends the calls of the one before, and another
+/// count of shards takes the place of all shards before.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
@@ -28,13 +34,21 @@ pub struct Plug {
     pub gateway: Recipient<UpdateVoiceState>,
     /// The `session_id` of READY; with it, voice states of other programs with the same token are told apart.
     pub session: Option<SessionId>,
+    /// Whose guilds come to this main gateway: all, unless the bot shards.
+    pub shard: ShardId,
 }
 
 impl Plug {
     /// A main gateway that is this user, and sends op 4 for it.
     #[must_use]
     pub fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
-        Self { user, gateway, session: None }
+        Self { user, gateway, session: None, shard: ShardId::SINGLE }
+    }
+
+    /// One shard of several: it is added to the others, and takes the place of an earlier one for the same shard.
+    #[must_use]
+    pub fn shard(self, shard: ShardId) -> Self {
+        Self { shard, ..self }
     }
 
     /// The `session_id` of READY.
@@ -101,14 +115,15 @@ impl Message for Report {
     type Result = ();
 }
 
-/// **Bridge → VoiceManager.** The bridge is no more.
+/// **Bridge → VoiceManager.** The bridge of this shard is no more.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct BridgeExited;
+pub(super) struct BridgeExited(pub(super) ShardId);
 
-/// The actor over one [`GuildVoice`] per guild.
+/// The actor over one [`GuildVoice`] per guild of a shard.
 pub(super) struct Bridge {
     owner: WeakRecipient<BridgeExited>,
+    shard: ShardId,
     user: UserId,
     gateway: Recipient<UpdateVoiceState>,
     main_gateway: MainGatewayState,
@@ -175,9 +190,10 @@ impl Guild {
 
 impl Bridge {
     pub(super) fn new(plug: Plug, join_timeout: Duration, owner: WeakRecipient<BridgeExited>) -> Self {
-        let Plug { user, gateway, session } = plug;
+        let Plug { user, gateway, session, shard } = plug;
         Self {
             owner,
+            shard,
             user,
             gateway,
             main_gateway: MainGatewayState::Up,
@@ -280,7 +296,7 @@ impl Actor for Bridge {
 
     fn stopped(&mut self, _: &mut Context<Self>) {
         if let Some(owner) = self.owner.upgrade() {
-            owner.do_send(BridgeExited);
+            owner.do_send(BridgeExited(self.shard));
         }
     }
 }
@@ -364,10 +380,9 @@ impl Handler<GuildDeleted> for Bridge {
 impl Handler<Plug> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, Plug { user, gateway, session }: Plug, ctx: &mut Context<Self>) {
-        self.user = user;
-        self.gateway = gateway;
-        self.session = session;
+    fn handle(&mut self, plug: Plug, ctx: &mut Context<Self>) {
+        self.gateway = plug.gateway;
+        self.session = plug.session;
         for guild in self.guilds.values_mut() {
             guild.voice.main_session(self.session.clone());
         }

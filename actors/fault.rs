@@ -14,10 +14,17 @@ pub struct Panic {
     pub victim: Victim,
 }
 
-/// An actor of a call.
+/// **A test → MainGateway.** Panic in the connection of the shard with this index.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct PanicShard(pub u32);
+
+/// An actor of a call, or above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Victim {
+    /// The manager of all calls.
+    VoiceManager,
     /// What stands between the main gateway and all calls.
     Bridge,
     /// The call itself.

@@ -18,6 +18,8 @@
 //!            └─────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! A bot that shards has one Bridge for each shard, and MainGateway one ShardConnection, which owns the websocket.
+//!
 //! Every box is an actor over one machine. A parent owns its children and replaces the dead; a child reports to
 //! its parent, and its last report is `Exited`, which is sent also when it panics. The `use` lines say the same: a parent
 //! imports its children, and a child neither its parent nor a sibling.
@@ -34,7 +36,9 @@
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
 //! | Call | itself: it leaves, and ends with a reason | the others live on |
 //! | Bridge | what Discord said at that moment | VoiceManager starts another, and each call tells it where the bot is |
-//! | VoiceManager | all calls, which leave and end with a reason | the bot starts another |
+//! | VoiceManager | what it was handling | it goes on, with its calls, subscribers and arbiters; also when it is registered |
+//! | ShardConnection of a MainGateway | nothing: Discord buffers | MainGateway starts another after a pause, which resumes the main session; the fifth time in a minute it stops, with a reason |
+//! | MainGateway | its main sessions: its calls leave | the bot starts another |
 //!
 //! Supervision needs unwinding panics: with `panic = "abort"` a panic still ends the process.
 
@@ -61,14 +65,14 @@ mod websocket;
 
 pub use self::{
     bridge::{
-        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, Plug, VoiceServerUpdate,
-        VoiceStateUpdate,
+        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, OfShard, Plug,
+        VoiceServerUpdate, VoiceStateUpdate,
     },
     call::{JoinError, SpeakError},
     config::{Config, ControlArbiter, Encryption, StartError},
     driven::now,
     event::{CallEvent, CallEventKind},
-    main_gateway::{Login, Logout, MainGateway},
+    main_gateway::{Login, Logout, MainGateway, Shards},
     manager::{
         CallHandle, ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, Speak, StopSpeaking, Subscribe,
         SubscribeChannel, VoiceManager,

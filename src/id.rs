@@ -54,6 +54,41 @@ snowflake! {
     UserId;
 }
 
+/// A shard of a bot: one of `count` main gateways that share the bot's guilds between them. See
+/// [Sharding](https://docs.discord.com/developers/events/gateway#sharding).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId {
+    /// Which it is, from 0 up to but not including `count`.
+    pub index: u32,
+    /// How many there are in all programs of the bot; 1 if it does not shard.
+    pub count: u32,
+}
+
+impl ShardId {
+    /// The one main gateway of a bot that does not shard: all guilds are its.
+    pub const SINGLE: Self = Self { index: 0, count: 1 };
+
+    /// The shard of a guild among so many, at least one.
+    #[must_use]
+    pub fn of(guild: GuildId, count: u32) -> Self {
+        let count = count.max(1);
+        let index = u32::try_from((guild.0 >> 22) % u64::from(count)).expect("it is less than a u32");
+        Self { index, count }
+    }
+
+    /// Whether what concerns this guild comes to this shard.
+    #[must_use]
+    pub fn has(self, guild: GuildId) -> bool {
+        Self::of(guild, self.count) == self
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shard {} of {}", self.index, self.count)
+    }
+}
+
 /// A synchronisation source: the number that names one sender's packets (RFC 3550 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -7,7 +7,7 @@
 //! | [`bridge`] | what the two events of the main gateway mean together | `GuildVoice` / `Bridge` |
 //! | [`call`] | what follows a failure | `Recovery`, `Supervision` / `Call` |
 //! | [`gateway`] | what is said to the voice gateway, and when it is dead | `Session` / `Gateway`, `Heartbeat` / `Heartbeater` |
-//! | [`main_gateway`] | what is said to the main gateway | `Shard` / `MainGateway` |
+//! | [`main_gateway`] | what is said to the main gateway, and by which shard when | `Sharding` / `MainGateway`, `Shard` / `ShardConnection` |
 //! | [`transport`] | what goes over UDP, and how it is sealed | `Link` / `Transport`, `dave::Group` / `Dave` |
 //! | [`speaker`] | which frame goes out when | `Pacer` / `Speaker` |
 //! | [`source`], [`audio`] | where frames come from, and what they are made of | trait `Source` / `Player` |

@@ -159,7 +159,7 @@ impl Handler<crate::actors::fault::Panic> for Call {
         use crate::actors::fault::{PanicNow, Victim};
         match fault.victim {
             Victim::Call => panic!("a test made the Call panic"),
-            Victim::Bridge => {}
+            Victim::VoiceManager | Victim::Bridge => {}
             Victim::Gateway => self.gateway.send(PanicNow),
             Victim::Heartbeater => self.gateway.send(fault),
             Victim::Transport => self.transport.send(PanicNow),

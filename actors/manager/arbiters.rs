@@ -61,6 +61,11 @@ impl Arbiters {
         self.control = Some(arbiter);
     }
 
+    /// Whether the manager runs on an arbiter of its own.
+    pub(super) fn has_control(&self) -> bool {
+        self.control.is_some()
+    }
+
     /// A slot for a call: on the media arbiter with the fewest calls.
     pub(super) fn media_slot(&mut self) -> MediaSlot {
         if self.media.len() < self.most

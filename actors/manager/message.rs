@@ -7,7 +7,7 @@ use super::handle::CallHandle;
 use crate::{
     actors::{call::JoinError, event::CallEvent, stats::CallStats},
     bridge::events::{SelfFlags, UpdateVoiceState},
-    id::{ChannelId, GuildId, UserId},
+    id::{ChannelId, GuildId, ShardId, UserId},
     speaker::TrackId,
 };
 
@@ -82,13 +82,21 @@ pub struct PlugChannel {
     pub user: UserId,
     /// Takes [`UpdateVoiceState`], to be sent to Discord as op 4.
     pub gateway: mpsc::Sender<UpdateVoiceState>,
+    /// Whose guilds come to this main gateway: all, unless the bot shards.
+    pub shard: ShardId,
 }
 
 impl PlugChannel {
     /// A main gateway that is this user, and sends op 4 for it.
     #[must_use]
     pub fn new(user: UserId, gateway: mpsc::Sender<UpdateVoiceState>) -> Self {
-        Self { user, gateway }
+        Self { user, gateway, shard: ShardId::SINGLE }
+    }
+
+    /// One shard of several: it is added to the others, and takes the place of an earlier one for the same shard.
+    #[must_use]
+    pub fn shard(self, shard: ShardId) -> Self {
+        Self { shard, ..self }
     }
 }
 
@@ -156,7 +164,13 @@ pub struct ChannelBitrate {
     pub bitrate: u32,
 }
 
-/// **Your bot → VoiceManager.** Leave all calls, and stop the manager and its threads. Answered once the calls are over.
+/// **Your bot → VoiceManager.** Leave all calls, and end the threads of the manager, with every
+/// [`MainGateway`](crate::actors::MainGateway) that runs on them. Answered once the calls are over; until then every [`Join`]
+/// is refused.
+///
+/// A manager whose address is kept, or that is registered, sleeps from then on, and is ready again with the next [`Join`] or
+/// `MainGateway`: with its configuration, subscribers, and what is plugged in. One that was
+/// [spawned](crate::actors::VoiceManager::spawn) is gone.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Shutdown;

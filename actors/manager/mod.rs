@@ -1,24 +1,27 @@
 //! VoiceManager: what a bot talks to. Owns the bridge and the calls.
 
 mod arbiters;
+mod bitrates;
 mod handle;
+mod lifetime;
 mod message;
 mod plug;
+mod shards;
 mod speak;
 mod speaking;
 mod subscribers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler,
-    ResponseActFuture, ResponseFuture, Supervised, System, SystemService, WrapFuture,
-};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture};
 use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 pub(super) use self::message::{RunOnControlArbiter, Unplug};
-use self::{arbiters::Arbiters, message::JoinAnew, subscribers::Subscribers};
+use self::{
+    arbiters::Arbiters, bitrates::Bitrates, lifetime::Lifetime, message::JoinAnew, shards::Shards,
+    subscribers::Subscribers,
+};
 pub use self::{
     handle::CallHandle,
     message::{
@@ -27,12 +30,12 @@ pub use self::{
     speak::Speak,
 };
 use super::{
-    bridge::{Bridge, Plug, RegisterCall},
+    bridge::{Bridge, RegisterCall},
     call::{
         AttachTrack, Backlog, Call, CallContext, CallEnded, CallOwner, DisconnectCall, FromCall, JoinChannel,
         JoinError, JoinedCall, SpeakError,
     },
-    config::{Config, ControlArbiter, StartError},
+    config::Config,
     event::CallEventKind,
     speaker::{Bitrate, StopTracks},
     stats::CallStats,
@@ -47,26 +50,17 @@ use crate::{
 pub struct VoiceManager {
     config: Arc<Config>,
     tls: Arc<ClientConfig>,
-    plug: Option<Plug>,
-    bridge: Option<Addr<Bridge>>,
+    shards: Shards,
     calls: HashMap<GuildId, CallEntry>,
-    /// What was asked for before a main gateway was plugged in.
+    /// What was asked for before the main gateway of the guild was plugged in.
     waiting: HashMap<GuildId, Backlog>,
     subscribers: Subscribers,
-    bitrates: HashMap<ChannelId, u32>,
+    bitrates: Bitrates,
     arbiters: Arbiters,
     identity: IdentityKey,
-    system: SystemOwner,
+    lifetime: Lifetime,
     last_generation: u64,
     last_track: u64,
-}
-
-/// Whose actix system the manager runs in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SystemOwner {
-    Caller,
-    /// Of the manager alone; it ends with it.
-    Manager,
 }
 
 struct CallEntry {
@@ -79,69 +73,41 @@ impl VoiceManager {
     /// A manager to be [started](Self::start).
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let tls = config.tls(config.encryption);
+        let identity = config.identity.clone().unwrap_or_else(IdentityKey::generate);
+        let arbiters = Arbiters::new(config.media_arbiters);
+        Self { arbiters, ..Self::without_arbiters(Arc::new(config), tls, identity) }
+    }
+
+    /// One that does everything where it is.
+    fn without_arbiters(config: Arc<Config>, tls: Arc<ClientConfig>, identity: IdentityKey) -> Self {
         Self {
-            tls: config.tls(config.encryption),
-            identity: config.identity.clone().unwrap_or_else(IdentityKey::generate),
-            arbiters: Arbiters::new(config.media_arbiters),
-            config: Arc::new(config),
-            plug: None,
-            bridge: None,
+            tls,
+            identity,
+            arbiters: Arbiters::new(0),
+            bitrates: Bitrates::new(config.encoder.bitrate),
+            config,
+            shards: Shards::default(),
             calls: HashMap::new(),
             waiting: HashMap::new(),
             subscribers: Subscribers::default(),
-            bitrates: HashMap::new(),
-            system: SystemOwner::Caller,
+            lifetime: Lifetime::default(),
             last_generation: 0,
             last_track: 0,
         }
     }
 
-    /// Starts the manager, on the arbiter that [`Config::control_arbiter`] names.
-    ///
-    /// # Panics
-    ///
-    /// When no actix [`System`] runs on this thread; [`spawn`](Self::spawn) needs none.
-    #[must_use]
-    pub fn start(mut self) -> Addr<Self> {
-        let own = match self.config.control_arbiter {
-            ControlArbiter::Own => arbiters::started(),
-            ControlArbiter::Callers => None,
-        };
-        let Some(arbiter) = own else { return Actor::start(self) };
-        let handle = arbiter.handle();
-        self.arbiters.own_control(arbiter);
-        Self::start_in_arbiter(&handle, |_| self)
-    }
-
-    /// Starts a manager in an actix system on a thread of its own, for programs that run on plain tokio: those plug in with
-    /// [`PlugChannel`] and listen with [`SubscribeChannel`]. The thread ends with [`Shutdown`].
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no thread.
-    pub fn spawn(config: Config) -> Result<Addr<Self>, StartError> {
-        let (started, address) = std::sync::mpsc::channel();
-        let system = move || {
-            let system = System::new();
-            let manager = Self { system: SystemOwner::Manager, ..Self::new(config) };
-            system.block_on(async { started.send(Actor::start(manager)) }).ok();
-            system.run()
-        };
-        std::thread::Builder::new()
-            .name("actix-voice".into())
-            .spawn(system)
-            .map_err(|error| StartError::Thread(error.to_string()))?;
-        address.recv().map_err(|error| StartError::Thread(error.to_string()))
-    }
-
-    /// What is encoded for this channel has this many bits per second.
-    fn bitrate_of(&self, channel: ChannelId) -> u32 {
-        self.bitrates.get(&channel).copied().unwrap_or(self.config.encoder.bitrate)
-    }
-
     /// Joins with the call of the guild, a new one if there is none, or as soon as a main gateway is plugged in.
     fn join(&mut self, guild: GuildId, join: JoinChannel, ctx: &mut Context<Self>) {
-        let Some(bridge) = self.bridge(ctx) else { return self.wait_for_plug(guild, join, ctx) };
+        if self.is_shutting_down() {
+            // Whoever asked may no longer wait.
+            return drop(join.outcome.send(Err(EndReason::Stopped.into())));
+        }
+        if self.is_asleep() {
+            self.waiting.entry(guild).or_default().join(join);
+            return self.wake(ctx);
+        }
+        let Some(bridge) = self.bridge(guild, ctx) else { return self.wait_for_plug(guild, join, ctx) };
         let live = self.calls.get(&guild).filter(|entry| entry.call.connected());
         let call = match live {
             Some(entry) => entry.call.clone(),
@@ -158,7 +124,7 @@ impl VoiceManager {
     ) -> impl Future<Output = Option<Result<CallHandle, JoinError>>> + use<> {
         let (outcome, joined) = oneshot::channel();
         self.join(guild, JoinChannel { channel, flags, outcome }, ctx);
-        let speak = ctx.address().recipient();
+        let speak = self.address(ctx).recipient();
         async move {
             let handle = |JoinedCall { generation, call }| CallHandle::new(guild, generation, call, speak);
             Some(joined.await.ok()?.map(handle))
@@ -169,7 +135,7 @@ impl VoiceManager {
         let waiting = self.waiting.entry(guild).or_default();
         if waiting.is_empty() {
             ctx.run_later(LOGIN_TIMEOUT, move |manager, _| {
-                if manager.plug.is_none() {
+                if !manager.is_plugged(guild) {
                     manager.cancel_waiting(guild, &JoinError::NotPlugged);
                 }
             });
@@ -214,7 +180,7 @@ impl VoiceManager {
         self.last_generation += 1;
         let generation = self.last_generation;
         let mut encoder = self.config.encoder.clone();
-        encoder.bitrate = self.bitrate_of(channel);
+        encoder.bitrate = self.bitrates.of(channel);
         let context = CallContext {
             guild,
             generation,
@@ -226,7 +192,7 @@ impl VoiceManager {
             tls: Arc::clone(&self.tls),
             encoder,
         };
-        let manager = || ctx.address().downgrade();
+        let manager = || self.address(ctx).downgrade();
         let owner = CallOwner { events: manager().recipient(), end: manager().recipient() };
         let call = Call::new(context, owner).start();
         bridge.do_send(RegisterCall { guild, generation, call: call.downgrade().recipient() });
@@ -234,14 +200,19 @@ impl VoiceManager {
         call
     }
 
-    /// Ends all calls; done once they are over.
+    /// Ends all calls, and cancels all joins; done once they are over.
     fn end_all(&mut self) -> impl Future<Output = ()> + use<> {
         for (guild, mut waiting) in self.waiting.drain() {
             waiting.cancel(&EndReason::Stopped.into(), guild);
         }
+        self.disconnect_all(&EndReason::Stopped)
+    }
+
+    /// Ends all calls for this reason; done once they are over.
+    fn disconnect_all(&self, reason: &EndReason) -> impl Future<Output = ()> + use<> {
         let end = |entry: &CallEntry| {
             let (ended, end) = oneshot::channel();
-            entry.call.do_send(DisconnectCall { reason: EndReason::Stopped, ended: Some(ended) });
+            entry.call.do_send(DisconnectCall { reason: reason.clone(), ended: Some(ended) });
             end
         };
         let ends: Vec<_> = self.calls.values().map(end).collect();
@@ -260,38 +231,11 @@ impl Default for VoiceManager {
     }
 }
 
-impl Actor for VoiceManager {
-    type Context = Context<Self>;
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        let (ended, system) = (self.end_all(), self.system);
-        let arbiters = std::mem::replace(&mut self.arbiters, Arbiters::new(0));
-        let subscribers = std::mem::take(&mut self.subscribers);
-        actix_rt::spawn(async move {
-            ended.await;
-            subscribers.read().await;
-            arbiters.stop();
-            if system == SystemOwner::Manager {
-                System::current().stop();
-            }
-        });
-    }
-}
-
-impl Supervised for VoiceManager {}
-/// Any actor finds a manager that was registered: `SystemRegistry::set(VoiceManager::new(config).start())`, then
-/// `VoiceManager::from_registry()`. One that was not is started with [`Config::default`].
-impl SystemService for VoiceManager {
-    fn start_service(_: &ArbiterHandle) -> Addr<Self> {
-        Self::default().start()
-    }
-}
-
 impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
     fn handle(&mut self, join: Join, ctx: &mut Context<Self>) -> Self::Result {
-        let (joined, manager) = (self.request_join(join, ctx), ctx.address());
+        let (joined, manager) = (self.request_join(join, ctx), self.address(ctx));
         Box::pin(async move {
             match joined.await {
                 Some(outcome) => outcome,
@@ -353,8 +297,8 @@ impl Handler<ChannelBitrate> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, ChannelBitrate { channel, bitrate }: ChannelBitrate, _: &mut Context<Self>) {
-        let bitrate = bitrate.clamp(MIN_BITRATE, MAX_BITRATE);
-        self.bitrates.insert(channel, bitrate);
+        self.bitrates.set(channel, bitrate);
+        let bitrate = self.bitrates.of(channel);
         for entry in self.calls.values().filter(|entry| entry.channel == channel) {
             entry.call.do_send(Bitrate(bitrate));
         }
@@ -369,7 +313,7 @@ impl Handler<FromCall> for VoiceManager {
         if let (Some(entry), CallEventKind::Moved(channel)) = (entry, &event.kind) {
             entry.channel = *channel;
             let call = entry.call.clone();
-            call.do_send(Bitrate(self.bitrate_of(*channel)));
+            call.do_send(Bitrate(self.bitrates.of(*channel)));
         }
         event.log();
         self.subscribers.publish(&event);
@@ -390,37 +334,21 @@ impl Handler<CallEnded> for VoiceManager {
     }
 }
 
-impl Handler<RunOnControlArbiter> for VoiceManager {
-    type Result = ();
-
-    fn handle(&mut self, RunOnControlArbiter(run): RunOnControlArbiter, _: &mut Context<Self>) {
-        run();
-    }
-}
-
-impl Handler<Shutdown> for VoiceManager {
-    type Result = ResponseActFuture<Self, ()>;
-
-    fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(self.end_all().into_actor(self).map(|(), _, ctx| ctx.stop()))
-    }
-}
-
 #[cfg(feature = "faults")]
 impl Handler<super::fault::Panic> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, fault: super::fault::Panic, _: &mut Context<Self>) {
         match (self.calls.get(&fault.guild), fault.victim) {
-            (_, super::fault::Victim::Bridge) => self.tell_bridge(super::fault::PanicNow),
+            (_, super::fault::Victim::VoiceManager) => panic!("a test made the VoiceManager panic"),
+            (_, super::fault::Victim::Bridge) => {
+                self.shards.tell(self.shards.shard_of(fault.guild), super::fault::PanicNow)
+            }
             (Some(entry), _) => entry.call.do_send(fault),
             (None, _) => {}
         }
     }
 }
 
-/// What Discord lets a channel have, in bits per second.
-const MIN_BITRATE: u32 = 8_000;
-const MAX_BITRATE: u32 = 384_000;
 /// How long a join waits for the bot to log in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);

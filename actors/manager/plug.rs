@@ -1,46 +1,100 @@
-//! The bot's main gateway: plugged in, unplugged, and passed on to the bridge.
+//! The bot's main gateways: plugged in, unplugged, and passed on to their bridges.
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+use actix::{Actor, Addr, Context, Handler};
 
 use super::{PlugChannel, Unplug, VoiceManager};
-use crate::actors::{
-    bridge::{
-        Bridge, BridgeExited, GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, Plug,
-        RegisterCall, VoiceServerUpdate, VoiceStateUpdate,
+use crate::{
+    actors::{
+        bridge::{
+            Bridge, BridgeExited, GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced,
+            OfShard, Plug, RegisterCall, VoiceServerUpdate, VoiceStateUpdate,
+        },
+        call::NewBridge,
+        channel::Forward,
     },
-    call::NewBridge,
-    channel::Forward,
+    bridge::Report,
+    call::EndReason,
+    id::{GuildId, ShardId},
 };
 
 impl VoiceManager {
-    /// The bridge, once a main gateway is plugged in.
-    pub(super) fn bridge(&mut self, ctx: &Context<Self>) -> Option<Addr<Bridge>> {
-        let plug = self.plug.as_ref()?;
-        let owner = || ctx.address().downgrade().recipient();
-        let bridge = self.bridge.take().filter(Addr::connected);
-        let bridge = bridge.unwrap_or_else(|| {
-            Bridge::new(plug.clone(), self.config.supervision.join_timeout, owner()).start()
-        });
-        self.bridge = Some(bridge.clone());
+    /// The bridge to the main gateway of a guild, once that is plugged in.
+    pub(super) fn bridge(&mut self, guild: GuildId, ctx: &mut Context<Self>) -> Option<Addr<Bridge>> {
+        let shard = self.shards.shard_of(guild);
+        self.shards.plugged(shard)?;
+        match self.shards.bridge(shard) {
+            Some(bridge) => Some(bridge.clone()),
+            None => self.start_bridge(shard, ctx),
+        }
+    }
+
+    /// Whether the main gateway of a guild is plugged in.
+    pub(super) fn is_plugged(&self, guild: GuildId) -> bool {
+        self.shards.plugged(self.shards.shard_of(guild)).is_some()
+    }
+
+    fn start_bridge(&mut self, shard: ShardId, ctx: &mut Context<Self>) -> Option<Addr<Bridge>> {
+        if self.is_asleep() {
+            return None;
+        }
+        let owner = self.address(ctx).downgrade().recipient();
+        let plug = self.shards.plugged(shard)?.clone();
+        let bridge = Bridge::new(plug, self.config.supervision.join_timeout, owner).start();
+        self.shards.bridge_started(shard, bridge.clone());
         Some(bridge)
     }
 
-    pub(super) fn tell_bridge<M: Message<Result = ()> + Send + 'static>(&self, message: M)
-    where
-        Bridge: Handler<M>,
-    {
-        if let Some(bridge) = &self.bridge {
-            bridge.do_send(message);
+    /// Starts the bridges to all main gateways that are plugged in and have none.
+    pub(super) fn start_bridges(&mut self, ctx: &mut Context<Self>) {
+        for shard in self.shards.without_bridge() {
+            self.start_bridge(shard, ctx);
         }
     }
 
     fn plug_in(&mut self, plug: Plug, ctx: &mut Context<Self>) {
-        self.plug = Some(plug.clone());
-        if let Some(bridge) = self.bridge(ctx) {
-            bridge.do_send(plug);
+        let shard = plug.shard;
+        let replaced = self.shards.user().filter(|before| *before != plug.user);
+        if let Some(before) = replaced {
+            tracing::warn!(before = before.0, user = plug.user.0, "another bot user is plugged in");
+            drop(self.disconnect_all(&EndReason::UserReplaced));
+            self.shards.clear();
         }
-        for (guild, waiting) in std::mem::take(&mut self.waiting) {
-            self.take_up(guild, waiting, ctx);
+        let known = self.shards.is_known(shard);
+        self.shards.plug(plug.clone());
+        match self.shards.bridge(shard) {
+            Some(bridge) => bridge.do_send(plug),
+            None => {
+                let bridge = self.start_bridge(shard, ctx);
+                if let (Some(bridge), None) = (bridge, replaced) {
+                    if !known {
+                        self.move_calls_to(shard);
+                    }
+                    self.hand_over(shard, &bridge);
+                }
+            }
+        }
+        let waiting: Vec<GuildId> = self.waiting.keys().copied().filter(|guild| shard.has(*guild)).collect();
+        for guild in waiting {
+            if let Some(waiting) = self.waiting.remove(&guild) {
+                self.take_up(guild, waiting, ctx);
+            }
+        }
+    }
+
+    /// The calls of a shard were of another one: they have to join again with this one's session.
+    fn move_calls_to(&self, shard: ShardId) {
+        for (_, entry) in self.calls.iter().filter(|(guild, _)| shard.has(**guild)) {
+            entry.call.do_send(Report::MainGatewayRestored);
+            entry.call.do_send(Report::MainSessionReplaced);
+        }
+    }
+
+    /// Tells a new bridge of the calls of its shard, and them of it.
+    fn hand_over(&self, shard: ShardId, bridge: &Addr<Bridge>) {
+        for (&guild, entry) in self.calls.iter().filter(|(guild, _)| shard.has(**guild)) {
+            let reports = entry.call.downgrade().recipient();
+            bridge.do_send(RegisterCall { guild, generation: entry.generation, call: reports });
+            entry.call.do_send(NewBridge(bridge.clone().recipient()));
         }
     }
 }
@@ -56,21 +110,21 @@ impl Handler<Plug> for VoiceManager {
 impl Handler<PlugChannel> for VoiceManager {
     type Result = ();
 
-    fn handle(&mut self, PlugChannel { user, gateway }: PlugChannel, ctx: &mut Context<Self>) {
-        self.plug_in(Plug::new(user, Forward(gateway).start().recipient()), ctx);
+    fn handle(&mut self, PlugChannel { user, gateway, shard }: PlugChannel, ctx: &mut Context<Self>) {
+        self.plug_in(Plug::new(user, Forward(gateway).start().recipient()).shard(shard), ctx);
     }
 }
 
 impl Handler<BridgeExited> for VoiceManager {
     type Result = ();
 
-    fn handle(&mut self, _: BridgeExited, ctx: &mut Context<Self>) {
-        if let Some(bridge) = self.bridge(ctx) {
-            for (&guild, entry) in &self.calls {
-                let reports = entry.call.downgrade().recipient();
-                bridge.do_send(RegisterCall { guild, generation: entry.generation, call: reports });
-                entry.call.do_send(NewBridge(bridge.clone().recipient()));
-            }
+    fn handle(&mut self, BridgeExited(shard): BridgeExited, ctx: &mut Context<Self>) {
+        if self.shards.bridge(shard).is_some() {
+            // The one that exited had been replaced.
+            return;
+        }
+        if let Some(bridge) = self.start_bridge(shard, ctx) {
+            self.hand_over(shard, &bridge);
         }
     }
 }
@@ -79,32 +133,58 @@ impl Handler<Unplug> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, Unplug(gateway): Unplug, _: &mut Context<Self>) {
-        if self.plug.as_ref().is_some_and(|plug| plug.gateway == gateway) {
-            self.plug = None;
+        for shard in self.shards.unplug(&gateway) {
             // It does not come back, so there is nothing to wait for.
-            self.tell_bridge(MainGatewayRestored);
+            self.shards.tell(shard, MainGatewayRestored);
         }
     }
 }
 
-/// What a bot's main gateway says goes on to the bridge.
+impl Handler<VoiceStateUpdate> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, update: VoiceStateUpdate, _: &mut Context<Self>) {
+        if let Some(guild) = update.0.guild {
+            self.shards.tell(self.shards.shard_of(guild), update);
+        }
+    }
+}
+
+impl Handler<VoiceServerUpdate> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, update: VoiceServerUpdate, _: &mut Context<Self>) {
+        self.shards.tell(self.shards.shard_of(update.0.guild), update);
+    }
+}
+
+impl Handler<GuildDeleted> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, deleted: GuildDeleted, _: &mut Context<Self>) {
+        self.shards.tell(self.shards.shard_of(deleted.0), deleted);
+    }
+}
+
+/// What is said of a whole main gateway goes on to its bridge, or to all.
 macro_rules! pass_on {
     ($($message:ident),*) => {$(
         impl Handler<$message> for VoiceManager {
             type Result = ();
 
             fn handle(&mut self, message: $message, _: &mut Context<Self>) {
-                self.tell_bridge(message);
+                self.shards.tell_all(message);
+            }
+        }
+
+        impl Handler<OfShard<$message>> for VoiceManager {
+            type Result = ();
+
+            fn handle(&mut self, OfShard { shard, message }: OfShard<$message>, _: &mut Context<Self>) {
+                self.shards.tell(shard, message);
             }
         }
     )*};
 }
 
-pass_on!(
-    GuildDeleted,
-    MainGatewayLost,
-    MainSessionReplaced,
-    MainGatewayRestored,
-    VoiceServerUpdate,
-    VoiceStateUpdate
-);
+pass_on!(MainGatewayLost, MainSessionReplaced, MainGatewayRestored);

@@ -14,54 +14,60 @@ pub(super) struct Subscribers(Vec<Subscriber>);
 
 struct Subscriber {
     guild: Option<GuildId>,
+    to: Destination,
+}
+
+enum Destination {
+    Channel(mpsc::Sender<CallEvent>),
+    Actor {
+        to: Recipient<CallEvent>,
+        /// Started with the first event, and again after a shutdown.
+        bringing: Option<Bringing>,
+    },
+}
+
+/// The events for an actor, and the task that brings them to it.
+struct Bringing {
     queue: mpsc::Sender<CallEvent>,
-    /// The actor behind the queue, if it is one, and the task that brings it the events.
-    actor: Option<(Recipient<CallEvent>, JoinHandle<()>)>,
+    task: JoinHandle<()>,
 }
 
 impl Subscribers {
     /// Tells this actor from now on, once for each event however often it asks.
     pub(super) fn actor(&mut self, guild: Option<GuildId>, to: Recipient<CallEvent>) {
         let known = |known: &Subscriber| {
-            known.guild == guild && known.actor.as_ref().is_some_and(|(actor, _)| *actor == to)
+            known.guild == guild && matches!(&known.to, Destination::Actor { to: known, .. } if *known == to)
         };
-        if self.0.iter().any(known) {
-            return;
+        if !self.0.iter().any(known) {
+            self.0.push(Subscriber { guild, to: Destination::Actor { to, bringing: None } });
         }
-        let (queue, mut events) = mpsc::channel::<CallEvent>(MAX_UNREAD);
-        let actor = to.clone();
-        let bringing = actix_rt::spawn(async move {
-            while let Some(event) = events.recv().await {
-                if actor.send(event).await.is_err() {
-                    return;
-                }
-            }
-        });
-        self.0.push(Subscriber { guild, queue, actor: Some((to, bringing)) });
     }
 
     /// Tells this channel from now on, for as long as somebody reads it.
     pub(super) fn channel(&mut self, guild: Option<GuildId>, queue: mpsc::Sender<CallEvent>) {
-        self.0.push(Subscriber { guild, queue, actor: None });
+        self.0.push(Subscriber { guild, to: Destination::Channel(queue) });
     }
 
-    /// Waits until all that was told has been read, or a second.
-    pub(super) async fn read(self) {
-        let bringing: Vec<_> =
-            self.0.into_iter().filter_map(|subscriber| Some(subscriber.actor?.1)).collect();
+    /// Waits until actors have read all that was told, or a second.
+    pub(super) fn read(&mut self) -> impl Future<Output = ()> + use<> {
+        let tasks: Vec<_> =
+            self.0.iter_mut().filter_map(|subscriber| subscriber.to.stop_bringing()).collect();
         let all = async {
-            for bringing in bringing {
+            for task in tasks {
                 // One that was cancelled has nothing to bring any more.
-                let _ = bringing.await;
+                let _ = task.await;
             }
         };
-        let _ = actix::clock::timeout(READ_TIMEOUT, all).await;
+        async {
+            let _ = actix::clock::timeout(READ_TIMEOUT, all).await;
+        }
     }
 
     pub(super) fn publish(&mut self, event: &CallEvent) {
-        self.0.retain(|Subscriber { guild, queue, .. }| {
+        self.0.retain_mut(|Subscriber { guild, to }| {
+            let Some(queue) = to.queue() else { return false };
             if guild.is_some_and(|guild| guild != event.guild) {
-                return !queue.is_closed();
+                return true;
             }
             match queue.try_send(event.clone()) {
                 Ok(()) => true,
@@ -81,6 +87,45 @@ impl Subscribers {
                 Err(mpsc::error::TrySendError::Closed(_)) => false,
             }
         });
+    }
+}
+
+impl Destination {
+    /// Where events go; none if nobody reads them any more.
+    fn queue(&mut self) -> Option<&mpsc::Sender<CallEvent>> {
+        match self {
+            Self::Channel(queue) => Some(&*queue).filter(|queue| !queue.is_closed()),
+            Self::Actor { to, .. } if !to.connected() => None,
+            Self::Actor { to, bringing } => {
+                // The arbiter of the task may have ended.
+                if bringing.as_ref().is_some_and(|bringing| bringing.queue.is_closed()) {
+                    *bringing = None;
+                }
+                Some(&bringing.get_or_insert_with(|| Bringing::start(to.clone())).queue)
+            }
+        }
+    }
+
+    /// Lets the task end once it has brought what it has.
+    fn stop_bringing(&mut self) -> Option<JoinHandle<()>> {
+        match self {
+            Self::Channel(_) => None,
+            Self::Actor { bringing, .. } => bringing.take().map(|bringing| bringing.task),
+        }
+    }
+}
+
+impl Bringing {
+    fn start(to: Recipient<CallEvent>) -> Self {
+        let (queue, mut events) = mpsc::channel::<CallEvent>(MAX_UNREAD);
+        let task = actix_rt::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if to.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { queue, task }
     }
 }
 

@@ -62,6 +62,16 @@ pub(crate) struct Settings {
     pub(crate) modes: Vec<String>,
     pub(crate) clock_step: Duration,
     pub(crate) log_entries: usize,
+    pub(crate) shards: ShardSettings,
+}
+
+/// What bots are told about shards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShardSettings {
+    pub(crate) recommended: u64,
+    pub(crate) max_concurrency: u64,
+    pub(crate) session_starts: u64,
+    pub(crate) reset_after: Duration,
 }
 
 /// Sets up a [`Discord`]; made by [`Discord::builder`].
@@ -93,6 +103,12 @@ impl Default for Builder {
                 modes: modes.map(str::to_owned).to_vec(),
                 clock_step: Duration::from_millis(1),
                 log_entries: 65_536,
+                shards: ShardSettings {
+                    recommended: 1,
+                    max_concurrency: 1,
+                    session_starts: 1_000,
+                    reset_after: Duration::from_secs(86_400),
+                },
             },
         }
     }
@@ -199,6 +215,25 @@ impl Builder {
     /// Sets how many entries of [`Discord::log`](crate::Discord::log) are kept, the last; 65,536 unless changed.
     pub fn log_entries(mut self, entries: usize) -> Self {
         self.settings.log_entries = entries;
+        self
+    }
+
+    /// Sets how many shards bots are told to use.
+    pub fn shards(mut self, recommended: u64) -> Self {
+        self.settings.shards.recommended = recommended;
+        self
+    }
+
+    /// Sets how many shards of a bot may identify within five seconds; 1 unless changed.
+    pub fn max_concurrency(mut self, identifies: u64) -> Self {
+        self.settings.shards.max_concurrency = identifies;
+        self
+    }
+
+    /// Sets how often a bot may identify until it is told to wait so long; 1,000 times unless changed.
+    pub fn session_starts(mut self, identifies: u64, reset_after: Duration) -> Self {
+        self.settings.shards.session_starts = identifies;
+        self.settings.shards.reset_after = reset_after;
         self
     }
 

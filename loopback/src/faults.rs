@@ -132,6 +132,26 @@ impl Discord {
         self.shared.with(|state, now| state.ask_to_reconnect(user, now));
     }
 
+    /// Closes every Identify with fewer shards with 4011, and recommends as many.
+    pub fn require_shards(&self, count: u64) {
+        self.shared.with(|state, _| state.require_shards(count));
+    }
+
+    /// Answers the next requests for the gateway (`GET /gateway/bot`) with this HTTP status.
+    pub fn fail_rest(&self, requests: usize, status: u16) {
+        self.shared.with(|state, _| state.fail_rest(requests, status));
+    }
+
+    /// Ends the TCP connection of one shard of a user.
+    pub fn reset_shard(&self, user: u64, shard: u64) {
+        self.shared.with(|state, now| state.close_shard(user, shard, 1006, now));
+    }
+
+    /// Forgets the main session of one shard of a user, as [`Self::lose_main_session`] does of all.
+    pub fn lose_shard_session(&self, user: u64, shard: u64) {
+        self.shared.with(|state, now| state.lose_shard_session(user, shard, now));
+    }
+
     /// Forgets a user's main sessions, so that a resume is answered with op 9 and `false`.
     ///
     /// The voice states they own go, and their voice connections are closed with 4014.

@@ -24,7 +24,8 @@
 //! # Layout
 //!
 //! * `server`: the state behind both gateways; its own page lists the parts
-//! * `shared`, `socket`, `tls`, `paced`: the lock around the state, websockets, certificates, and paused clocks
+//! * `shared`, `socket`, `http`, `tls`, `paced`: the lock around the state, websockets, one REST request, certificates, and
+//!   paused clocks
 //! * [`relay`], [`cipher`], [`rtp`], [`netem`]: the media relay, what packets are made of, and bad networks
 //! * [`dave`]: end-to-end encryption, as the delivery service and as a member
 //! * `rule`, `log`: the rules that clients are held to, and all that happened
@@ -37,6 +38,7 @@ pub mod cipher;
 pub mod dave;
 mod faults;
 mod handles;
+mod http;
 mod log;
 mod member;
 pub mod netem;

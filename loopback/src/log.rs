@@ -100,6 +100,11 @@ pub enum Event {
     },
     /// An op 4 was met with silence, as Discord does.
     Refused(Refusal),
+    /// A request for the gateway (`GET /gateway/bot`) was answered.
+    Rest {
+        /// The HTTP status.
+        status: u16,
+    },
     /// The relay answered a discovery request.
     Discovered,
 }
@@ -116,6 +121,8 @@ pub enum Refusal {
     Full,
     /// The guild has an outage.
     Unavailable,
+    /// The guild belongs to another shard.
+    OtherShard,
 }
 
 /// The bounded log.
@@ -205,6 +212,7 @@ impl fmt::Display for Event {
             }
             Self::Closed { by, code } => write!(f, "closed by {by:?} with {code:?}"),
             Self::Refused(refusal) => write!(f, "refused: {refusal:?}"),
+            Self::Rest { status } => write!(f, "answered a request for the gateway with {status}"),
             Self::Discovered => f.write_str("discovered"),
         }
     }

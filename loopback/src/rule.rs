@@ -60,6 +60,15 @@ pub enum Rule {
     /// More than 120 payloads came within a minute at the main gateway; the connection is closed with 4008.
     #[error("more than 120 payloads came within a minute at the main gateway")]
     TooManySends,
+    /// Two Identifies of the same rate-limit key (`shard % max_concurrency`) came within five seconds.
+    #[error("shard {shard} identified within five seconds of another with the same rate-limit key")]
+    IdentifiedTooSoon {
+        /// The index of the shard.
+        shard: u64,
+    },
+    /// Identify came though no session start was left.
+    #[error("Identify came though `session_start_limit.remaining` was 0")]
+    NoSessionStartLeft,
     /// Audio was not encrypted end to end although the call is and others were there to hear it.
     #[error("audio was not encrypted end to end")]
     PlainAudio,

@@ -5,6 +5,7 @@
 //!
 //! * `connections`, `rate`: websockets and what is sent on them
 //! * `main_sessions`, `voice_sessions`, `buffer`: what outlives a websocket
+//! * `sharding`: how many main sessions a bot is told to have
 //! * `directory`, `voice_states`, `grants`, `addresses`: guilds, who is in which channel, and with which token
 //! * `deliveries`, `plain_audio`, `participants`: end-to-end encryption of each call
 //! * `pending_faults`, `random`: faults that wait for their moment, and what follows from the seed
@@ -35,6 +36,7 @@ mod queries;
 mod random;
 mod rate;
 mod setup;
+mod sharding;
 mod voice_credentials;
 mod voice_gateway;
 mod voice_sessions;
@@ -64,6 +66,7 @@ use main_sessions::MainSessions;
 use participants::Participants;
 use pending_faults::PendingFaults;
 use random::RandomSource;
+use sharding::Sharding;
 use voice_sessions::VoiceSessions;
 use voice_states::VoiceStates;
 
@@ -84,6 +87,7 @@ pub(crate) struct State {
     grants: Grants,
     connections: Connections,
     main_sessions: MainSessions,
+    sharding: Sharding,
     voice_sessions: VoiceSessions,
     deliveries: Deliveries,
     participants: Participants,
@@ -96,17 +100,18 @@ impl State {
             addresses: Addresses::new(gateway_url, endpoints),
             random: RandomSource::new(settings.seed),
             log: Log::new(settings.log_entries),
-            settings,
             voice_states: VoiceStates::new(relay.clone()),
             relay,
             directory: Directory::default(),
             grants: Grants::default(),
             connections: Connections::default(),
             main_sessions: MainSessions::default(),
+            sharding: Sharding::new(settings.shards),
             voice_sessions: VoiceSessions::default(),
             deliveries: Deliveries::default(),
             participants: Participants::default(),
             faults: PendingFaults::default(),
+            settings,
         }
     }
 

@@ -12,13 +12,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
+use crate::http::{Replayed, read_head};
 use crate::server::{Listener, OpenedSocket, SocketAction, SocketEnd};
 use crate::shared::Shared;
 
@@ -42,9 +42,10 @@ pub(crate) async fn accept(tcp: TcpListener, listener: Listener, shared: Arc<Sha
 }
 
 async fn serve(stream: TcpStream, listener: Listener, shared: Arc<Shared>) {
-    let handshake = timeout(HANDSHAKE_TIMEOUT, open(stream, shared.acceptor.as_ref())).await;
+    let handshake = timeout(HANDSHAKE_TIMEOUT, open(stream, &shared)).await;
     let (mut websocket, version) = match handshake {
-        Ok(Ok(open)) => open,
+        Ok(Ok(Some(open))) => open,
+        Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%error, "the handshake failed"),
         Err(_) => return tracing::debug!("the handshake did not end"),
     };
@@ -55,15 +56,14 @@ async fn serve(stream: TcpStream, listener: Listener, shared: Arc<Shared>) {
     shared.with(|state, now| state.ended(connection, ended, now));
 }
 
-async fn open(
-    stream: TcpStream,
-    acceptor: Option<&TlsAcceptor>,
-) -> Result<(WebSocketStream<Stream>, u8), io::Error> {
+/// A websocket, unless something else was asked for.
+async fn open(stream: TcpStream, shared: &Shared) -> Result<Option<(Websocket, u8)>, io::Error> {
     stream.set_nodelay(true)?;
-    let stream = match acceptor {
+    let stream = match &shared.acceptor {
         Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(stream).await?)),
         None => Stream::Plain(stream),
     };
+    let Some(stream) = read_head(stream, shared).await? else { return Ok(None) };
     let mut version = 0;
     #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
     let read_version = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
@@ -71,7 +71,7 @@ async fn open(
         Ok(response)
     };
     let websocket = accept_hdr_async(stream, read_version).await.map_err(io::Error::other)?;
-    Ok((websocket, version))
+    Ok(Some((websocket, version)))
 }
 
 /// The `v` of a query string; 0 when it is missing or no number.
@@ -80,14 +80,14 @@ fn version_of(query: &str) -> u8 {
 }
 
 async fn exchange(
-    websocket: &mut WebSocketStream<Stream>,
+    websocket: &mut Websocket,
     actions: &mut mpsc::Receiver<SocketAction>,
     shared: &Shared,
     connection: u64,
 ) -> SocketEnd {
     let mut code = None;
     loop {
-        websocket.get_ref().acknowledge_at_once();
+        websocket.get_ref().stream.acknowledge_at_once();
         tokio::select! {
             biased;
             action = actions.recv() => match action {
@@ -112,7 +112,7 @@ async fn exchange(
 /// Says whether the conversation goes on.
 async fn carry_out(
     action: SocketAction,
-    websocket: &mut WebSocketStream<Stream>,
+    websocket: &mut Websocket,
     actions: &mut mpsc::Receiver<SocketAction>,
 ) -> bool {
     match action {
@@ -126,7 +126,7 @@ async fn carry_out(
             false
         }
         SocketAction::Reset => {
-            let _ = websocket.get_ref().tcp().set_zero_linger();
+            let _ = websocket.get_ref().stream.tcp().set_zero_linger();
             false
         }
         SocketAction::Stall => {
@@ -137,9 +137,11 @@ async fn carry_out(
 }
 
 /// A client that does not read for long is given up.
-async fn send(websocket: &mut WebSocketStream<Stream>, message: Message) -> bool {
+async fn send(websocket: &mut Websocket, message: Message) -> bool {
     matches!(timeout(CLOSE_TIMEOUT, websocket.send(message)).await, Ok(Ok(())))
 }
+
+type Websocket = WebSocketStream<Replayed<Stream>>;
 
 /// A TCP stream, with or without TLS.
 enum Stream {

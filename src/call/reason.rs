@@ -86,6 +86,9 @@ pub enum EndReason {
     /// Another program that runs with the bot's token joined voice in this guild.
     #[error("another program with the same bot token is in voice in this guild; stop one of the two")]
     TakenOver,
+    /// A main gateway of another bot user was plugged in.
+    #[error("a main gateway of another bot user was plugged in; join again, as that user")]
+    UserReplaced,
     /// libopus did not take the encoder settings.
     #[error("the encoder settings cannot be used, correct them in Config: {0}")]
     NoEncoder(String),

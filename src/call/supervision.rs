@@ -20,6 +20,8 @@ use crate::transport::dave::DaveError;
 /// | the actor that mixes and encodes | [`Restart`](Reaction::Restart): the connection is not touched | the tracks of the call, each reported as ended |
 /// | a close code after which trying again is wrong, a server that offers nothing usable, a call without end-to-end encryption where it is required | [`GiveUp`](Reaction::GiveUp) | the call, with a typed reason |
 ///
+/// A shard of a `MainGateway` that panics is started again under the same pauses and the same limit.
+///
 /// Pauses double from [`first_pause`](Self::first_pause) to [`longest_pause`](Self::longest_pause), and are up to a quarter
 /// longer by chance. [`failure_limit`](Self::failure_limit) failures within [`failure_window`](Self::failure_window), or
 /// without a success in between, end the call.

@@ -15,6 +15,9 @@ pub enum Action {
         /// The whole address.
         url: String,
     },
+    /// A session has to be begun, and bots may not do that at any time: calls
+    /// [`Shard::may_identify`](super::Shard::may_identify) when it is this shard's turn.
+    RequestIdentify,
     /// Sends a text frame.
     Send(String),
     /// Closes the websocket with this code, or gives up opening it, and tells nothing more of it.
@@ -36,6 +39,7 @@ impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect { url } => f.debug_struct("Connect").field("url", url).finish(),
+            Self::RequestIdentify => f.write_str("RequestIdentify"),
             Self::Send(frame) => {
                 let op = frame.trim_start_matches(r#"{"op":"#).split(',').next().unwrap_or_default();
                 write!(f, "Send(op {op}, {} bytes)", frame.len())

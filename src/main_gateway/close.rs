@@ -9,14 +9,14 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum MainGatewayError {
     /// Close code 4004.
-    #[error("Discord rejected the bot token (4004): copy it anew from the developer portal, page Bot")]
+    #[error("Discord rejected the bot token (401, 4004): copy it anew from the developer portal, page Bot")]
     BadToken,
     /// Close code 4010.
-    #[error("Discord rejected the shard number (4010), please report it")]
+    #[error("Discord rejected the shard (4010): each index in Shards::Of has to be below its total")]
     BadShard,
     /// Close code 4011.
     #[error(
-        "the bot is in too many guilds for one connection (4011): use a sharding library as the main gateway"
+        "the bot is in too many guilds for so few shards (4011): use Shards::Auto, or a greater total in Shards::Of"
     )]
     ShardingRequired,
     /// Close code 4012.
@@ -28,6 +28,9 @@ pub enum MainGatewayError {
     /// Close code 4014.
     #[error("Discord disallows the intents (4014): enable them in the developer portal, page Bot")]
     DisallowedIntents,
+    /// The actor of a connection panicked.
+    #[error("the main gateway panicked again and again; this is a bug of ours, please report it")]
+    Panicked,
 }
 
 /// Why a connection to the main gateway was lost; another follows.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::bridge::events::{UpdateVoiceState, VoiceServer, VoiceState};
-use crate::id::{ChannelId, GuildId, SessionId, Token, UserId};
+use crate::id::{ChannelId, GuildId, SessionId, ShardId, Token, UserId};
 
 /// An event of the main gateway that voice depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,9 +195,10 @@ pub(super) fn heartbeat(last: Option<u64>) -> String {
 }
 
 /// Op 2.
-pub(super) fn identify(token: &Token) -> String {
+pub(super) fn identify(token: &Token, shard: ShardId) -> String {
     let properties = Properties { os: std::env::consts::OS, browser: "actix-voice", device: "actix-voice" };
-    encode(2, &Identify { token: bare(token), intents: INTENTS, properties })
+    let shard = (shard != ShardId::SINGLE).then_some([shard.index, shard.count]);
+    encode(2, &Identify { token: bare(token), intents: INTENTS, properties, shard })
 }
 
 /// Op 4.
@@ -211,7 +212,7 @@ pub(super) fn resume(token: &Token, session_id: &SessionId, seq: u64) -> String 
 }
 
 /// Discord's REST interface wants `Bot ` before the token, the gateway does not: users paste both.
-fn bare(token: &Token) -> &str {
+pub(super) fn bare(token: &Token) -> &str {
     token.0.trim().trim_start_matches("Bot ")
 }
 
@@ -230,6 +231,8 @@ struct Identify<'a> {
     token: &'a str,
     intents: u32,
     properties: Properties,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<[u32; 2]>,
 }
 
 #[derive(Serialize)]

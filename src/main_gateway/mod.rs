@@ -1,10 +1,11 @@
-//! Shard: one connection to Discord's main gateway, version 10, for bots that bring none of their own.
+//! Shard: one connection to Discord's main gateway, version 10, for bots that bring none of their own; [`Sharding`] says
+//! which there are, and when each identifies.
 //!
 //! ```text
-//!           wait over               opened              Hello                READY
-//!  Waiting ──────────▶ Connecting ─────────▶ AwaitHello ─┬───▶ AwaitReady ─────────┬─▶ Ready
-//!     ▲                                                  └───▶ AwaitResumed ───────┘
-//!     │                                                           RESUMED
+//!           wait over               opened              Hello                    READY
+//!  Backoff ──────────▶ AwaitOpen ──────────▶ AwaitHello ─┬─▶ AwaitTurn ─▶ AwaitReady ─┬─▶ Ready
+//!     ▲                                                  └─▶ AwaitResumed ────────────┘
+//!     │                                                             RESUMED
 //!     └── from every state: closed, a missed deadline, a beat not answered, op 7, op 9
 //!
 //!  Stopped ◀── from every state: a close code that is final, or stop()
@@ -15,10 +16,15 @@
 
 mod action;
 mod close;
+mod gateway_bot;
+mod identify_queue;
 mod message;
 mod pace;
 mod pending_updates;
+mod restarts;
 mod retry;
+mod sharding;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -27,23 +33,28 @@ use std::time::{Duration, Instant};
 
 pub use self::action::Action;
 pub use self::close::{Loss, MainGatewayError};
+pub use self::gateway_bot::{GatewayBot, GatewayBotError, SessionStartLimit};
 pub use self::message::Dispatch;
+pub use self::sharding::{Sharding, ShardingAction, Shards};
+pub use self::state::ResumePoint;
 
 use self::close::{Reaction, reaction};
 use self::message::{Message, Resumable, decode};
 use self::pace::Pace;
 use self::pending_updates::PendingVoiceUpdates;
 use self::retry::{Reached, Retry};
+use self::state::{MainSession, State};
 use crate::bridge::events::UpdateVoiceState;
 use crate::gateway::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME};
 use crate::gateway::heartbeat::{self, Heartbeat};
-use crate::id::{SessionId, Token, UserId};
+use crate::id::{SessionId, ShardId, Token, UserId};
 
 /// One connection to the main gateway and its successors. Its owner brings facts, and after each polls until there is
 /// no action left.
 #[derive(Debug)]
 pub struct Shard {
     token: Token,
+    id: ShardId,
     /// The address for new sessions.
     url: String,
     state: State,
@@ -62,24 +73,6 @@ pub struct Shard {
     actions: VecDeque<Action>,
 }
 
-/// What the shard waits for; drawn above.
-#[derive(Debug)]
-enum State {
-    Backoff { until: Instant },
-    AwaitOpen { until: Instant },
-    AwaitHello { until: Instant },
-    AwaitReady { until: Instant, heartbeat: Heartbeat },
-    AwaitResumed { until: Instant, heartbeat: Heartbeat },
-    Ready { heartbeat: Heartbeat },
-    Stopped,
-}
-
-#[derive(Debug)]
-struct MainSession {
-    id: SessionId,
-    url: String,
-}
-
 impl Shard {
     /// Begins; the first action is to connect.
     ///
@@ -89,6 +82,7 @@ impl Shard {
     pub fn new(token: Token, url: impl Into<String>, seed: u64, now: Instant) -> Self {
         Self {
             token,
+            id: ShardId::SINGLE,
             url: url.into(),
             state: State::Backoff { until: now },
             session: None,
@@ -102,6 +96,39 @@ impl Shard {
             malformed: 0,
             actions: VecDeque::new(),
         }
+    }
+
+    /// Is this one of several.
+    #[must_use]
+    pub fn of(self, id: ShardId) -> Self {
+        Self { id, ..self }
+    }
+
+    /// Resumes this session first of all.
+    #[must_use]
+    pub fn resume(self, ResumePoint { session, last_seq, user }: ResumePoint) -> Self {
+        Self { session: Some(session), last_seq, user, ..self }
+    }
+
+    /// What another shard needs to go on with this one's session, if there is one.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<ResumePoint> {
+        let session = self.session.clone()?;
+        Some(ResumePoint { session, last_seq: self.last_seq, user: self.user })
+    }
+
+    /// Identifies: it is this shard's turn. Does nothing if it has not asked for that, or lost its connection since.
+    pub fn may_identify(&mut self, now: Instant) {
+        let state = std::mem::replace(&mut self.state, State::Stopped);
+        self.state = match state {
+            State::AwaitTurn { heartbeat } => {
+                self.last_seq = None;
+                self.retry.identified(now);
+                self.send(message::identify(&self.token, self.id), now);
+                State::AwaitReady { until: now + READY_TIMEOUT, heartbeat }
+            }
+            other => other,
+        };
     }
 
     /// Takes the opening of the websocket.
@@ -175,7 +202,7 @@ impl Shard {
             return Some(action);
         }
         self.expire(now);
-        match self.heartbeat().and_then(|heartbeat| heartbeat.poll(now)) {
+        match self.state.heartbeat().and_then(|heartbeat| heartbeat.poll(now)) {
             Some(heartbeat::Action::Beat { .. }) => self.send(message::heartbeat(self.last_seq), now),
             Some(heartbeat::Action::Zombie) => {
                 // It may only have been slow; the next one gets longer, until a beat is answered.
@@ -201,6 +228,7 @@ impl Shard {
             State::Backoff { until } | State::AwaitOpen { until } | State::AwaitHello { until } => {
                 Some(*until)
             }
+            State::AwaitTurn { heartbeat } => heartbeat.deadline(),
             State::AwaitReady { until, heartbeat } | State::AwaitResumed { until, heartbeat } => {
                 heartbeat.deadline().into_iter().chain([*until]).min()
             }
@@ -243,12 +271,12 @@ impl Shard {
         match message {
             Message::Hello { interval } => self.hello(interval, now),
             Message::HeartbeatRequest => {
-                if let Some(heartbeat) = self.heartbeat() {
+                if let Some(heartbeat) = self.state.heartbeat() {
                     heartbeat.requested(now);
                 }
             }
             Message::HeartbeatAck => {
-                let latency = self.heartbeat().and_then(|heartbeat| heartbeat.acknowledge_any(now));
+                let latency = self.state.heartbeat().and_then(|heartbeat| heartbeat.acknowledge_any(now));
                 self.latency = latency.or(self.latency);
                 self.patience = PROBE_TIMEOUT.max(latency.unwrap_or_default() * 2);
             }
@@ -280,10 +308,8 @@ impl Shard {
             self.state = State::AwaitResumed { until, heartbeat };
             self.send(resume, now);
         } else {
-            self.last_seq = None;
-            self.retry.identified(now);
-            self.state = State::AwaitReady { until, heartbeat };
-            self.send(message::identify(&self.token), now);
+            self.state = State::AwaitTurn { heartbeat };
+            self.actions.push_back(Action::RequestIdentify);
         }
     }
 
@@ -348,7 +374,7 @@ impl Shard {
                 let base = own.map_or(&self.url, |session| &session.url);
                 return self.actions.push_back(Action::Connect { url: address(base) });
             }
-            State::Backoff { .. } | State::Ready { .. } | State::Stopped => return,
+            State::Backoff { .. } | State::AwaitTurn { .. } | State::Ready { .. } | State::Stopped => return,
             State::AwaitOpen { until } => (*until, "the websocket to open"),
             State::AwaitHello { until } => (*until, "Hello"),
             State::AwaitReady { until, .. } => (*until, "READY"),
@@ -369,9 +395,10 @@ impl Shard {
     fn wait(&mut self, why: Loss, pause: Duration, now: Instant) {
         self.retry.failed(match self.state {
             State::Ready { .. } => Reached::Session,
-            State::AwaitHello { .. } | State::AwaitReady { .. } | State::AwaitResumed { .. } => {
-                Reached::Discord
-            }
+            State::AwaitHello { .. }
+            | State::AwaitTurn { .. }
+            | State::AwaitReady { .. }
+            | State::AwaitResumed { .. } => Reached::Discord,
             State::Backoff { .. } | State::AwaitOpen { .. } | State::Stopped => Reached::Nothing,
         });
         if self.retry.session_is_hopeless() {
@@ -389,15 +416,6 @@ impl Shard {
     fn send(&mut self, frame: String, now: Instant) {
         self.pace.sent(now);
         self.actions.push_back(Action::Send(frame));
-    }
-
-    fn heartbeat(&mut self) -> Option<&mut Heartbeat> {
-        match &mut self.state {
-            State::AwaitReady { heartbeat, .. }
-            | State::AwaitResumed { heartbeat, .. }
-            | State::Ready { heartbeat } => Some(heartbeat),
-            _ => None,
-        }
     }
 }
 

@@ -36,7 +36,7 @@ impl Retry {
             refused: 0,
             identifies: 0,
             last_identify: None,
-            random: Random(seed),
+            random: Random::new(seed),
         }
     }
 
@@ -110,11 +110,15 @@ impl Retry {
 
 /// Enough randomness to spread reconnects (splitmix64); the seed makes it repeatable.
 #[derive(Debug)]
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// From 0 up to but not including 1.
-    fn next(&mut self) -> f64 {
+    pub(super) fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

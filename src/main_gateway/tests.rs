@@ -4,6 +4,7 @@ mod events;
 mod hostile;
 mod op_4;
 mod resuming;
+mod sharding;
 
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,16 @@ impl Story {
     }
 
     fn actions(&mut self) -> Vec<Action> {
-        std::iter::from_fn(|| self.shard.poll(self.now)).collect()
+        let (shard, now) = (&mut self.shard, self.now);
+        let mut actions = Vec::new();
+        while let Some(action) = shard.poll(now) {
+            // It is always this shard's turn.
+            match action {
+                Action::RequestIdentify => shard.may_identify(now),
+                action => actions.push(action),
+            }
+        }
+        actions
     }
 }
 
@@ -209,6 +219,7 @@ fn the_token_is_never_printed() {
     story.actions();
     story.shard.opened(story.now);
     story.shard.text(HELLO.as_bytes(), story.now);
+    story.shard.may_identify(story.now);
     assert!(!format!("{:?}", story.shard).contains("hush"));
     let shown = format!("{:?}", story.actions());
     assert!(shown.contains("Send(op 2") && !shown.contains("hush"), "{shown}");

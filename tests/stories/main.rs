@@ -25,6 +25,7 @@ mod panics;
 mod play;
 mod pusher;
 mod resuming;
+mod sharding;
 mod sources;
 mod speaking;
 mod support;

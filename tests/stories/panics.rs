@@ -4,18 +4,19 @@ use std::{collections::VecDeque, time::Duration};
 
 use actix_voice::{
     actors::{
-        CallEventKind, CallStats, Join, JoinError, Speak,
+        CallEventKind, CallStats, Join, JoinError, MainGateway, Speak, VoiceManager,
         fault::{Panic, Victim},
     },
     audio::frame::{FRAME, Frame},
     bridge::JoinFailure,
     call::{Cause, ConnectionStatus, EndReason},
-    id::{ChannelId, GuildId},
+    id::{ChannelId, GuildId, Token},
     source::{Source, SourceError},
     speaker::{TrackEnd, TrackId},
 };
 use actix_voice_loopback::{Discord, Side};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::support::{
     bot::BotOnDiscord,
@@ -38,7 +39,8 @@ impl BotOnDiscord {
     }
 
     async fn panic(&self, victim: Victim) {
-        self.manager.send(Panic { guild: self.guild_id(), victim }).await.unwrap();
+        let panicked = self.manager.send(Panic { guild: self.guild_id(), victim }).await;
+        assert_eq!(panicked.is_err(), victim == Victim::VoiceManager, "nobody answers a panic");
     }
 
     fn connection_statuses(&self) -> Vec<ConnectionStatus> {
@@ -164,6 +166,51 @@ fn a_panic_of_the_call_ends_it_with_a_reason_and_the_bot_can_join_again() {
         assert_eq!(bot.track_end(next).await, TrackEnd::Finished);
         bot.disconnect().await;
         assert!(packets_heard(&bot.heard()).ends_with(&with_silence(&packets_of("demo.opus"))));
+    });
+}
+
+#[test]
+fn a_panic_of_the_manager_is_not_heard_and_it_goes_on_with_its_calls_and_subscribers() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let other = bot.discord.guild("other").channel("other");
+        let track = bot.panic_while_playing(Victim::VoiceManager).await;
+        let join = Join::new(GuildId(other.guild_id), ChannelId(other.id));
+        let there = bot.manager.send(join).await.unwrap().expect("the bot joins there");
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.panic(Victim::VoiceManager).await;
+        there.disconnect().await;
+        bot.panic(Victim::Bridge).await;
+        let stats = bot.disconnect().await;
+        assert_eq!(bot.connection_statuses(), [ConnectionStatus::Connected, ConnectionStatus::Connected]);
+        bot.assert_demo_heard(&stats);
+    });
+}
+
+#[test]
+fn a_join_that_waits_for_the_main_gateway_lives_through_a_panic_of_the_manager() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let manager = VoiceManager::new(bot.config.clone()).start();
+        let join = || manager.send(Join::new(bot.guild_id(), ChannelId(bot.channel.id)));
+        let panic = Panic { guild: bot.guild_id(), victim: Victim::VoiceManager };
+        let asked = Instant::now();
+        let panicking = async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            manager.send(panic).await.expect_err("nobody answers a panic");
+        };
+        let (joined, ()) = tokio::join!(join(), panicking);
+        assert_eq!(joined.unwrap().unwrap_err(), JoinError::NotPlugged);
+        assert_eq!(asked.elapsed().as_secs(), 40, "its half minute begins anew");
+
+        let logging_in = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            manager.send(panic).await.expect_err("nobody answers a panic");
+            let token = Token(bot.discord.bot("second").token);
+            MainGateway::at(&bot.discord.gateway_url(), token, &bot.config, manager.clone()).start();
+        };
+        let (joined, ()) = tokio::join!(join(), logging_in);
+        joined.unwrap().expect("the bot joins");
     });
 }
 

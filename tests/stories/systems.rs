@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix::{Arbiter, SystemRegistry, SystemService};
 use actix_voice::{
     actors::{
-        CallEventKind, CallStats, Config, Disconnect, Join, JoinError, MainGateway, PlugChannel, Shutdown,
-        Speak, Subscribe, SubscribeChannel, VoiceManager, VoiceServerUpdate, VoiceStateUpdate,
+        CallEventKind, CallStats, Config, Disconnect, Join, JoinError, Login, MainGateway, PlugChannel,
+        Shutdown, Speak, Subscribe, SubscribeChannel, VoiceManager, VoiceServerUpdate, VoiceStateUpdate,
     },
     bridge::events::{VoiceServer, VoiceState},
     call::EndReason,
@@ -195,5 +195,57 @@ fn a_manager_in_the_registry_is_found_from_another_thread() {
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         assert_eq!(bot.disconnect().await.packets, 25 + SILENCE_FRAMES as u64);
         elsewhere.stop();
+    });
+}
+
+#[test]
+fn a_registered_manager_that_was_shut_down_is_ready_for_the_next_join() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        SystemRegistry::set(bot.manager.clone());
+        for _ in 0..3 {
+            let join = Join::new(bot.guild_id(), ChannelId(bot.channel.id));
+            VoiceManager::from_registry().send(join).await.unwrap().expect("the bot joins");
+            let track = bot.play("music.opus").await;
+            assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+            VoiceManager::from_registry().send(Shutdown).await.unwrap();
+            let ended = CallEventKind::Ended(EndReason::Stopped);
+            bot.next_event("the subscribers are told of the end", |event| *event == ended).await;
+            bot.until_left(Duration::from_secs(3)).await;
+        }
+        bot.assert_no_violations();
+    });
+}
+
+#[test]
+fn a_manager_that_was_shut_down_does_nothing_until_it_is_asked_to() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        bot.manager.send(Shutdown).await.unwrap();
+        // The bot's other manager is in voice: the one that sleeps does not take it out.
+        let other = VoiceManager::new(bot.config.clone()).start();
+        let (url, token) = (bot.discord.gateway_url(), Token(bot.account.token.clone()));
+        let gateway = MainGateway::at(&url, token, &bot.config, other.clone()).start();
+        gateway.send(Login).await.unwrap().expect("Discord lets the bot in");
+        let call = other.send(Join::new(bot.guild_id(), ChannelId(bot.channel.id))).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(call.disconnect().await.expect("the call lives").reconnects, 0);
+    });
+}
+
+#[test]
+fn two_shutdowns_at_once_are_both_answered_and_what_is_asked_meanwhile_is_refused() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        bot.join_and_play("demo.opus").await;
+        let other = bot.discord.guild("other").channel("other");
+        let join = Join::new(GuildId(other.guild_id), ChannelId(other.id));
+        let (first, second, joined) =
+            tokio::join!(bot.manager.send(Shutdown), bot.manager.send(Shutdown), bot.manager.send(join));
+        first.unwrap();
+        second.unwrap();
+        assert_eq!(joined.unwrap().unwrap_err(), JoinError::Ended(EndReason::Stopped));
+        bot.until_left(Duration::from_secs(3)).await;
+        bot.manager.send(Shutdown).await.expect("one that sleeps has shut down");
     });
 }

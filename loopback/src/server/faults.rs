@@ -110,11 +110,32 @@ impl State {
     /// Forgets a user's main sessions and resets their websockets.
     pub(crate) fn lose_main_sessions(&mut self, user: u64, now: Instant) {
         for session in self.main_sessions.of_user(user) {
-            let id = self.main_sessions.get(&session).and_then(MainSession::connection);
-            self.lose_main_session(&session, now);
-            if let Some(id) = id {
-                self.close(id, 1006, "", now);
-            }
+            self.lose_and_reset(&session, now);
+        }
+    }
+
+    /// Forgets the main session of a user's shard and resets its websocket.
+    pub(crate) fn lose_shard_session(&mut self, user: u64, shard: u64, now: Instant) {
+        for session in self.main_sessions.of_shard(user, shard) {
+            self.lose_and_reset(&session, now);
+        }
+    }
+
+    fn lose_and_reset(&mut self, session: &str, now: Instant) {
+        let id = self.main_sessions.get(session).and_then(MainSession::connection);
+        self.lose_main_session(session, now);
+        if let Some(id) = id {
+            self.close(id, 1006, "", now);
+        }
+    }
+
+    /// Closes the main websocket of a user's shard.
+    pub(crate) fn close_shard(&mut self, user: u64, shard: u64, code: u16, now: Instant) {
+        let sessions = self.main_sessions.of_shard(user, shard).into_iter();
+        let connections: Vec<u64> =
+            sessions.filter_map(|session| self.main_sessions.get(&session)?.connection()).collect();
+        for id in connections {
+            self.close(id, code, "", now);
         }
     }
 

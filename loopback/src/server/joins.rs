@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::State;
-use super::main_sessions::MainSession;
 use super::payload::{self, VoiceStateRequest};
 use super::voice_sessions::VoiceSession;
 use super::voice_states::VoiceState;
@@ -21,8 +20,12 @@ impl State {
         request: VoiceStateRequest,
         now: Instant,
     ) {
-        let Some(user) = self.main_sessions.get(session).map(MainSession::user) else { return };
+        let Some(main) = self.main_sessions.get(session) else { return };
+        let user = main.user();
         let VoiceStateRequest { guild, channel, self_mute, self_deaf } = request;
+        if !main.shard().has(guild) {
+            return self.log_event(id, now, Event::Refused(Refusal::OtherShard));
+        }
         let Some(channel) = channel else { return self.leave(guild, user, now) };
         if let Some(refusal) = self.refusal(guild, channel, user) {
             return self.log_event(id, now, Event::Refused(refusal));
@@ -122,7 +125,7 @@ impl State {
     pub(super) fn send_voice_state(&mut self, guild: u64, user: u64, now: Instant) {
         let Some(state) = self.voice_states.get(guild, user) else { return };
         let event = payload::voice_state(Some(guild), user, state);
-        self.broadcast("VOICE_STATE_UPDATE", &event, now);
+        self.broadcast(guild, "VOICE_STATE_UPDATE", &event, now);
     }
 
     /// Gives the user a token and the endpoint, or a null endpoint while there is none.
@@ -158,7 +161,7 @@ impl State {
         self.grants.spend_all(guild, user);
         state.channel = None;
         let event: Value = payload::voice_state(Some(guild), user, &state);
-        self.broadcast("VOICE_STATE_UPDATE", &event, now);
+        self.broadcast(guild, "VOICE_STATE_UPDATE", &event, now);
         true
     }
 
@@ -196,7 +199,7 @@ impl State {
             self.remove_voice_state(guild, user, now);
             self.close_voice_of(guild, user, 4022, "Call terminated.", now);
         }
-        self.broadcast("CHANNEL_DELETE", &payload::channel(channel, &record), now);
+        self.broadcast(record.guild, "CHANNEL_DELETE", &payload::channel(channel, &record), now);
     }
 
     /// Takes a guild away from everyone. Users in its voice get no voice event.
@@ -213,7 +216,7 @@ impl State {
             GuildLoss::Outage => event["unavailable"] = Value::Bool(true),
             GuildLoss::Deleted => self.directory.remove_guild(guild),
         }
-        self.broadcast("GUILD_DELETE", &event, now);
+        self.broadcast(guild, "GUILD_DELETE", &event, now);
     }
 
     /// Takes a user out of the voice of a guild that goes away; simulated members stay through an outage.
@@ -240,7 +243,7 @@ impl State {
             return;
         }
         let create = self.guild_create(guild);
-        self.broadcast("GUILD_CREATE", &create, now);
+        self.broadcast(guild, "GUILD_CREATE", &create, now);
     }
 
     /// Gives everyone in a guild's voice another server, or none for now.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::connections::{Role, SocketAction};
-use super::main_sessions::{Dispatch, MainSession, ReplayError};
+use super::main_sessions::{Dispatch, MainSession, ReplayError, Shard};
 use super::payload::{self, Frame, VoiceStateRequest};
 use super::{State, tolerance};
 use crate::log::{Event, redacted};
@@ -112,21 +112,31 @@ impl State {
         let Some(intents) = payload::integer(d, "intents") else {
             return self.close(id, 4013, "Invalid intent(s).", now);
         };
+        let Some(shard) = Shard::parse(d) else {
+            return self.close(id, 4010, "Invalid shard.", now);
+        };
+        if shard.count < self.sharding.required() {
+            return self.close(id, 4011, "Sharding required.", now);
+        }
+        if !self.may_identify(id, user, shard, now) {
+            return;
+        }
         let session = self.random.hex(16);
-        self.main_sessions.insert(session.clone(), MainSession::new(user, intents, id));
+        self.main_sessions.insert(session.clone(), MainSession::new(user, intents, shard, id));
         self.connections.bind(id, Role::Main(session.clone()), user);
-        let ready = self.ready(&session, user);
+        let ready = self.ready(&session, user, shard);
         self.dispatch(&session, "READY", ready, now);
-        let available = self.directory.guilds().filter(|(_, record)| !record.unavailable);
+        let guilds = self.directory.guilds().filter(|(guild, _)| shard.has(*guild));
+        let available = guilds.filter(|(_, record)| !record.unavailable);
         for guild in available.map(|(guild, _)| guild).collect::<Vec<_>>() {
             let create = self.guild_create(guild);
             self.dispatch(&session, "GUILD_CREATE", create, now);
         }
     }
 
-    fn ready(&self, session: &str, user: u64) -> Value {
-        let guilds =
-            self.directory.guilds().map(|(guild, _)| json!({"id": guild.to_string(), "unavailable": true}));
+    fn ready(&self, session: &str, user: u64, shard: Shard) -> Value {
+        let guilds = self.directory.guilds().filter(|(guild, _)| shard.has(*guild));
+        let guilds = guilds.map(|(guild, _)| json!({"id": guild.to_string(), "unavailable": true}));
         let name = self.directory.user_name(user);
         json!({
             "v": VERSION,
@@ -134,7 +144,7 @@ impl State {
             "guilds": guilds.collect::<Vec<_>>(),
             "session_id": session,
             "resume_gateway_url": self.addresses.gateway_url,
-            "shard": [0, 1],
+            "shard": [shard.index, shard.count],
             "application": {"id": user.to_string(), "flags": 0},
         })
     }
@@ -215,9 +225,9 @@ impl State {
         }
     }
 
-    /// Sends an event to every session.
-    pub(super) fn broadcast(&mut self, name: &'static str, d: &Value, now: Instant) {
-        for session in self.main_sessions.ids() {
+    /// Sends an event of a guild to every session that sees it.
+    pub(super) fn broadcast(&mut self, guild: u64, name: &'static str, d: &Value, now: Instant) {
+        for session in self.main_sessions.with_guild(guild) {
             self.dispatch(&session, name, d.clone(), now);
         }
     }

@@ -13,9 +13,33 @@ use crate::opcodes::main as op;
 pub(super) struct MainSession {
     user: u64,
     intents: u64,
+    shard: Shard,
     attachment: Attachment,
     sequence: u64,
     held: VecDeque<HeldMessage>,
+}
+
+/// Which of a bot's sessions one is: those of a shard see only its guilds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shard {
+    pub(super) index: u64,
+    pub(super) count: u64,
+}
+
+impl Shard {
+    /// The shard of an Identify; it is the only one if nothing is said. `None` if that is no shard.
+    pub(super) fn parse(identify: &Value) -> Option<Self> {
+        let Some(shard) = identify.get("shard").filter(|shard| !shard.is_null()) else {
+            return Some(Self { index: 0, count: 1 });
+        };
+        let [index, count] = shard.as_array()?.as_slice() else { return None };
+        let (index, count) = (index.as_u64()?, count.as_u64()?);
+        (index < count).then_some(Self { index, count })
+    }
+
+    pub(super) fn has(self, guild: u64) -> bool {
+        (guild >> 22) % self.count == self.index
+    }
 }
 
 /// Which websocket a session has.
@@ -48,13 +72,17 @@ impl Dispatch {
 }
 
 impl MainSession {
-    pub(super) fn new(user: u64, intents: u64, connection: u64) -> Self {
+    pub(super) fn new(user: u64, intents: u64, shard: Shard, connection: u64) -> Self {
         let attachment = Attachment::Connected(connection);
-        Self { user, intents, attachment, sequence: 0, held: VecDeque::new() }
+        Self { user, intents, shard, attachment, sequence: 0, held: VecDeque::new() }
     }
 
     pub(super) fn user(&self) -> u64 {
         self.user
+    }
+
+    pub(super) fn shard(&self) -> Shard {
+        self.shard
     }
 
     /// The websocket that serves the session.
@@ -159,8 +187,14 @@ impl MainSessions {
         self.by_id.remove(id);
     }
 
-    pub(super) fn ids(&self) -> Vec<String> {
-        self.by_id.keys().cloned().collect()
+    /// The sessions that see a guild.
+    pub(super) fn with_guild(&self, guild: u64) -> Vec<String> {
+        self.ids_where(|session| session.shard.has(guild))
+    }
+
+    /// The sessions of one shard of a user.
+    pub(super) fn of_shard(&self, user: u64, index: u64) -> Vec<String> {
+        self.ids_where(|session| session.user == user && session.shard.index == index)
     }
 
     /// The sessions of one user.
@@ -202,7 +236,7 @@ mod tests {
     use super::*;
 
     fn session(dispatches: usize) -> MainSession {
-        let mut session = MainSession::new(1, GUILDS, 1);
+        let mut session = MainSession::new(1, GUILDS, Shard { index: 0, count: 1 }, 1);
         for _ in 0..dispatches {
             session.push(Dispatch { name: "TYPING_START", d: Value::Null }, Instant::now());
         }

@@ -29,7 +29,7 @@ impl State {
         let id = self.random.id();
         self.directory.add_guild(id, name);
         let create = self.guild_create(id);
-        self.broadcast("GUILD_CREATE", &create, now);
+        self.broadcast(id, "GUILD_CREATE", &create, now);
         id
     }
 
@@ -41,7 +41,7 @@ impl State {
         let id = self.random.id();
         self.directory.add_channel(id, guild, kind, name);
         if let Some(object) = self.directory.channel(id).map(|record| payload::channel(id, record)) {
-            self.broadcast("CHANNEL_CREATE", &object, now);
+            self.broadcast(guild, "CHANNEL_CREATE", &object, now);
         }
         id
     }
@@ -54,8 +54,8 @@ impl State {
         now: Instant,
     ) {
         let Some(record) = self.directory.change_channel(channel, change) else { return };
-        let object = payload::channel(channel, record);
-        self.broadcast("CHANNEL_UPDATE", &object, now);
+        let (guild, object) = (record.guild, payload::channel(channel, record));
+        self.broadcast(guild, "CHANNEL_UPDATE", &object, now);
     }
 
     /// Puts a new user into a channel without a client.

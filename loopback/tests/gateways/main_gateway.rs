@@ -213,3 +213,76 @@ async fn more_than_120_payloads_within_a_minute_are_too_many() {
     assert_eq!(setup.main.socket.close_code().await, 4008);
     assert_eq!(rules(&setup.discord), [Rule::TooManySends]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_sees_its_own_guilds_only_and_identifies_when_it_may() {
+    let discord = plain().shards(2).start().await;
+    let bot = discord.bot("parrot");
+    let guilds = [discord.guild("jungle"), discord.guild("desert")];
+    let shard_of = |id: u64| (id >> 22) % 2;
+    assert_ne!(shard_of(guilds[0].id), shard_of(guilds[1].id), "ids follow each other");
+
+    let identify_as = |shard: Value| {
+        let properties = json!({"os": "x", "browser": "x", "device": "x"});
+        json!({"op": 2, "d": {"token": bot.token, "intents": 129, "properties": properties, "shard": shard}})
+    };
+    for guild in &guilds {
+        let mut socket = Socket::open(&discord.gateway_url(), "?v=10&encoding=json").await;
+        socket.op(10).await;
+        socket.send(identify_as(json!([shard_of(guild.id), 2]))).await;
+        let ready = socket.text().await;
+        assert_eq!(ready["d"]["shard"], json!([shard_of(guild.id), 2]));
+        assert_eq!(ready["d"]["guilds"], json!([{"id": guild.id.to_string(), "unavailable": true}]));
+        // Shards of one rate-limit key are five seconds apart.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(discord.violations(), []);
+
+    let mut socket = Socket::open(&discord.gateway_url(), "?v=10&encoding=json").await;
+    socket.op(10).await;
+    socket.send(identify_as(json!([2, 2]))).await;
+    assert_eq!(socket.close_code().await, 4010);
+
+    for (shard, answer) in [(0, 0), (1, 9)] {
+        let mut socket = Socket::open(&discord.gateway_url(), "?v=10&encoding=json").await;
+        socket.op(10).await;
+        socket.send(identify_as(json!([shard, 2]))).await;
+        assert_eq!(socket.text().await["op"], answer);
+    }
+    let rules: Vec<Rule> = discord.violations().into_iter().map(|violation| violation.rule).collect();
+    assert_eq!(rules, [Rule::IdentifiedTooSoon { shard: 1 }]);
+
+    discord.require_shards(3);
+    let mut socket = Socket::open(&discord.gateway_url(), "?v=10&encoding=json").await;
+    socket.op(10).await;
+    socket.send(identify_as(json!([0, 2]))).await;
+    assert_eq!(socket.close_code().await, 4011);
+}
+
+#[tokio::test]
+async fn the_gateway_is_told_to_who_knows_the_token() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let discord = plain().shards(7).max_concurrency(16).start().await;
+    let bot = discord.bot("parrot");
+    let ask = |path: &'static str, token: String| {
+        let host = discord.gateway_url().trim_start_matches("ws://").to_owned();
+        async move {
+            let mut stream = tokio::net::TcpStream::connect(&host).await.expect("the listener is there");
+            let request =
+                format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nAuthorization: Bot {token}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("it reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("it answers");
+            answer
+        }
+    };
+    let answer = ask("/api/v10/gateway/bot", bot.token.clone()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!((&body["shards"], &body["url"]), (&json!(7), &json!(discord.gateway_url())));
+    assert_eq!(body["session_start_limit"]["max_concurrency"], 16);
+    assert!(ask("/api/v10/gateway/bot", "none".into()).await.starts_with("HTTP/1.1 401 "));
+    assert!(ask("/api/v10/users/@me", bot.token).await.starts_with("HTTP/1.1 404 "));
+}

@@ -17,6 +17,8 @@ pub mod op {
     pub const EXTERNAL_SENDER: u8 = 25;
     pub const INVALID_COMMIT_WELCOME: u8 = 31;
     /// Of the main gateway.
+    pub const MAIN_IDENTIFY: u8 = 2;
+    pub const MAIN_RESUME: u8 = 6;
     pub const UPDATE_VOICE_STATE: u8 = 4;
 }
 

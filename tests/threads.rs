@@ -1,0 +1,65 @@
+//! The threads of a manager end with it, and a registered one has them again when it is needed. Alone in its process, because
+//! it counts them.
+#![cfg(target_os = "linux")]
+
+use std::{fs, time::Duration};
+
+use actix::{Addr, SystemRegistry, SystemService};
+use actix_voice::{
+    actors::{Config, Encryption, Join, Login, MainGateway, Shutdown, Speak, VoiceManager},
+    id::{ChannelId, GuildId, Token},
+    source::Tone,
+};
+use actix_voice_loopback::{Bot, Channel, Discord};
+
+#[test]
+fn a_shutdown_leaves_no_thread_and_the_next_call_has_as_many_as_the_first() {
+    actix::System::new().block_on(async {
+        let discord = Discord::start().await;
+        let (bot, channel) = (discord.bot("bot"), discord.guild("guild").channel("channel"));
+        let mut config = Config::default();
+        config.encryption = Encryption::None;
+        config.media_arbiters = 2;
+        let before = arbiters();
+        SystemRegistry::set(VoiceManager::new(config.clone()).start());
+        let mut in_a_call = Vec::new();
+        for _ in 0..3 {
+            let manager = VoiceManager::from_registry();
+            call(&discord, &bot, &channel, &config, &manager).await;
+            in_a_call.push(arbiters() - before);
+            manager.send(Shutdown).await.unwrap();
+            let ended = async {
+                while arbiters() > before {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+            assert!(ended.is_ok(), "{} threads are left", arbiters() - before);
+        }
+        // The control plane, media, sources and encryption have one each.
+        assert_eq!(in_a_call, [4, 4, 4]);
+    });
+}
+
+async fn call(
+    discord: &Discord,
+    bot: &Bot,
+    channel: &Channel,
+    config: &Config,
+    manager: &Addr<VoiceManager>,
+) {
+    let token = Token(bot.token.clone());
+    let gateway = MainGateway::at(&discord.gateway_url(), token, config, manager.clone()).start();
+    gateway.send(Login).await.unwrap().expect("Discord lets the bot in");
+    let guild = GuildId(channel.guild_id);
+    let call = manager.send(Join::new(guild, ChannelId(channel.id))).await.unwrap().expect("the bot joins");
+    call.speak(Speak::source(guild, Tone::new(440.0))).await.expect("it speaks");
+}
+
+/// How many threads of this process are arbiters, by the beginning of their name that the system keeps.
+fn arbiters() -> usize {
+    let threads = fs::read_dir("/proc/self/task").expect("Linux lists its threads");
+    // One that ends meanwhile has no name any more.
+    let names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("actix-rt|system")).count()
+}
