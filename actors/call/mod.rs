@@ -95,9 +95,10 @@ pub struct Call {
 }
 
 /// Where a websocket can take a voice session up again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct ResumePoint {
     ssrc: Ssrc,
+    mode: String,
     last_seq: Option<u16>,
 }
 
@@ -185,10 +186,10 @@ impl Call {
     }
 
     fn resume(&mut self, credentials: Credentials, ctx: &mut Context<Self>) {
-        let Some(ResumePoint { ssrc, last_seq }) = self.resume_point else {
+        let Some(ResumePoint { ssrc, mode, last_seq }) = self.resume_point.clone() else {
             return self.recovery.gateway_lost(Cause::Zombie, now());
         };
-        self.start_gateway(credentials, Start::Resume { seq_ack: last_seq, ssrc }, ctx);
+        self.start_gateway(credentials, Start::Resume { seq_ack: last_seq, ssrc, mode }, ctx);
     }
 
     fn start_gateway(&mut self, credentials: Credentials, start: Start, ctx: &mut Context<Self>) {
@@ -222,8 +223,9 @@ impl Call {
         });
     }
 
-    fn start_transport(&mut self, ssrc: Ssrc, server: SocketAddr, ctx: &mut Context<Self>) {
-        self.resume_point = Some(ResumePoint { ssrc, last_seq: None });
+    fn start_transport(&mut self, ssrc: Ssrc, server: SocketAddr, mode: String, ctx: &mut Context<Self>) {
+        self.recovery.mode_chosen(mode.clone());
+        self.resume_point = Some(ResumePoint { ssrc, mode, last_seq: None });
         let owner = ctx.address().downgrade().recipient();
         let media = &self.context.media;
         let old = self

@@ -15,6 +15,7 @@ use crate::{
     bridge::Report,
     gateway::payload::SpeakingFlags,
     speaker::TrackEnd,
+    transport::PathStatus,
 };
 
 impl Handler<Report> for Call {
@@ -54,15 +55,16 @@ impl Handler<FromGateway> for Call {
         }
         match report {
             Report::Ready { ssrc, server, mode } => {
-                self.recovery.mode_chosen(mode);
-                self.start_transport(ssrc, server, ctx);
+                self.start_transport(ssrc, server, mode, ctx);
             }
+            Report::MediaServer(server) => self.transport.send(transport::ServerChanged(server)),
             Report::Established(description) => {
                 self.dave.send(DaveInput::Described(description.dave_protocol_version));
                 self.transport.send(description);
             }
             Report::Resumed => {
                 self.dave.send(DaveInput::Resumed);
+                self.transport.send(transport::Websocket::Resumed);
                 self.recovery.resumed();
             }
             Report::SpeakingSent => self.acknowledge_speaking(),
@@ -94,6 +96,7 @@ impl Handler<FromGateway> for Call {
                 if let Some(ResumePoint { last_seq: known, .. }) = &mut self.resume_point {
                     *known = last_seq.or(*known);
                 }
+                self.transport.send(transport::Websocket::Lost(cause.websocket_loss()));
                 self.recovery.gateway_lost(cause, now());
             }
         }
@@ -112,6 +115,10 @@ impl Handler<FromTransport> for Call {
                 self.gateway.send(Discovered(address));
             }
             Report::Opened if current => self.recovery.opened(now()),
+            Report::Path(status) if current => {
+                self.stats.path_losses += u64::from(matches!(status, PathStatus::Dead(_)));
+                self.publish(CallEventKind::MediaPath(status));
+            }
             Report::FailedFrames if current => self.dave.send(DaveInput::FailedFrames),
             Report::Exited { cause, stats } => {
                 self.stats.add(&stats);
@@ -121,7 +128,7 @@ impl Handler<FromTransport> for Call {
                     self.recovery.transport_lost(cause, now());
                 }
             }
-            Report::Discovered(_) | Report::Opened | Report::FailedFrames => {}
+            Report::Discovered(_) | Report::Opened | Report::Path(_) | Report::FailedFrames => {}
         }
         self.drive(ctx);
     }

@@ -419,6 +419,15 @@ impl Handler<super::fault::Panic> for VoiceManager {
     }
 }
 
+#[cfg(feature = "faults")]
+impl Handler<super::fault::RefuseSends> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, fault: super::fault::RefuseSends, _: &mut Context<Self>) {
+        self.calls.get(&fault.guild).into_iter().for_each(|entry| entry.call.do_send(fault));
+    }
+}
+
 /// What Discord lets a channel have, in bits per second.
 const MIN_BITRATE: u32 = 8_000;
 const MAX_BITRATE: u32 = 384_000;
