@@ -49,6 +49,8 @@ pub(super) struct UserLeft(pub(super) UserId);
 #[rtype(result = "()")]
 pub(super) enum Websocket {
     Lost(WebsocketLoss),
+    /// Something came over it, while the path is dead.
+    Heard,
     Resumed,
 }
 
@@ -322,6 +324,7 @@ impl Handler<Websocket> for Transport {
     fn handle(&mut self, websocket: Websocket, ctx: &mut Context<Self>) {
         match websocket {
             Websocket::Lost(loss) => self.link.websocket_lost(loss, now()),
+            Websocket::Heard => self.link.websocket_heard(),
             Websocket::Resumed => self.link.websocket_resumed(now()),
         }
         self.drive(ctx);

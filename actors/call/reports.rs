@@ -15,7 +15,6 @@ use crate::{
     bridge::Report,
     gateway::payload::SpeakingFlags,
     speaker::TrackEnd,
-    transport::PathStatus,
 };
 
 impl Handler<Report> for Call {
@@ -87,7 +86,12 @@ impl Handler<FromGateway> for Call {
                 self.publish(CallEventKind::ClientDisconnected(user));
             }
             Report::Dave(event) => self.dave.send(DaveInput::Event(event)),
-            Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
+            Report::RoundTrip(round_trip) => {
+                self.stats.gateway_round_trip = Some(round_trip);
+                if self.dead_path.is_some() {
+                    self.transport.send(transport::Websocket::Heard);
+                }
+            }
             Report::Malformed => self.stats.malformed += 1,
             Report::CommandDropped => self.stats.dropped_commands += 1,
             Report::Exited { cause, last_seq, queued_commands } => {
@@ -115,10 +119,7 @@ impl Handler<FromTransport> for Call {
                 self.gateway.send(Discovered(address));
             }
             Report::Opened if current => self.recovery.opened(now()),
-            Report::Path(status) if current => {
-                self.stats.path_losses += u64::from(matches!(status, PathStatus::Dead(_)));
-                self.publish(CallEventKind::MediaPath(status));
-            }
+            Report::Path(status) if current => self.path_changed(status),
             Report::FailedFrames if current => self.dave.send(DaveInput::FailedFrames),
             Report::Exited { cause, stats } => {
                 self.stats.add(&stats);

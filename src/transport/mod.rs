@@ -145,6 +145,11 @@ impl Link {
         self.path.websocket_lost(loss, now);
     }
 
+    /// Something came over the websocket; of use while the path is dead.
+    pub fn websocket_heard(&mut self) {
+        self.path.websocket_heard();
+    }
+
     /// The voice session goes on over another websocket.
     pub fn websocket_resumed(&mut self, now: Instant) {
         self.path.websocket_resumed(now);

@@ -14,7 +14,7 @@
 //! A path in doubt is asked first: every server answers discovery, so a path that answers is left as it is. Echoes of
 //! keepalives mean something only where they used to come. While the websocket is away no address can be told, and the
 //! network may be away as a whole: the path waits for the websocket, and a path that is still dead then gets another
-//! socket. `AwaitServer` stands beside these, from when Discord takes a media server away until it names another.
+//! socket. It fails only while the websocket is heard. `AwaitServer` stands beside these, from when Discord takes a media server away until it names another.
 //!
 //! Audio is sent on the newest socket all the time; RTP, nonces and keys know nothing of sockets.
 
@@ -66,6 +66,8 @@ enum Socket {
 #[derive(Debug)]
 enum Websocket {
     Up,
+    /// Something came over it since the path died: the network is there.
+    Heard,
     Down,
 }
 
@@ -154,6 +156,13 @@ impl MediaPath {
             State::Open if loss == WebsocketLoss::Network => self.check(PathLoss::WebsocketLost, now),
             State::AwaitDescription { until } => *until = None,
             _ => {}
+        }
+    }
+
+    /// Something came over the websocket.
+    pub(super) fn websocket_heard(&mut self) {
+        if let Websocket::Up = self.websocket {
+            self.websocket = Websocket::Heard;
         }
     }
 
@@ -246,7 +255,7 @@ impl MediaPath {
         match (&self.state, &self.websocket) {
             (State::Checking { loss, .. }, _) => self.renew(*loss, now),
             // The whole network may be away; when the websocket is back, or given up, so is this.
-            (State::AwaitNewAddress(_), Websocket::Down) => self.rebind(now),
+            (State::AwaitNewAddress(_), Websocket::Up | Websocket::Down) => self.rebind(now),
             _ => self.fail(LinkError::NoDiscovery),
         }
     }
@@ -274,6 +283,9 @@ impl MediaPath {
 
     fn report_dead(&mut self, loss: PathLoss) {
         if let State::Open | State::Checking { .. } = self.state {
+            if let Websocket::Heard = self.websocket {
+                self.websocket = Websocket::Up;
+            }
             self.actions.push_back(Action::Report(PathStatus::Dead(loss)));
         }
     }
@@ -286,7 +298,7 @@ impl MediaPath {
     fn select(&mut self, address: SocketAddr, now: Instant) {
         self.told = Some(address);
         let until = match self.websocket {
-            Websocket::Up => {
+            Websocket::Up | Websocket::Heard => {
                 self.actions.push_back(Action::SelectProtocol(address));
                 Some(now + DESCRIPTION_TIMEOUT)
             }

@@ -144,10 +144,24 @@ fn behind_an_address_that_stays_the_voice_gateway_need_not_know() {
 #[test]
 fn without_an_answer_on_the_new_socket_a_new_session_is_due() {
     let mut story = Story::dead();
+    story.path.websocket_heard();
     let done = story.run(60 * SECOND);
     assert_eq!(done[..5], ["ask"; 5]);
     assert!(done[5].starts_with("fail: the voice server answered none of 6"), "{done:?}");
     assert_eq!((story.path.deadline(), story.answer(HOME)), (None, None));
+}
+
+#[test]
+fn while_the_websocket_is_silent_too_the_path_waits_for_its_fate() {
+    let mut story = Story::echoing();
+    story.path.websocket_heard();
+    let done = story.run(14 * SECOND);
+    assert_eq!(done[4..7], ["the voice server no longer answers over UDP", "bind", "ask"]);
+    assert_eq!(done[12..], ["bind", "ask"], "what was heard before the path died says nothing");
+    story.path.websocket_lost(WebsocketLoss::Network, story.now);
+    assert_eq!(story.run(5 * SECOND), ["ask"; 5]);
+    story.path.websocket_resumed(story.now);
+    assert_eq!(story.actions(), ["bind", "ask"]);
 }
 
 #[test]
