@@ -8,6 +8,7 @@ use crate::{
     gateway::payload::SpeakingFlags,
     id::{ChannelId, GuildId, Ssrc, UserId},
     speaker::{TrackEnd, TrackId},
+    transport::PathStatus,
 };
 
 /// **VoiceManager → your actor.** Something happened in a call.
@@ -32,6 +33,8 @@ impl CallEvent {
         let (guild, kind) = (self.guild.0, &self.kind);
         match kind {
             CallEventKind::Connection(progress) => tracing::info!(guild, ?progress, "call"),
+            CallEventKind::MediaPath(PathStatus::Dead(why)) => tracing::warn!(guild, %why, "UDP path"),
+            CallEventKind::MediaPath(status) => tracing::info!(guild, ?status, "UDP path"),
             CallEventKind::Moved(channel) => tracing::info!(guild, channel = channel.0, "moved"),
             CallEventKind::E2ee(state) => {
                 tracing::info!(guild, version = state.version, epoch = state.epoch, "encryption")
@@ -59,6 +62,8 @@ impl CallEvent {
 pub enum CallEventKind {
     /// How the connection fares.
     Connection(ConnectionStatus),
+    /// The UDP path died, or is back, while the voice session goes on.
+    MediaPath(PathStatus),
     /// The bot is in another channel now; its tracks go on there.
     Moved(ChannelId),
     /// Whether nobody hears the bot though it speaks, and why: a moderator muted it, or it is in the audience of a stage

@@ -1,4 +1,7 @@
-//! Faults: makes an actor panic on purpose, so that a test can see what survives. Only with the feature `faults`.
+//! Faults: makes an actor panic, or a socket refuse, on purpose, so that a test can see what survives. Only with the
+//! feature `faults`.
+
+use std::io;
 
 use actix::Message;
 
@@ -39,6 +42,16 @@ pub enum Victim {
     Speaker,
     /// The end-to-end encryption.
     Dave,
+}
+
+/// **A test → VoiceManager → Call → Transport.** Let the present UDP socket of the guild's call refuse all it is to send.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct RefuseSends {
+    /// The guild of the call.
+    pub guild: GuildId,
+    /// With this error.
+    pub kind: io::ErrorKind,
 }
 
 /// **Parent → child.** Panic.

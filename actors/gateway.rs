@@ -24,7 +24,7 @@ use crate::{
     id::{Ssrc, UserId},
 };
 
-/// **Call → Gateway.** IP discovery found this address of ours.
+/// **Call → Gateway.** IP discovery found this address of ours, or another than before.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Discovered(pub(super) SocketAddr);
@@ -60,6 +60,8 @@ pub(super) enum Report {
         mode: String,
     },
     Established(SessionDescription),
+    /// The media server of the established session is this now; with none, it is still to be named.
+    MediaServer(Option<SocketAddr>),
     Resumed,
     /// What was last said about speaking has been written.
     SpeakingSent,
@@ -176,6 +178,7 @@ impl Gateway {
             Action::BeatNow => self.to_heartbeater(BeatNow),
             Action::Acknowledged { nonce } => self.to_heartbeater(HeartbeatAck(nonce)),
             Action::Ready { ssrc, server, mode } => self.report(Report::Ready { ssrc, server, mode }),
+            Action::MediaServer(server) => self.report(Report::MediaServer(server)),
             Action::Established(description) => self.report(Report::Established(description)),
             Action::Resumed => self.report(Report::Resumed),
             Action::Speaking { user, ssrc, flags } => self.report(Report::Speaking { user, ssrc, flags }),

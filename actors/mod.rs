@@ -30,6 +30,7 @@
 //! |---|---|---|
 //! | Heartbeater | the round trips it was measuring | Gateway starts another |
 //! | Gateway, or its connection | nothing: Discord buffers, audio plays on | Call resumes the voice session |
+//! | the UDP path | what is sent until it is noticed | Transport takes another socket; if that does not help, Call rejoins |
 //! | Transport | the frames until a new session is up: key, counters and nonces are gone, so nothing may be sent with them | Call rejoins; tracks wait and go on |
 //! | Dave | the MLS group, and with it the keys | as Transport |
 //! | Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
@@ -61,6 +62,7 @@ mod speaker;
 pub mod stats;
 mod tcp;
 mod transport;
+mod udp;
 mod websocket;
 
 pub use self::{

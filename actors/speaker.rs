@@ -96,6 +96,8 @@ pub(super) struct Speaker {
     tick_handle: Option<TickHandle>,
     /// Frames that sources of tracks that are over supplied unasked.
     refused: u64,
+    /// Frames for which there was no transport.
+    unsent: u64,
     exit: Exit,
 }
 
@@ -117,6 +119,7 @@ impl Speaker {
             pace,
             tick_handle: None,
             refused: 0,
+            unsent: 0,
             exit: Exit::Unforeseen,
         }
     }
@@ -131,11 +134,10 @@ impl Speaker {
         match action {
             Action::Demand(track, frames) => self.demand(track, frames, ctx),
             Action::Probe(track) => self.demand(track, 0, ctx),
-            Action::Voice(frame) => {
-                if let Some(transport) = &self.transport {
-                    transport.do_send(frame);
-                }
-            }
+            Action::Voice(frame) => match self.transport.as_ref().filter(|transport| transport.connected()) {
+                Some(transport) => transport.do_send(frame),
+                None => self.unsent += 1,
+            },
             Action::Speaking(flags) => self.report(Report::Speaking(flags)),
             Action::Started(track) => self.report(Report::Started(track)),
             Action::Stalled(track) => self.report(Report::Stalled(track)),
@@ -162,6 +164,7 @@ impl Speaker {
 
     fn counts(&self) -> Counts {
         let mut counts = self.pacer.counts();
+        counts.unsent += self.unsent;
         counts.over_credit += self.refused;
         counts.over_credit += self.sources.values().map(|attached| attached.credit.refused()).sum::<u64>();
         counts

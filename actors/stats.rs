@@ -13,12 +13,14 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CallStats {
-    /// Voice packets sent.
+    /// Voice packets that the system took. What it refused, and what was withheld, is not among them.
     pub packets: u64,
     /// Bytes of those packets, from the RTP header on.
     pub bytes: u64,
     /// How often the voice session was resumed.
     pub resumes: u64,
+    /// How often the UDP path died while the voice session lived.
+    pub path_losses: u64,
     /// How many voice sessions were made.
     pub sessions: u64,
     /// How often a new voice session was made after the first.
@@ -43,7 +45,7 @@ pub struct CallStats {
 pub struct TransportStats {
     /// Datagrams by kind, and why others were ignored.
     pub counts: transport::Counts,
-    /// Datagrams that the system did not take.
+    /// Frames that were not sent because the system did not take them, or there was no socket or transport key.
     pub unsent: u64,
     /// Frames that were not sent because there was no key yet to encrypt them end to end.
     pub withheld: u64,
@@ -59,7 +61,7 @@ pub struct TransportStats {
     pub round_trip: Option<Duration>,
     /// The transport encryption mode in use.
     pub mode: Option<String>,
-    /// How long after its due time each packet was handed to the system.
+    /// How long after its due time each packet that was sent was handed to the system.
     pub lateness: Lateness,
 }
 

@@ -1,23 +1,16 @@
-//! Transport: one UDP socket to the voice server, for one voice session.
+//! Transport: the UDP side of one voice session: one socket to the voice server, and another when the path dies.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::Pin,
-    rc::Rc,
-    task::{Context as TaskContext, Poll},
-};
+use std::{collections::HashMap, io, net::SocketAddr};
 
 use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, StreamHandler, WeakRecipient,
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle, StreamHandler,
+    WeakRecipient,
 };
-use futures_util::Stream;
-use tokio::net::UdpSocket;
 
 use super::{
     driven::{Alarm, Driven, Exit, now},
     stats::TransportStats,
+    udp::Socket,
 };
 use crate::{
     call::Cause,
@@ -25,7 +18,7 @@ use crate::{
     id::{Ssrc, UserId},
     speaker::VoiceFrame,
     transport::{
-        Action, Link, LinkError, Received, RtpStart,
+        Action, Datagram, Link, LinkError, PathStatus, Received, RtpStart, WebsocketLoss,
         dave::{Frames, KeyChange, Sealed},
     },
 };
@@ -51,6 +44,21 @@ pub(super) struct SsrcAssigned {
 #[rtype(result = "()")]
 pub(super) struct UserLeft(pub(super) UserId);
 
+/// **Call → Transport.** How the websocket of the voice session fares.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum Websocket {
+    Lost(WebsocketLoss),
+    /// Something came over it, while the path is dead.
+    Heard,
+    Resumed,
+}
+
+/// **Call → Transport.** The voice session goes on at this media server; with none, another is still to be named.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct ServerChanged(pub(super) Option<SocketAddr>);
+
 /// **Call → Transport.** Stop.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -75,6 +83,8 @@ pub(super) enum Report {
     Discovered(SocketAddr),
     /// There is a key to seal packets with.
     Opened,
+    /// The UDP path died, or is back.
+    Path(PathStatus),
     /// Too many frames in a row did not open end to end.
     FailedFrames,
     /// The transport is no more; `cause` is none when it was asked to stop.
@@ -88,10 +98,11 @@ pub(super) struct Transport {
     link: Link,
     frames: Frames,
     users: HashMap<Ssrc, UserId>,
-    socket: Option<Socket>,
+    /// The socket, and the stream that tells what arrives on it.
+    socket: Option<(Socket, SpawnHandle)>,
     owner: WeakRecipient<FromTransport>,
-    /// Samples whose frames were withheld since the last packet.
-    withheld: u32,
+    /// Samples whose frames were not sent since the last packet.
+    skipped: u32,
     media: Vec<u8>,
     packet: Vec<u8>,
     datagram: Box<[u8; MAX_RECEIVED_DATAGRAM]>,
@@ -117,7 +128,7 @@ impl Transport {
             users: HashMap::new(),
             socket: None,
             owner,
-            withheld: 0,
+            skipped: 0,
             media: Vec::with_capacity(MAX_RECEIVED_DATAGRAM),
             packet: Vec::with_capacity(MAX_RECEIVED_DATAGRAM),
             datagram: Box::new([0; MAX_RECEIVED_DATAGRAM]),
@@ -138,29 +149,59 @@ impl Transport {
         ctx.stop();
     }
 
-    /// Sends without waiting: what the system does not take at once would be late anyway.
-    fn send(&mut self, datagram: &[u8]) {
-        let sent = self.socket.as_ref().map(|socket| socket.out.send(datagram));
-        if !matches!(sent, Some(Ok(_))) {
-            self.stats.unsent += 1;
+    /// Sends without waiting: what the system does not take at once would be late anyway. Says whether it was taken.
+    fn send(&mut self, datagram: &[u8]) -> bool {
+        let Some((socket, _)) = &self.socket else { return false };
+        let sent = socket.send(datagram);
+        if let Err(error) = &sent
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            self.link.refused(error.kind(), now());
+        }
+        sent.is_ok()
+    }
+
+    fn send_control(&mut self, datagram: &Datagram) {
+        if self.send(datagram) {
+            self.link.datagram_sent(datagram);
+        }
+    }
+
+    /// Takes a new socket; datagrams that come to the one before are not heard any more.
+    fn bind(&mut self, ctx: &mut Context<Self>) {
+        self.unbind(ctx);
+        match Socket::connect(self.server) {
+            Ok(socket) => {
+                let arrivals = ctx.add_stream(socket.arrivals());
+                self.socket = Some((socket, arrivals));
+            }
+            Err(error) => self.link.bind_failed(error.kind()),
+        }
+    }
+
+    fn unbind(&mut self, ctx: &mut Context<Self>) {
+        if let Some((_, arrivals)) = self.socket.take() {
+            ctx.cancel_future(arrivals);
         }
     }
 
     fn receive(&mut self) {
-        let Some(socket) = self.socket.as_ref().map(|socket| Rc::clone(&socket.input)) else { return };
         for _ in 0..BATCH {
-            match socket.try_recv(&mut self.datagram[..]) {
+            let Some((socket, _)) = &self.socket else { return };
+            match socket.receive(&mut self.datagram[..]) {
                 Ok(length) => self.take(length),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // An ICMP message about an earlier datagram; the server may be back for the next.
-                Err(_) => self.stats.refused += 1,
+                Err(error) => {
+                    self.stats.refused += 1;
+                    self.link.refused(error.kind(), now());
+                }
             }
         }
     }
 
     fn take(&mut self, length: usize) {
         match self.link.datagram(&mut self.datagram[..length], now()) {
-            Received::Discovered(address) => self.report(Report::Discovered(address)),
             Received::Pong(round_trip) => self.stats.round_trip = Some(round_trip),
             Received::Voice { ssrc, payload, .. } => {
                 let Some(user) = self.users.get(&ssrc) else {
@@ -175,27 +216,28 @@ impl Transport {
                     self.report(Report::FailedFrames);
                 }
             }
-            Received::Ignored(_) => {}
+            Received::Discovered(_) | Received::Ignored(_) => {}
         }
     }
 
     /// Encrypts a frame end to end, seals it, and sends it. Nothing leaves that should be encrypted and is not.
-    fn speak(&mut self, frame: &VoiceFrame) -> Result<(), LinkError> {
-        let elapsed = frame.elapsed.wrapping_add(self.withheld);
+    fn speak(&mut self, frame: &VoiceFrame) -> Result<Fate, LinkError> {
+        let elapsed = frame.elapsed.wrapping_add(self.skipped);
+        // Until the frame is sent.
+        self.skipped = elapsed;
         if self.frames.sealer.seal(&frame.opus, &mut self.media) == Sealed::Withheld {
-            self.withheld = elapsed;
-            self.stats.withheld += 1;
-            return Ok(());
+            return Ok(Fate::Withheld);
         }
-        self.withheld = 0;
         let mut packet = std::mem::take(&mut self.packet);
         let sealed = self.link.seal(&self.media, elapsed, &mut packet);
-        if sealed.is_ok() {
-            self.send(&packet);
+        let sent = sealed.is_ok() && self.send(&packet);
+        if sent {
+            self.skipped = 0;
+            self.link.voice_sent(packet.len());
             self.stats.lateness.record(now().saturating_duration_since(frame.due));
         }
         self.packet = packet;
-        sealed
+        sealed.map(|()| if sent { Fate::Sent } else { Fate::Refused })
     }
 
     fn stats(&self) -> TransportStats {
@@ -211,7 +253,11 @@ impl Driven for Transport {
     fn drive(&mut self, ctx: &mut Context<Self>) {
         while let Some(action) = self.link.poll(now()) {
             match action {
-                Action::Send(datagram) => self.send(&datagram),
+                Action::Bind => self.bind(ctx),
+                Action::Unbind => self.unbind(ctx),
+                Action::Send(datagram) => self.send_control(&datagram),
+                Action::SelectProtocol(address) => self.report(Report::Discovered(address)),
+                Action::Report(status) => self.report(Report::Path(status)),
                 Action::Fail(error) => return self.fail(error.to_string(), ctx),
             }
         }
@@ -223,14 +269,7 @@ impl Actor for Transport {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        match bind(self.server) {
-            Ok(socket) => {
-                ctx.add_stream(Arrivals(Rc::clone(&socket.input)));
-                self.socket = Some(socket);
-                self.drive(ctx);
-            }
-            Err(error) => self.fail(format!("no UDP socket to {}: {error}", self.server), ctx),
-        }
+        self.drive(ctx);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -250,10 +289,11 @@ impl Handler<SessionDescription> for Transport {
     type Result = ();
 
     fn handle(&mut self, description: SessionDescription, ctx: &mut Context<Self>) {
-        match self.link.described(&description.mode, &description.secret_key) {
+        match self.link.described(&description.mode, &description.secret_key, now()) {
             Ok(()) => self.report(Report::Opened),
-            Err(error) => self.fail(error.to_string(), ctx),
+            Err(error) => return self.fail(error.to_string(), ctx),
         }
+        self.drive(ctx);
     }
 }
 
@@ -262,10 +302,47 @@ impl Handler<VoiceFrame> for Transport {
 
     fn handle(&mut self, frame: VoiceFrame, ctx: &mut Context<Self>) {
         match self.speak(&frame) {
-            Ok(()) => {}
-            Err(error @ LinkError::Exhausted) => self.fail(error.to_string(), ctx),
-            Err(_) => self.stats.unsent += 1,
+            Ok(Fate::Sent) => {}
+            Ok(Fate::Withheld) => self.stats.withheld += 1,
+            Ok(Fate::Refused) => {
+                self.stats.unsent += 1;
+                self.drive(ctx);
+            }
+            Err(error) => {
+                self.stats.unsent += 1;
+                if error == LinkError::Exhausted {
+                    self.fail(error.to_string(), ctx);
+                }
+            }
         }
+    }
+}
+
+impl Handler<Websocket> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, websocket: Websocket, ctx: &mut Context<Self>) {
+        match websocket {
+            Websocket::Lost(loss) => self.link.websocket_lost(loss, now()),
+            Websocket::Heard => self.link.websocket_heard(),
+            Websocket::Resumed => self.link.websocket_resumed(now()),
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<ServerChanged> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, ServerChanged(server): ServerChanged, ctx: &mut Context<Self>) {
+        match server {
+            Some(server) => {
+                self.server = server;
+                self.link.server_changed(now());
+            }
+            None => self.link.server_lost(now()),
+        }
+        self.drive(ctx);
     }
 }
 
@@ -312,32 +389,13 @@ impl Handler<Stop> for Transport {
     }
 }
 
-/// Two handles on one socket: tokio tells when there is something to read, and the system itself whether it takes
-/// what is written, which needs no round through the reactor.
-struct Socket {
-    out: std::net::UdpSocket,
-    input: Rc<UdpSocket>,
-}
-
-/// Says whenever datagrams have arrived.
-struct Arrivals(Rc<UdpSocket>);
-
-impl Stream for Arrivals {
-    type Item = io::Result<()>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<io::Result<()>>> {
-        self.0.poll_recv_ready(cx).map(Some)
-    }
-}
-
-/// A socket that sends to and hears only the voice server.
-fn bind(server: SocketAddr) -> io::Result<Socket> {
-    let any: IpAddr =
-        if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = std::net::UdpSocket::bind((any, 0))?;
-    socket.connect(server)?;
-    socket.set_nonblocking(true)?;
-    Ok(Socket { out: socket.try_clone()?, input: Rc::new(UdpSocket::from_std(socket)?) })
+/// What became of a frame.
+enum Fate {
+    Sent,
+    /// There is no key to encrypt it end to end.
+    Withheld,
+    /// The system did not take it, or there is no socket.
+    Refused,
 }
 
 /// SSRCs that are remembered; a voice channel holds no more users than this.
@@ -349,3 +407,14 @@ const BATCH: usize = 64;
 
 #[cfg(feature = "faults")]
 super::fault::panics_on_demand!(Transport);
+
+#[cfg(feature = "faults")]
+impl Handler<super::fault::RefuseSends> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, fault: super::fault::RefuseSends, _: &mut Context<Self>) {
+        if let Some((socket, _)) = &mut self.socket {
+            socket.refuse(fault.kind);
+        }
+    }
+}

@@ -27,7 +27,7 @@ fn main() {
 
 fn link(mode: Mode) -> Link {
     let mut link = Link::new(Ssrc(1), RtpStart::default(), Instant::now());
-    link.described(mode.name(), &SecretKey([7; 32])).expect("a mode of this build");
+    link.described(mode.name(), &SecretKey([7; 32]), Instant::now()).expect("a mode of this build");
     link
 }
 
@@ -36,6 +36,7 @@ fn seal_round(link: &mut Link) -> Duration {
     let begin = Instant::now();
     for _ in 0..PACKETS {
         link.seal(black_box(&FRAME), 960, &mut out).expect("fresh nonces");
+        link.voice_sent(out.len());
         black_box(&out);
     }
     begin.elapsed()
@@ -57,6 +58,7 @@ fn open_round(link: &mut Link) -> Duration {
 fn sealed(link: &mut Link) -> Vec<u8> {
     let mut packet = Vec::new();
     link.seal(&FRAME, 960, &mut packet).expect("fresh nonces");
+    link.voice_sent(packet.len());
     packet
 }
 

@@ -47,6 +47,7 @@ use crate::{
     id::{GuildId, Ssrc},
     speaker::{Pacer, TrackEnd, TrackId, VoiceFrame},
     transport::{
+        PathLoss, PathStatus,
         cipher::Mode,
         dave::{DaveError, Group, IdentityKey, PlainSpeech},
     },
@@ -83,6 +84,8 @@ pub struct Call {
     /// Transports that have not told yet what they have done.
     transports_alive: usize,
     resume_point: Option<ResumePoint>,
+    /// Why the UDP path is dead, while it is.
+    dead_path: Option<PathLoss>,
     /// What the voice gateway is to know about speaking.
     speaking: SpeakingFlags,
     /// What the group wants to send while there is no connection for it.
@@ -95,9 +98,10 @@ pub struct Call {
 }
 
 /// Where a websocket can take a voice session up again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct ResumePoint {
     ssrc: Ssrc,
+    mode: String,
     last_seq: Option<u16>,
 }
 
@@ -133,6 +137,7 @@ impl Call {
             speaker: Child::none(),
             transports_alive: 0,
             resume_point: None,
+            dead_path: None,
             speaking: SpeakingFlags::NONE,
             queued_commands: VecDeque::new(),
             stats: CallStats::default(),
@@ -186,10 +191,10 @@ impl Call {
     }
 
     fn resume(&mut self, credentials: Credentials, ctx: &mut Context<Self>) {
-        let Some(ResumePoint { ssrc, last_seq }) = self.resume_point else {
+        let Some(ResumePoint { ssrc, mode, last_seq }) = self.resume_point.clone() else {
             return self.recovery.gateway_lost(Cause::Zombie, now());
         };
-        self.start_gateway(credentials, Start::Resume { seq_ack: last_seq, ssrc }, ctx);
+        self.start_gateway(credentials, Start::Resume { seq_ack: last_seq, ssrc, mode }, ctx);
     }
 
     fn start_gateway(&mut self, credentials: Credentials, start: Start, ctx: &mut Context<Self>) {
@@ -234,8 +239,10 @@ impl Call {
         }
     }
 
-    fn start_transport(&mut self, ssrc: Ssrc, server: SocketAddr, ctx: &mut Context<Self>) {
-        self.resume_point = Some(ResumePoint { ssrc, last_seq: None });
+    fn start_transport(&mut self, ssrc: Ssrc, server: SocketAddr, mode: String, ctx: &mut Context<Self>) {
+        self.recovery.mode_chosen(mode.clone());
+        self.resume_point = Some(ResumePoint { ssrc, mode, last_seq: None });
+        self.dead_path = None;
         let owner = ctx.address().downgrade().recipient();
         let media = &self.context.media;
         let old = self
@@ -318,6 +325,15 @@ impl Call {
             }
             None => self.stats.dropped_commands += 1,
         }
+    }
+
+    fn path_changed(&mut self, status: PathStatus) {
+        self.dead_path = match status {
+            PathStatus::Dead(loss) => Some(loss),
+            PathStatus::Restored => None,
+        };
+        self.stats.path_losses += u64::from(self.dead_path.is_some());
+        self.publish(CallEventKind::MediaPath(status));
     }
 
     fn send_speaking(&mut self, flags: SpeakingFlags) {

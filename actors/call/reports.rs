@@ -56,15 +56,16 @@ impl Handler<FromGateway> for Call {
         }
         match report {
             Report::Ready { ssrc, server, mode } => {
-                self.recovery.mode_chosen(mode);
-                self.start_transport(ssrc, server, ctx);
+                self.start_transport(ssrc, server, mode, ctx);
             }
+            Report::MediaServer(server) => self.transport.send(transport::ServerChanged(server)),
             Report::Established(description) => {
                 self.tell_dave(DaveInput::Described(description.dave_protocol_version));
                 self.transport.send(description);
             }
             Report::Resumed => {
                 self.tell_dave(DaveInput::Resumed);
+                self.transport.send(transport::Websocket::Resumed);
                 self.recovery.resumed();
             }
             Report::SpeakingSent => self.acknowledge_speaking(),
@@ -87,7 +88,12 @@ impl Handler<FromGateway> for Call {
                 self.publish(CallEventKind::ClientDisconnected(user));
             }
             Report::Dave(event) => self.tell_dave(DaveInput::Event(event)),
-            Report::RoundTrip(round_trip) => self.stats.gateway_round_trip = Some(round_trip),
+            Report::RoundTrip(round_trip) => {
+                self.stats.gateway_round_trip = Some(round_trip);
+                if self.dead_path.is_some() {
+                    self.transport.send(transport::Websocket::Heard);
+                }
+            }
             Report::Malformed => self.stats.malformed += 1,
             Report::CommandDropped => self.stats.dropped_commands += 1,
             Report::Exited { cause, last_seq, queued_commands } => {
@@ -96,6 +102,7 @@ impl Handler<FromGateway> for Call {
                 if let Some(ResumePoint { last_seq: known, .. }) = &mut self.resume_point {
                     *known = last_seq.or(*known);
                 }
+                self.transport.send(transport::Websocket::Lost(cause.websocket_loss()));
                 self.recovery.gateway_lost(cause, now());
             }
         }
@@ -114,6 +121,7 @@ impl Handler<FromTransport> for Call {
                 self.gateway.send(Discovered(address));
             }
             Report::Opened if current => self.recovery.opened(now()),
+            Report::Path(status) if current => self.path_changed(status),
             Report::FailedFrames if current => self.tell_dave(DaveInput::FailedFrames),
             Report::Exited { cause, stats } => {
                 self.stats.add(&stats);
@@ -123,7 +131,7 @@ impl Handler<FromTransport> for Call {
                     self.recovery.transport_lost(cause, now());
                 }
             }
-            Report::Discovered(_) | Report::Opened | Report::FailedFrames => {}
+            Report::Discovered(_) | Report::Opened | Report::Path(_) | Report::FailedFrames => {}
         }
         self.drive(ctx);
     }

@@ -152,6 +152,15 @@ impl Handler<GetStats> for Call {
 }
 
 #[cfg(feature = "faults")]
+impl Handler<crate::actors::fault::RefuseSends> for Call {
+    type Result = ();
+
+    fn handle(&mut self, fault: crate::actors::fault::RefuseSends, _: &mut Context<Self>) {
+        self.transport.send(fault);
+    }
+}
+
+#[cfg(feature = "faults")]
 impl Handler<crate::actors::fault::Panic> for Call {
     type Result = ();
 

@@ -350,5 +350,14 @@ impl Handler<super::fault::Panic> for VoiceManager {
     }
 }
 
+#[cfg(feature = "faults")]
+impl Handler<super::fault::RefuseSends> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, fault: super::fault::RefuseSends, _: &mut Context<Self>) {
+        self.calls.get(&fault.guild).into_iter().for_each(|entry| entry.call.do_send(fault));
+    }
+}
+
 /// How long a join waits for the bot to log in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -67,6 +67,9 @@ impl DemoReport {
         if transport.withheld > 0 {
             return Some(format!("{} not sent for want of a key", were(transport.withheld, "frame")));
         }
+        if transport.unsent > 0 {
+            return Some(format!("{} not sent, since the system refused", were(transport.unsent, "frame")));
+        }
         if speaker.skipped > 0 {
             return Some(format!("{} skipped, to catch up", were(speaker.skipped, "frame")));
         }

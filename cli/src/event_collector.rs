@@ -11,6 +11,7 @@ use actix_voice::{
     call::{ConnectionStatus, EndReason},
     id::{ChannelId, GuildId, UserId},
     speaker::{TrackEnd, TrackId},
+    transport::PathStatus,
 };
 use tokio::sync::watch;
 
@@ -101,6 +102,14 @@ impl Handler<CallEvent> for EventCollector {
             }
             CallEventKind::Connection(ConnectionStatus::Reconnecting(cause)) => {
                 self.screen.print_line(format_args!("{cause}; joining anew, the audio waits"));
+            }
+            CallEventKind::MediaPath(PathStatus::Dead(why)) => {
+                self.screen.print_line(format_args!(
+                    "{why}; trying another UDP socket, the audio is lost meanwhile"
+                ));
+            }
+            CallEventKind::MediaPath(PathStatus::Restored) => {
+                self.screen.print_line("the UDP path is restored")
             }
             CallEventKind::Moved(channel) => {
                 self.screen.print_line(format_args!("moved to channel {channel}"))

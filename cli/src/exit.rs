@@ -8,7 +8,7 @@ use actix_voice::{
     source::SourceError,
 };
 
-use crate::wording::{count, were};
+use crate::wording::{count, times, were};
 
 /// Shown below the help of the command.
 pub const HELP: &str = "\
@@ -22,6 +22,7 @@ Exit codes:
   6  no network: the gateway or the voice server cannot be reached
   7  the audio did not arrive whole, or there was nobody to hear it, or the call ended before it did;
      also when Ctrl-C ended demo early
+  8  some of the audio was not sent: the system refused it
   130  a second Ctrl-C ended it at once";
 
 /// What an exit code stands for.
@@ -35,6 +36,7 @@ pub enum Code {
     BadFile = 5,
     NoNetwork = 6,
     Incomplete = 7,
+    NotSent = 8,
 }
 
 /// Why a command failed.
@@ -68,6 +70,15 @@ pub enum Failure {
     /// Not one frame was sent, for want of a key to encrypt it with.
     #[error("nobody else was in the channel, or no key was agreed on: {} not sent", were(*.0, "frame"))]
     NothingSent(u64),
+    /// The system refused frames.
+    #[error(
+        "{} not sent and {packets} sent: the system refused; look at the routes, the firewall and the load",
+        were(*.unsent, "frame")
+    )]
+    NotSent { unsent: u64, packets: u64 },
+    /// What was sent went nowhere for a while.
+    #[error("the UDP path died {}, and what was sent meanwhile is lost", times(*.0))]
+    PathDied(u64),
     /// The arguments do not fit together.
     #[error("{0}")]
     Arguments(String),
@@ -95,7 +106,8 @@ impl Failure {
             },
             Self::Join(_) => Code::Failed,
             Self::Ended(EndReason::GaveUp { last, .. }) => network_or(last, Code::Incomplete),
-            Self::Ended(_) | Self::NotWhole(_) | Self::NothingSent(_) => Code::Incomplete,
+            Self::Ended(_) | Self::NotWhole(_) | Self::NothingSent(_) | Self::PathDied(_) => Code::Incomplete,
+            Self::NotSent { .. } => Code::NotSent,
             Self::Arguments(_) => Code::Arguments,
             Self::File(_) | Self::Source(_) => Code::BadFile,
         }
@@ -149,6 +161,8 @@ mod tests {
             (Failure::Ended(EndReason::Kicked), Code::Incomplete),
             (Failure::NotWhole("3 packets lost".into()), Code::Incomplete),
             (Failure::NothingSent(250), Code::Incomplete),
+            (Failure::PathDied(1), Code::Incomplete),
+            (Failure::NotSent { unsent: 3, packets: 247 }, Code::NotSent),
             (Failure::Arguments("--tls".into()), Code::Arguments),
         ];
         for (failure, code) in cases {

@@ -13,12 +13,14 @@ use crate::{
 /// What one call, or several, have done.
 #[derive(Clone, Debug, Default)]
 pub struct CallTotals {
-    /// Voice packets sent.
+    /// Voice packets that the system took.
     pub packets: u64,
     bytes: u64,
     resumes: u64,
     reconnects: u64,
+    path_losses: u64,
     underruns: u64,
+    unsent: u64,
     withheld: u64,
     lateness: Lateness,
     mode: Option<String>,
@@ -31,7 +33,9 @@ impl CallTotals {
         self.bytes += stats.bytes;
         self.resumes += stats.resumes;
         self.reconnects += stats.reconnects;
+        self.path_losses += stats.path_losses;
         self.underruns += stats.speaker.underruns;
+        self.unsent += stats.transport.unsent;
         self.withheld += stats.transport.withheld;
         self.lateness.add(&stats.transport.lateness);
         self.mode = stats.transport.mode.clone().or_else(|| self.mode.take());
@@ -48,10 +52,13 @@ impl CallTotals {
     ///
     /// # Errors
     ///
-    /// When not one frame was sent.
+    /// When not one frame was sent, the system refused some, or what was sent went nowhere for a while.
     pub fn check_sent(&self, end: End) -> Result<End, Failure> {
-        match (end, self.packets, self.withheld) {
-            (End::Finished, 0, withheld @ 1..) => Err(Failure::NothingSent(withheld)),
+        match *self {
+            _ if end == End::Interrupted => Ok(end),
+            Self { unsent: unsent @ 1.., packets, .. } => Err(Failure::NotSent { unsent, packets }),
+            Self { packets: 0, withheld: withheld @ 1.., .. } => Err(Failure::NothingSent(withheld)),
+            Self { path_losses: losses @ 1.., .. } => Err(Failure::PathDied(losses)),
             _ => Ok(end),
         }
     }
@@ -65,7 +72,9 @@ impl CallTotals {
             seconds: (played.as_secs_f64() * 1000.0).round() / 1000.0,
             resumes: self.resumes,
             reconnects: self.reconnects,
+            path_losses: self.path_losses,
             underruns: self.underruns,
+            unsent: self.unsent,
             withheld: self.withheld,
             lateness_us: Quantiles {
                 p50: micros(self.lateness.quantile(0.5)),
@@ -88,9 +97,12 @@ pub struct Report {
     seconds: f64,
     resumes: u64,
     reconnects: u64,
+    /// How often the UDP path died; what was sent until it was restored is lost.
+    path_losses: u64,
     underruns: u64,
+    /// Frames that were not sent, because the system refused them.
+    unsent: u64,
     /// Frames that were not sent, for want of a key to encrypt them with.
-    #[serde(skip)]
     withheld: u64,
     /// How long after its due time each packet was handed to the system.
     lateness_us: Quantiles,
@@ -136,7 +148,8 @@ pub fn print_json(report: &impl Serialize) {
 
 /// Prints what a person wants to know. Of a call that never was there is nothing to say but why, which is said elsewhere.
 pub fn print_lines(report: &Report, result: &Result<End, Failure>) {
-    let Report { packets, seconds, resumes, reconnects, underruns, withheld, lateness_us, mode, .. } = report;
+    let Report { packets, seconds, resumes, reconnects, path_losses, underruns, .. } = report;
+    let Report { unsent, withheld, lateness_us, mode, .. } = report;
     let how = match result {
         Ok(End::Finished) => "finished",
         Ok(End::Interrupted) => "interrupted",
@@ -157,6 +170,12 @@ pub fn print_lines(report: &Report, result: &Result<End, Failure>) {
             were(*withheld, "frame")
         ),
     }
+    if *unsent > 0 && !matches!(result, Err(Failure::NotSent { .. })) {
+        eprintln!("{} not sent: the system refused", were(*unsent, "frame"));
+    }
+    if *path_losses > 0 && !matches!(result, Err(Failure::PathDied(_))) {
+        eprintln!("the UDP path died {}, and what was sent meanwhile is lost", times(*path_losses));
+    }
     let (resumes, reconnects) = (times(*resumes), times(*reconnects));
     eprintln!("resumed {resumes}, reconnected {reconnects}, {}", count(*underruns, "under-run"));
     let Quantiles { p50, p95, p99, max } = lateness_us;
@@ -174,5 +193,15 @@ mod tests {
         assert_eq!(alone.check_sent(End::Interrupted).unwrap(), End::Interrupted);
         let joined_later = CallTotals { packets: 1, ..alone };
         assert_eq!(joined_later.check_sent(End::Finished).unwrap(), End::Finished);
+    }
+
+    #[test]
+    fn what_was_refused_or_went_nowhere_has_failed() {
+        let refused = CallTotals { packets: 9, unsent: 1, path_losses: 1, ..CallTotals::default() };
+        let failure = refused.check_sent(End::Finished).unwrap_err();
+        assert!(matches!(failure, Failure::NotSent { unsent: 1, packets: 9 }), "{failure}");
+        let lost = CallTotals { unsent: 0, ..refused };
+        assert!(matches!(lost.check_sent(End::Finished), Err(Failure::PathDied(1))));
+        assert_eq!(lost.check_sent(End::Interrupted).unwrap(), End::Interrupted);
     }
 }

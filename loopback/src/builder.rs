@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::dave::DaveSettings;
+use crate::relay::NewSource;
 use crate::{Discord, StartError};
 
 /// Whether end-to-end encryption is spoken.
@@ -59,6 +60,7 @@ pub(crate) struct Settings {
     pub(crate) main_resume_window: Duration,
     pub(crate) event_order: EventOrder,
     pub(crate) hello: HelloOrder,
+    pub(crate) new_source: NewSource,
     pub(crate) modes: Vec<String>,
     pub(crate) clock_step: Duration,
     pub(crate) log_entries: usize,
@@ -100,6 +102,7 @@ impl Default for Builder {
                 main_resume_window: Duration::from_secs(60),
                 event_order: EventOrder::default(),
                 hello: HelloOrder::default(),
+                new_source: NewSource::default(),
                 modes: modes.map(str::to_owned).to_vec(),
                 clock_step: Duration::from_millis(1),
                 log_entries: 65_536,
@@ -196,6 +199,12 @@ impl Builder {
     /// Chooses when the voice gateway says Hello.
     pub fn hello(mut self, order: HelloOrder) -> Self {
         self.settings.hello = order;
+        self
+    }
+
+    /// Chooses what the relay makes of a client that goes on from another address.
+    pub fn new_source(mut self, new: NewSource) -> Self {
+        self.settings.new_source = new;
         self
     }
 

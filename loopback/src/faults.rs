@@ -62,6 +62,17 @@ impl Discord {
         self.shared.relay.send_raw(user, datagram.into());
     }
 
+    /// Lets a user's UDP path die: the relay loses all from and to where the user sends from now. The user is reached again
+    /// when it sends from another port, if [`Builder::new_source`](crate::Builder::new_source) lets it.
+    pub fn kill_media_path(&self, user: u64) {
+        self.shared.relay.kill_media_path(user);
+    }
+
+    /// Echoes the keepalives of a user no more, as some voice servers never do.
+    pub fn mute_echoes(&self, user: u64) {
+        self.shared.relay.mute_echoes(user);
+    }
+
     /// Leaves the next discovery requests unanswered.
     pub fn drop_discovery(&self, requests: u32) {
         self.shared.relay.drop_discovery(requests);

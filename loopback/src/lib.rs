@@ -120,6 +120,7 @@ impl Discord {
         let endpoints = regions.iter().map(|listener| Ok(address(listener)?.to_string()));
         let endpoints = endpoints.collect::<Result<Vec<_>, StartError>>()?;
         let relay = Relay::start(settings.ip, settings.seed).map_err(StartError::Bind)?;
+        relay.set_new_source(settings.new_source);
         let state = State::new(settings, relay.clone(), gateway_url.clone(), endpoints);
         let acceptor = authority.as_ref().map(|authority| authority.acceptor.clone());
         let shared = Arc::new(Shared::new(state, relay, acceptor));

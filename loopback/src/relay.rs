@@ -29,6 +29,7 @@ use crate::recorder::Hearing;
 use crate::rule::{MediaRule, Violation};
 
 pub use packet_shape::{MalformedPacket, PacketShape};
+pub use sources::NewSource;
 pub use tap::{Decryptor, Tap};
 
 pub use crate::recorder::Keep;
@@ -43,6 +44,7 @@ mod recordings;
 mod router;
 mod schedule;
 mod socket_loop;
+mod sources;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -98,6 +100,8 @@ pub struct Counters {
     pub unknown_ssrc: u64,
     /// Datagrams that were nothing known, malformed discovery requests among them.
     pub unknown: u64,
+    /// Datagrams that came from a source that is dead, or may not be used.
+    pub lost_sources: u64,
     /// Packets that the emulated network lost.
     pub lost: u64,
     /// Packets dropped because 65 536 were under way in the emulated network, or the socket refused them.
@@ -191,7 +195,7 @@ impl Relay {
     ///
     /// The same mode and key again change nothing; others restart the audit of its packet counter.
     pub fn describe(&self, ssrc: u32, mode: Mode, key: [u8; 32]) {
-        self.shared().router().describe(ssrc, mode, key);
+        self.shared().router().describe(ssrc, mode, key, Instant::now());
     }
 
     /// Takes note of the flags of a connection's op 5.
@@ -282,6 +286,23 @@ impl Relay {
     /// Leaves the next `requests` discovery requests unanswered.
     pub fn drop_discovery(&self, requests: u32) {
         self.shared().router().connections.drop_discovery(requests);
+    }
+
+    /// Loses all that comes from and goes to where a user sends from now; the user is reached again when it sends from
+    /// another port.
+    pub fn kill_media_path(&self, user: u64) {
+        socket_loop::drain(self.shared());
+        self.shared().router().kill_media_path(user);
+    }
+
+    /// Echoes the keepalives of a user no more.
+    pub fn mute_echoes(&self, user: u64) {
+        self.shared().router().connections.sources().mute(user);
+    }
+
+    /// Chooses what is made of clients that go on from another address.
+    pub fn set_new_source(&self, new: NewSource) {
+        self.shared().router().connections.sources().new = new;
     }
 
     /// Makes the network of every connection like this, for what is sent from now on.

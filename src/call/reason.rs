@@ -3,6 +3,7 @@
 use crate::{
     bridge::JoinFailure,
     gateway::{close::CloseCode, session::SessionError},
+    transport::WebsocketLoss,
 };
 
 /// What went wrong with the websocket or the transport.
@@ -43,6 +44,17 @@ pub enum Cause {
     /// The main gateway session was replaced.
     #[error("the main gateway began a new session")]
     MainSessionReplaced,
+}
+
+impl Cause {
+    /// What the loss of a websocket for this cause says of the network.
+    #[must_use]
+    pub fn websocket_loss(&self) -> WebsocketLoss {
+        match self {
+            Self::Lost(_) | Self::Zombie => WebsocketLoss::Network,
+            _ => WebsocketLoss::Closed,
+        }
+    }
 }
 
 /// Why a call is over, and what can be done about it.

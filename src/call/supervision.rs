@@ -13,7 +13,7 @@ use crate::transport::dave::DaveError;
 /// |---|---|---|
 /// | the websocket: reset, zombie, panic of its actor, a close code after which the session may go on | [`Resume`](Reaction::Resume), at first at once, then after pauses | nothing: Discord buffers, audio plays on |
 /// | a resume, [`resume_attempts`](Self::resume_attempts) times; a session that was never established | [`Rejoin`](Reaction::Rejoin) after a pause | the frames until a new session is up; tracks wait and go on |
-/// | the UDP path, the end-to-end encryption, or the actor of either | [`Rejoin`](Reaction::Rejoin) after a pause: key, counters and nonces are gone | as above |
+/// | the UDP path, where another socket does not help; the end-to-end encryption; or the actor of either | [`Rejoin`](Reaction::Rejoin) after a pause: key, counters and nonces are gone | as above |
 /// | a close code that blames what was sent | [`RejoinOnce`](Reaction::RejoinOnce); the same code again ends the call | as above |
 /// | an encryption mode that is refused (4016) | [`OtherMode`](Reaction::OtherMode) | as above |
 /// | 4014 and 4022: a move, a kick, or a lost main session | [`AwaitMove`](Reaction::AwaitMove) for [`move_timeout`](Self::move_timeout), then a rejoin | as above |

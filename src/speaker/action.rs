@@ -56,8 +56,10 @@ pub enum FrameFormat {
 /// What has been played, counted since the speaker was born.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Frames sent, silence included.
+    /// Frames given to the transport, silence included; it counts which of them were sent.
     pub frames: u64,
+    /// Frames among them that no transport took, because it had just ended.
+    pub unsent: u64,
     /// Frames forwarded without being encoded anew.
     pub passed_through: u64,
     /// Frames that a track did not have when they were due; none before its first, and none once all is quiet.
@@ -73,6 +75,7 @@ pub struct Counts {
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.frames += other.frames;
+        self.unsent += other.unsent;
         self.passed_through += other.passed_through;
         self.underruns += other.underruns;
         self.skipped += other.skipped;

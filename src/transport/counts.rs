@@ -79,11 +79,11 @@ impl From<CipherError> for Ignored {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Voice packets sealed.
+    /// Voice packets that the system took.
     pub sent_packets: u64,
     /// Their length in bytes, with header, tag and nonce, without UDP and IP.
     pub sent_bytes: u64,
-    /// Keepalives sent.
+    /// Keepalives that the system took.
     pub keepalives: u64,
     /// Datagrams received, of any kind.
     pub received_packets: u64,

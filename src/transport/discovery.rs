@@ -2,7 +2,7 @@
 //! tell.
 //!
 //! ```text
-//! AwaitAnswer ── answer ──▶ Ended        six requests, one a second
+//! AwaitAnswer ── answer ──▶ Ended        six requests, one a second; three to check a path, in half that time each
 //!      └──────── a second after the sixth ──▶ Ended (Failed)
 //!
 //! | 1 or 2 | 70 | SSRC | address, NUL-padded | port |     74 bytes, big-endian
@@ -25,10 +25,18 @@ pub const TRIES: u32 = 6;
 /// How long each request waits for its answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many requests are sent to see whether a path still carries, each for [`CHECK_TIMEOUT`].
+pub const CHECK_TRIES: u32 = 3;
+
+/// How long each of these requests waits for its answer.
+pub const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The search for our own address.
 #[derive(Debug)]
 pub struct Discovery {
     ssrc: Ssrc,
+    tries: u32,
+    timeout: Duration,
     state: State,
 }
 
@@ -51,7 +59,13 @@ pub enum Action {
 impl Discovery {
     /// Starts a search; the first request is due at once.
     pub fn new(ssrc: Ssrc, now: Instant) -> Self {
-        Self { ssrc, state: State::AwaitAnswer { sent: 0, next: now } }
+        let state = State::AwaitAnswer { sent: 0, next: now };
+        Self { ssrc, tries: TRIES, timeout: ANSWER_TIMEOUT, state }
+    }
+
+    /// Asks whether a path that was open still is; the first request is due at once.
+    pub fn check(ssrc: Ssrc, now: Instant) -> Self {
+        Self { tries: CHECK_TRIES, timeout: CHECK_TIMEOUT, ..Self::new(ssrc, now) }
     }
 
     /// Says what is due.
@@ -60,12 +74,12 @@ impl Discovery {
         if now < *next {
             return None;
         }
-        if *sent == TRIES {
+        if *sent == self.tries {
             self.state = State::Ended;
             return Some(Action::Failed);
         }
         *sent += 1;
-        *next = now + ANSWER_TIMEOUT;
+        *next = now + self.timeout;
         Some(Action::Send(request(self.ssrc)))
     }
 

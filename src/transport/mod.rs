@@ -1,70 +1,66 @@
-//! Link: one UDP path to the voice server, from finding our address to sealing and opening packets.
+//! Link: the UDP side of one voice session, from finding our address to sealing and opening packets.
 //!
-//! ```text
-//! AwaitAddress ── answer ──▶ Open        discovery, then a keepalive every five seconds
-//!      └───── no answer ──▶ Failed
-//! ```
-//!
-//! Beside it stands the key: there is none until the session is described, and later ones replace it.
+//! The path finds our address, keeps the way to the server open, and finds another when it dies. Beside it stands the key:
+//! there is none until the session is described, and later ones replace it.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use cipher::{Cipher, CipherError, Mode, UnknownMode};
-use discovery::Discovery;
-use keepalive::Keepalive;
+use cipher::{Cipher, Mode};
+use path::MediaPath;
 use replay::{Replay, Verdict};
 use rtp::{FIXED_HEADER, Header, RtpError, Sequence, Timestamp};
 
 use crate::id::{SecretKey, Ssrc};
 
+mod action;
 pub mod cipher;
 mod counts;
 #[cfg(feature = "dave")]
 pub mod dave;
 pub mod discovery;
+mod error;
 mod keepalive;
+mod path;
 mod replay;
 pub mod rtp;
 
+pub use action::{Action, Datagram, PathStatus, WebsocketLoss};
 pub use counts::{Counts, Ignored};
+pub use error::{LinkError, PathLoss};
 pub use keepalive::INTERVAL as KEEPALIVE_INTERVAL;
 
 /// The longest datagram that is sent, in bytes: an Ethernet frame less the headers of IP and UDP, and some
 /// for tunnels.
 pub const MAX_DATAGRAM: usize = 1460;
 
-/// One UDP path to the voice server.
+/// The UDP side of one voice session.
 #[derive(Debug)]
 pub struct Link {
     ssrc: Ssrc,
-    path: Path,
+    path: MediaPath,
     cipher: Option<Cipher>,
     first_counter: u32,
     sequence: Sequence,
     timestamp: Timestamp,
+    /// The timestamp of a packet that was sealed, until it is sent.
+    sealed: Option<Timestamp>,
     replay: Replay,
     counts: Counts,
 }
 
-#[derive(Debug)]
-enum Path {
-    AwaitAddress(Discovery),
-    Open(Keepalive),
-    Failed,
-}
-
 impl Link {
-    /// Starts a path; discovery is due at once.
+    /// Starts a path; a socket and discovery are due at once.
     pub fn new(ssrc: Ssrc, start: RtpStart, now: Instant) -> Self {
         Self {
             ssrc,
-            path: Path::AwaitAddress(Discovery::new(ssrc, now)),
+            path: MediaPath::new(ssrc, now),
             cipher: None,
             first_counter: start.counter,
             sequence: Sequence(start.sequence),
             timestamp: Timestamp(start.timestamp),
+            sealed: None,
             replay: Replay::default(),
             counts: Counts::default(),
         }
@@ -72,13 +68,14 @@ impl Link {
 
     /// Takes mode and key of SessionDescription; from now on frames can be sealed. A later call is a new
     /// session on the same path: RTP goes on counting, and so does the nonce, so that no key ever sees one
-    /// twice.
+    /// twice. It is also the answer to [`Action::SelectProtocol`].
     ///
     /// # Errors
     ///
     /// [`LinkError::Mode`] for a mode that this build does not have; what was described before stays.
-    pub fn described(&mut self, mode: &str, key: &SecretKey) -> Result<(), LinkError> {
+    pub fn described(&mut self, mode: &str, key: &SecretKey, now: Instant) -> Result<(), LinkError> {
         let mode: Mode = mode.parse()?;
+        self.path.described(now);
         match &mut self.cipher {
             Some(cipher) => {
                 if !cipher.is_under(key) {
@@ -92,29 +89,80 @@ impl Link {
     }
 
     /// Writes the packet of one Opus or DAVE frame into `out`, replacing what it held. `elapsed` is the time
-    /// since the packet before, in samples at 48 kHz: 960 for a frame of 20 ms. Allocates nothing when `out`
-    /// has room.
+    /// since the last packet that was sent, in samples at 48 kHz: 960 for a frame of 20 ms. Allocates nothing when
+    /// `out` has room.
+    ///
+    /// [`Self::voice_sent`] says that it was sent; a packet that the system refused leaves its sequence number to
+    /// the next, and only its nonce is spent.
     ///
     /// # Errors
     ///
     /// A [`LinkError`] that says what is missing; `out` is then empty and nothing was counted.
     pub fn seal(&mut self, frame: &[u8], elapsed: u32, out: &mut Vec<u8>) -> Result<(), LinkError> {
         out.clear();
+        self.sealed = None;
         let cipher = self.cipher.as_mut().ok_or(LinkError::NotDescribed)?;
         let most = MAX_DATAGRAM - FIXED_HEADER - cipher.mode().overhead();
         if frame.len() > most {
             return Err(LinkError::FrameTooLong { length: frame.len(), most });
         }
-        let header = Header::voice(self.sequence, self.timestamp.after(elapsed), self.ssrc);
+        let timestamp = self.timestamp.after(elapsed);
+        let header = Header::voice(self.sequence, timestamp, self.ssrc);
         out.reserve(FIXED_HEADER + frame.len() + cipher.mode().overhead());
         out.extend_from_slice(&header.to_bytes());
         out.extend_from_slice(frame);
         cipher.seal(out, FIXED_HEADER).inspect_err(|_| out.clear())?;
-        self.timestamp = header.timestamp;
-        self.sequence = header.sequence.next();
-        self.counts.sent_packets += 1;
-        self.counts.sent_bytes += out.len() as u64;
+        self.sealed = Some(timestamp);
         Ok(())
+    }
+
+    /// The system took the packet that was sealed last, which has this many bytes.
+    pub fn voice_sent(&mut self, length: usize) {
+        let Some(timestamp) = self.sealed.take() else { return };
+        self.timestamp = timestamp;
+        self.sequence = self.sequence.next();
+        self.counts.sent_packets += 1;
+        self.counts.sent_bytes += length as u64;
+    }
+
+    /// The system took a datagram that is not voice.
+    pub fn datagram_sent(&mut self, datagram: &Datagram) {
+        self.counts.keepalives += u64::from(matches!(datagram, Datagram::Keepalive(_)));
+    }
+
+    /// The system did not take a datagram, or reports that an earlier one came back.
+    pub fn refused(&mut self, kind: ErrorKind, now: Instant) {
+        self.path.refused(kind, now);
+    }
+
+    /// The socket that [`Action::Bind`] asks for could not be had.
+    pub fn bind_failed(&mut self, kind: ErrorKind) {
+        self.path.bind_failed(kind);
+    }
+
+    /// The websocket is gone.
+    pub fn websocket_lost(&mut self, loss: WebsocketLoss, now: Instant) {
+        self.path.websocket_lost(loss, now);
+    }
+
+    /// Something came over the websocket; of use while the path is dead.
+    pub fn websocket_heard(&mut self) {
+        self.path.websocket_heard();
+    }
+
+    /// The voice session goes on over another websocket.
+    pub fn websocket_resumed(&mut self, now: Instant) {
+        self.path.websocket_resumed(now);
+    }
+
+    /// The voice session goes on at another media server, to which sockets are bound from now on.
+    pub fn server_changed(&mut self, now: Instant) {
+        self.path.server_changed(now);
+    }
+
+    /// The media server is gone; Discord is to name another.
+    pub fn server_lost(&mut self, now: Instant) {
+        self.path.server_lost(now);
     }
 
     /// Takes a datagram from the voice server and opens it in place. What cannot be understood is counted.
@@ -134,30 +182,12 @@ impl Link {
 
     /// Says what is due.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
-        match &mut self.path {
-            Path::AwaitAddress(discovery) => match discovery.poll(now)? {
-                discovery::Action::Send(request) => Some(Action::Send(Datagram::Discovery(request))),
-                discovery::Action::Failed => {
-                    self.path = Path::Failed;
-                    Some(Action::Fail(LinkError::NoDiscovery))
-                }
-            },
-            Path::Open(keepalive) => {
-                let ping = keepalive.poll(now)?;
-                self.counts.keepalives += 1;
-                Some(Action::Send(Datagram::Keepalive(ping)))
-            }
-            Path::Failed => None,
-        }
+        self.path.poll(now)
     }
 
-    /// Says when to poll again; `None` once discovery has failed.
+    /// Says when to poll again; `None` once the path is given up.
     pub fn deadline(&self) -> Option<Instant> {
-        match &self.path {
-            Path::AwaitAddress(discovery) => discovery.deadline(),
-            Path::Open(keepalive) => Some(keepalive.deadline()),
-            Path::Failed => None,
-        }
+        self.path.deadline()
     }
 
     /// Returns the mode in use, once described.
@@ -191,18 +221,10 @@ impl Link {
 
     fn control(&mut self, datagram: &[u8], now: Instant) -> Result<Received<'static>, Ignored> {
         if discovery::is_answer(datagram) {
-            return self.discovered(datagram, now).ok_or(Ignored::StrayDiscovery);
+            return self.path.answer(datagram, now).map(Received::Discovered).ok_or(Ignored::StrayDiscovery);
         }
         let counter = keepalive::read_echo(datagram).ok_or(Ignored::NotRtp)?;
-        let Path::Open(keepalive) = &mut self.path else { return Err(Ignored::StrayKeepalive) };
-        keepalive.echoed(counter, now).map(Received::Pong).ok_or(Ignored::StrayKeepalive)
-    }
-
-    fn discovered(&mut self, answer: &[u8], now: Instant) -> Option<Received<'static>> {
-        let Path::AwaitAddress(discovery) = &mut self.path else { return None };
-        let external = discovery.datagram(answer).ok()?;
-        self.path = Path::Open(Keepalive::new(now));
-        Some(Received::Discovered(external))
+        self.path.echoed(counter, now).map(Received::Pong).ok_or(Ignored::StrayKeepalive)
     }
 }
 
@@ -216,36 +238,6 @@ pub struct RtpStart {
     /// The transport nonce of the next packet; it counts up to `u32::MAX`, which is never used, and never
     /// wraps.
     pub counter: u32,
-}
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Action {
-    /// Send this to the voice server.
-    Send(Datagram),
-    /// Give the path up.
-    Fail(LinkError),
-}
-
-/// A datagram that is not voice; dereferences to its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Datagram {
-    /// The question for our address.
-    Discovery([u8; discovery::LENGTH]),
-    /// A keepalive.
-    Keepalive([u8; 8]),
-}
-
-impl Deref for Datagram {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Discovery(bytes) => bytes,
-            Self::Keepalive(bytes) => bytes,
-        }
-    }
 }
 
 /// What a datagram was.
@@ -263,54 +255,12 @@ pub enum Received<'a> {
         /// The Opus or DAVE frame, never empty.
         payload: &'a [u8],
     },
-    /// The server told our address.
+    /// The server told our address; where it is news, [`Action::SelectProtocol`] follows.
     Discovered(SocketAddr),
     /// The newest keepalive came back after this time.
     Pong(Duration),
     /// Nothing to be done; counted.
     Ignored(Ignored),
-}
-
-/// Why a path cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// No answer to discovery came.
-    #[error(
-        "the voice server answered none of {tries} discovery packets in {tries} s: allow outgoing UDP and its \
-         answers in the firewall, or try another network",
-        tries = discovery::TRIES
-    )]
-    NoDiscovery,
-    /// The session was described with a mode that this build does not have.
-    #[error(transparent)]
-    Mode(#[from] UnknownMode),
-    /// There is no key yet.
-    #[error("no key yet: frames can be sealed once the session is described")]
-    NotDescribed,
-    /// Every nonce was used with this key.
-    #[error("every transport nonce was used with this key: make a new session, which brings a new key")]
-    Exhausted,
-    /// The frame does not fit in a datagram.
-    #[error("a frame of {length} bytes does not fit in a datagram, which takes {most}: lower the bitrate")]
-    FrameTooLong {
-        /// The length of the frame in bytes.
-        length: usize,
-        /// The longest that fits.
-        most: usize,
-    },
-    /// The packet could not be sealed.
-    #[error(transparent)]
-    Cipher(CipherError),
-}
-
-impl From<CipherError> for LinkError {
-    fn from(error: CipherError) -> Self {
-        match error {
-            CipherError::Exhausted => Self::Exhausted,
-            other => Self::Cipher(other),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ fn link() -> Link {
 
 fn described(mode: &str) -> Link {
     let mut link = link();
-    link.described(mode, &key()).unwrap();
+    link.described(mode, &key(), start()).unwrap();
     link
 }
 
@@ -57,9 +57,11 @@ fn counters(link: &Link) -> RtpStart {
 /// A link that has found its address.
 fn open() -> Link {
     let mut link = described(GCM);
-    assert!(link.poll(start()).is_some());
+    assert_eq!(link.poll(start()), Some(Action::Bind));
+    assert!(matches!(link.poll(start()), Some(Action::Send(Datagram::Discovery(_)))));
     let external = "203.0.113.7:50004".parse().unwrap();
     assert_eq!(link.datagram(&mut answer(), start()), Received::Discovered(external));
+    assert_eq!(link.poll(start()), Some(Action::SelectProtocol(external)));
     link
 }
 
@@ -73,6 +75,7 @@ fn packet(clear: &str, plain: &str) -> Vec<u8> {
 fn seal(link: &mut Link, elapsed: u32) -> Vec<u8> {
     let mut out = Vec::new();
     link.seal(&SILENCE, elapsed, &mut out).unwrap();
+    link.voice_sent(out.len());
     out
 }
 
@@ -134,6 +137,7 @@ fn sealing_into_a_buffer_with_room_never_moves_or_grows_it() {
         let longest = MAX_DATAGRAM - FIXED_HEADER - mode.overhead();
         for length in [3, 160, 320, longest] {
             link.seal(&vec![0x5a; length], 960, &mut out).unwrap();
+            link.voice_sent(out.len());
             assert_eq!((out.as_ptr(), out.capacity()), before, "{mode}, {length} bytes");
         }
         assert_eq!(out.len(), MAX_DATAGRAM, "{mode}");
@@ -152,7 +156,7 @@ fn opening_hands_out_a_part_of_the_datagram_itself() {
 fn sequence_and_timestamp_wrap_and_a_pause_moves_only_the_timestamp() {
     let begin = RtpStart { sequence: 65_535, timestamp: u32::MAX - 1_919, counter: 0 };
     let mut link = Link::new(SSRC, begin, start());
-    link.described(GCM, &key()).unwrap();
+    link.described(GCM, &key(), start()).unwrap();
     let sent: Vec<_> = [960, 960, 48_000].map(|elapsed| seal(&mut link, elapsed)).to_vec();
     let headers: Vec<_> = sent.iter().map(|packet| packet[2..8].to_vec()).collect();
     assert_eq!(headers[0], unhex("fffffffffc40"));
@@ -168,20 +172,35 @@ fn a_new_session_goes_on_counting_and_repeats_no_nonce() {
     let mut link = described(GCM);
     let nonce = |packet: Vec<u8>| packet[packet.len() - 4..].to_vec();
     assert_eq!(nonce(seal(&mut link, 960)), [0, 0, 0, 1]);
-    link.described(GCM, &key()).unwrap();
+    link.described(GCM, &key(), start()).unwrap();
     assert_eq!(nonce(seal(&mut link, 960)), [0, 0, 0, 2], "the same key again");
-    link.described(XCHACHA, &SecretKey([7; 32])).unwrap();
+    link.described(XCHACHA, &SecretKey([7; 32]), start()).unwrap();
     let sent = seal(&mut link, 960);
     assert_eq!(sent[2..4], [1, 4], "RTP is one stream across sessions");
     assert_eq!(nonce(sent), [0, 0, 0, 3]);
-    link.described(GCM, &key()).unwrap();
+    link.described(GCM, &key(), start()).unwrap();
     assert_eq!(nonce(seal(&mut link, 960)), [0, 0, 0, 4], "an old key again");
+}
+
+#[test]
+fn what_the_system_refused_is_not_sent_and_only_its_nonce_is_spent() {
+    let mut link = described(GCM);
+    let mut refused = Vec::new();
+    link.seal(&SILENCE, 960, &mut refused).unwrap();
+    link.refused(ErrorKind::NetworkUnreachable, start());
+    assert_eq!((link.counts().sent_packets, link.counts().sent_bytes), (0, 0));
+    let sent = seal(&mut link, 1_920);
+    assert_eq!(sent[2..4], refused[2..4], "the sequence number is the next packet's");
+    assert_ne!(sent[sent.len() - 4..], refused[refused.len() - 4..], "the nonce is not");
+    assert_eq!(counters(&link), RtpStart { sequence: 0x0103, timestamp: 0x0304_0506 + 960, counter: 3 });
+    link.voice_sent(sent.len());
+    assert_eq!(link.counts().sent_packets, 1, "a packet is sent once");
 }
 
 #[test]
 fn when_the_nonces_are_spent_nothing_is_sent_and_the_error_says_what_to_do() {
     let mut link = Link::new(SSRC, RtpStart { counter: u32::MAX - 1, ..RtpStart::default() }, start());
-    link.described(GCM, &key()).unwrap();
+    link.described(GCM, &key(), start()).unwrap();
     seal(&mut link, 960);
     let state = counters(&link);
     let mut out = b"old".to_vec();
@@ -189,7 +208,7 @@ fn when_the_nonces_are_spent_nothing_is_sent_and_the_error_says_what_to_do() {
     assert_eq!((&error, &out[..]), (&LinkError::Exhausted, &[][..]));
     assert!(error.to_string().contains("make a new session"), "{error}");
     assert_eq!((counters(&link), link.counts().sent_packets), (state, 1));
-    link.described(GCM, &SecretKey([7; 32])).unwrap();
+    link.described(GCM, &SecretKey([7; 32]), start()).unwrap();
     seal(&mut link, 960);
 }
 
@@ -207,8 +226,8 @@ fn what_cannot_be_sealed_leaves_no_plaintext_behind() {
 #[test]
 fn an_unknown_mode_is_an_error_and_the_key_before_stays() {
     let mut link = described(GCM);
-    let error = link.described("aead_rot13", &SecretKey([7; 32])).unwrap_err();
-    assert_eq!(error, LinkError::Mode(UnknownMode("aead_rot13".to_owned())));
+    let error = link.described("aead_rot13", &SecretKey([7; 32]), start()).unwrap_err();
+    assert_eq!(error, LinkError::Mode(cipher::UnknownMode("aead_rot13".to_owned())));
     assert_eq!(link.mode(), Some(Mode::Aes256GcmRtpsize));
     assert!(matches!(
         link.datagram(&mut packet("80780102030405060708090a", "f8fffe"), start()),
@@ -223,6 +242,7 @@ fn without_an_answer_the_link_fails_after_six_seconds_and_says_what_to_do() {
     let mut requests = 0;
     let error = loop {
         match link.poll(now) {
+            Some(Action::Bind) => {}
             Some(Action::Send(Datagram::Discovery(_))) => requests += 1,
             Some(Action::Fail(error)) => break error,
             Some(other) => panic!("{other:?}"),
@@ -239,7 +259,8 @@ fn without_an_answer_the_link_fails_after_six_seconds_and_says_what_to_do() {
 #[test]
 fn a_lost_request_is_followed_by_another() {
     let mut link = link();
-    assert!(link.poll(start()).is_some());
+    assert_eq!(link.poll(start()), Some(Action::Bind));
+    assert!(matches!(link.poll(start()), Some(Action::Send(Datagram::Discovery(_)))));
     assert_eq!(link.poll(start()), None);
     let later = link.deadline().unwrap();
     assert_eq!(later - start(), Duration::from_secs(1));
@@ -255,9 +276,11 @@ fn a_keepalive_goes_out_every_five_seconds_and_its_echo_tells_the_round_trip() {
     let trip = Duration::from_millis(31);
     for (ping, pong) in [("1337cafe00000001", "1337f00d00000001"), ("1337cafe00000002", "1337cafe00000002")] {
         now += Duration::from_secs(5);
-        assert_eq!((link.deadline(), link.poll(now - Duration::from_millis(1))), (Some(now), None));
+        let before = link.poll(now - Duration::from_millis(1));
+        assert_eq!((link.deadline(), before), (Some(now), None));
         let Some(Action::Send(sent)) = link.poll(now) else { panic!("no keepalive") };
         assert_eq!(sent[..], unhex(ping));
+        link.datagram_sent(&sent);
         assert_eq!(link.poll(now), None);
         assert_eq!(link.datagram(&mut unhex(pong), now + trip), Received::Pong(trip));
         assert_eq!(
@@ -323,11 +346,11 @@ fn under_another_key_everyone_may_count_anew_but_not_under_the_same() {
     let (mut sender, mut receiver) = (described(GCM), described(GCM));
     let first = seal(&mut sender, 960);
     assert_eq!(why_ignored(&mut receiver, first.clone(), start()), None);
-    receiver.described(GCM, &key()).unwrap();
+    receiver.described(GCM, &key(), start()).unwrap();
     assert_eq!(why_ignored(&mut receiver, first, start()), Some(Ignored::Replayed));
     let mut restarted = link();
     for link in [&mut restarted, &mut receiver] {
-        link.described(GCM, &SecretKey([7; 32])).unwrap();
+        link.described(GCM, &SecretKey([7; 32]), start()).unwrap();
     }
     assert_eq!(why_ignored(&mut receiver, seal(&mut restarted, 960), start()), None);
 }
@@ -337,7 +360,7 @@ fn voice_before_the_key_is_counted_and_voice_after_it_is_heard() {
     let mut link = link();
     let voice = packet("80780102030405060708090a", "f8fffe");
     assert_eq!(link.datagram(&mut voice.clone(), start()), Received::Ignored(Ignored::NotYet));
-    link.described(GCM, &key()).unwrap();
+    link.described(GCM, &key(), start()).unwrap();
     assert!(matches!(link.datagram(&mut voice.clone(), start()), Received::Voice { .. }));
     assert_eq!(link.counts().not_yet, 1);
 }

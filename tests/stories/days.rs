@@ -81,7 +81,7 @@ fn a_day_of_one_call_brings_neither_drift_nor_loss_nor_growth() {
         assert_eq!((heard.packets, heard.lost, heard.longest_gap), (stats.packets, 0, FRAME));
         assert!(heard.lateness.max() < FRAME, "{:?} late", heard.lateness.max());
         assert_eq!((stats.speaker.underruns, stats.speaker.skipped, stats.malformed), (0, 0, 0));
-        assert_eq!((stats.resumes, stats.reconnects), (0, 0));
+        assert_eq!((stats.resumes, stats.reconnects, stats.path_losses), (0, 0, 0));
         let connection = bot
             .events
             .call_events()

@@ -18,6 +18,7 @@ mod hostile;
 mod joining;
 mod leaving;
 mod losing_main;
+mod media_path;
 mod mixing;
 mod moving;
 mod own_gateway;

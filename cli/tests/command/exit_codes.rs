@@ -1,6 +1,6 @@
 //! Each kind of failure has its exit code, and a message that says what to do.
 
-use crate::support::{Fixture, audio, command, file, run};
+use crate::support::{Fixture, audio, command, file, finish, run};
 
 #[tokio::test]
 async fn a_token_that_discord_refuses_is_code_3_and_is_not_printed() {
@@ -114,4 +114,21 @@ async fn the_help_tells_the_exit_codes_and_not_the_token() {
     help.env("DISCORD_TOKEN", "a-secret-of-mine").args(["play", "--help"]);
     let ran = run(help).await.code(0);
     assert!(ran.stdout().contains("DISCORD_TOKEN") && !ran.stdout().contains("a-secret-of-mine"));
+}
+
+#[tokio::test]
+async fn audio_that_went_nowhere_for_a_while_is_code_7_though_the_path_is_back() {
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play();
+    play.arg(audio("speech.opus")).arg(audio("speech.opus"));
+    let child = play.spawn().unwrap();
+    // The first keepalive has been echoed.
+    fixture.until_heard(260).await;
+    fixture.discord.kill_media_path(fixture.bot.user_id);
+    let ran = finish(child).await.code(7);
+    let (report, heard) = (ran.json(), fixture.heard().packets);
+    assert_eq!(report["path_losses"], 1, "{report}");
+    assert!(report["end"].as_str().unwrap().contains("the UDP path died once"), "{report}");
+    let sent = report["packets"].as_u64().unwrap();
+    assert!((300..sent - 200).contains(&heard), "{heard} of {sent} packets were heard");
 }

@@ -22,9 +22,22 @@ async fn files_are_played_one_after_another_and_the_report_is_one_json_object() 
     let Value::Object(fields) = &report else { panic!("an object: {report}") };
     let mut names: Vec<_> = fields.keys().map(String::as_str).collect();
     names.sort_unstable();
-    let documented =
-        ["bytes", "end", "lateness_us", "mode", "packets", "reconnects", "resumes", "seconds", "underruns"];
+    let documented = [
+        "bytes",
+        "end",
+        "lateness_us",
+        "mode",
+        "packets",
+        "path_losses",
+        "reconnects",
+        "resumes",
+        "seconds",
+        "underruns",
+        "unsent",
+        "withheld",
+    ];
     assert_eq!(names, documented);
+    assert_eq!((&report["unsent"], &report["path_losses"]), (&0.into(), &0.into()));
     for quantile in ["p50", "p95", "p99", "max"] {
         assert!(report["lateness_us"][quantile].is_u64(), "{report}");
     }

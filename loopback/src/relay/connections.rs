@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::Peer;
 use super::media_connection::MediaConnection;
+use super::sources::{NewSource, Sources};
 use crate::netem::Netem;
 
 /// The owner of every [`MediaConnection`].
@@ -17,6 +18,7 @@ pub(super) struct Connections {
     netem: Netem,
     /// How many discovery requests are still to be dropped.
     discovery_drops: u32,
+    sources: Sources,
 }
 
 /// What became of a discovery request.
@@ -27,6 +29,8 @@ pub(super) enum Discovery {
     Dropped,
     /// No connection has its SSRC.
     UnknownSsrc,
+    /// The connection may not send from there.
+    Refused,
 }
 
 impl Connections {
@@ -90,7 +94,42 @@ impl Connections {
             self.discovery_drops -= 1;
             return Discovery::Dropped;
         }
-        connection.discovered(from);
+        match (connection.address(), self.sources.new) {
+            (Some(known), NewSource::Select) if known != from => connection.set_candidate(from),
+            (Some(known), NewSource::Pinned) if known != from => return Discovery::Refused,
+            _ => connection.discovered(from),
+        }
         Discovery::Answered(connection.peer())
+    }
+
+    pub(super) fn sources(&mut self) -> &mut Sources {
+        &mut self.sources
+    }
+
+    /// Loses all from and to where a user's connections send from now.
+    pub(super) fn kill_path(&mut self, user: u64) {
+        for connection in self.by_ssrc.values_mut().filter(|connection| connection.peer().user == user) {
+            if let Some(address) = connection.address() {
+                self.sources.kill(address);
+                connection.audit().path_lost();
+            }
+        }
+    }
+
+    /// Whether datagrams between this source and the relay are lost.
+    pub(super) fn is_dead(&self, source: SocketAddr) -> bool {
+        self.sources.is_dead(source)
+    }
+
+    /// Whether a connection may send audio from this source.
+    pub(super) fn may_send(&self, ssrc: u32, from: SocketAddr) -> bool {
+        let known = self.address_of(ssrc).is_none_or(|known| known == from);
+        known || self.sources.new == NewSource::Follow
+    }
+
+    /// Whether keepalives from this source are echoed.
+    pub(super) fn echoes(&self, from: SocketAddr) -> bool {
+        let at = self.by_ssrc.values().find(|connection| connection.address() == Some(from));
+        self.sources.echoes(at.map(|connection| connection.peer().user))
     }
 }

@@ -80,6 +80,13 @@ impl MediaAudit {
         }
     }
 
+    /// Takes note that what the client sends is lost for a while: its numbers go on, and its silence may not be seen.
+    pub(super) fn path_lost(&mut self) {
+        self.last = None;
+        self.talkspurt_ends = None;
+        self.silence_frames = 0;
+    }
+
     /// Ends the present talkspurt: the client leaves, or has sent nothing for too long.
     pub(super) fn end_talkspurt(&mut self) -> Option<MediaRule> {
         let open = self.talkspurt_ends.take();

@@ -1,6 +1,7 @@
 //! One voice connection as the relay sees it: where it is, its key, its network, its conduct.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -16,11 +17,15 @@ pub(super) struct MediaConnection {
     peer: Peer,
     /// Where it sends from, once that is known.
     address: Option<SocketAddr>,
+    /// Where it will send from once Select Protocol says so.
+    candidate: Option<SocketAddr>,
     audit: MediaAudit,
     /// When the schedule will have the audit checked; its other entries are stale.
     check_at: Option<Instant>,
     netem: Netem,
     transport: Option<Transport>,
+    /// What the client seals with until the Session Description has reached it, and until when.
+    previous: Option<(Transport, Instant)>,
     up: Path,
     down: Path,
 }
@@ -35,7 +40,18 @@ impl MediaConnection {
     pub(super) fn new(peer: Peer, netem: Netem, random: &mut fastrand::Rng) -> Self {
         let (up, down) = (Path::new(random.u64(..)), Path::new(random.u64(..)));
         let audit = MediaAudit::new();
-        Self { peer, address: None, audit, check_at: None, netem, transport: None, up, down }
+        Self {
+            peer,
+            address: None,
+            candidate: None,
+            audit,
+            check_at: None,
+            netem,
+            transport: None,
+            previous: None,
+            up,
+            down,
+        }
     }
 
     pub(super) fn peer(&self) -> Peer {
@@ -49,6 +65,11 @@ impl MediaConnection {
     /// Takes note of where a discovery request came from.
     pub(super) fn discovered(&mut self, from: SocketAddr) {
         self.address = Some(from);
+    }
+
+    /// Takes note of where a discovery request came from that Select Protocol has yet to confirm.
+    pub(super) fn set_candidate(&mut self, from: SocketAddr) {
+        self.candidate = Some(from);
     }
 
     pub(super) fn set_netem(&mut self, netem: Netem) {
@@ -77,13 +98,15 @@ impl MediaConnection {
         Some(found)
     }
 
-    /// Takes mode and key; those it has already change nothing.
-    pub(super) fn describe(&mut self, mode: Mode, key: [u8; 32], first_counter: u32) {
+    /// Takes mode and key; those it has already change nothing. Select Protocol confirms where the connection is.
+    pub(super) fn describe(&mut self, mode: Mode, key: [u8; 32], first_counter: u32, now: Instant) {
+        self.address = self.candidate.take().or(self.address);
         let same = self.transport.as_ref().is_some_and(|old| old.key == key && old.cipher.mode() == mode);
         if !same {
             self.audit.rekeyed();
             let cipher = Cipher::new(mode, &key);
-            self.transport = Some(Transport { cipher, key, counter: first_counter });
+            let old = self.transport.replace(Transport { cipher, key, counter: first_counter });
+            self.previous = old.map(|old| (old, now + OLD_KEY_TIMEOUT));
         }
     }
 
@@ -100,17 +123,22 @@ impl MediaConnection {
             found.push(MediaRule::AudioBeforeDescription);
             return None;
         };
-        let Ok(opened) = transport.cipher.open(datagram) else {
+        let previous = self.previous.as_ref().filter(|(_, until)| now < *until).map(|(previous, _)| previous);
+        let mut keys = [Some(transport), previous].into_iter().flatten();
+        let opened = keys.find_map(|key| Some((key, key.cipher.open(datagram).ok()?)));
+        let Some((key, opened)) = opened else {
             found.push(MediaRule::Undecryptable);
             return None;
         };
-        let Ok(payload) = transport.cipher.payload(datagram, &opened) else {
+        let Ok(payload) = key.cipher.payload(datagram, &opened) else {
             found.push(MediaRule::Undecryptable);
             return None;
         };
         // Only an authentic packet may move the address: NAT mappings change.
         self.address = Some(from);
-        found.extend(opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)));
+        if key.key == transport.key {
+            found.extend(opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)));
+        }
         self.audit.packet(header, payload, now, found);
         let is_audio = header.payload_type == OPUS_PAYLOAD_TYPE && !payload.is_empty();
         is_audio.then(|| Bytes::copy_from_slice(payload))
@@ -139,3 +167,6 @@ impl MediaConnection {
         self.down.fate(&self.netem.down())
     }
 }
+
+/// How long packets under the key before may still come after another Session Description.
+const OLD_KEY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -59,11 +59,15 @@ impl Router {
         self.connections.open(peer, &mut self.random);
     }
 
-    pub(super) fn describe(&mut self, ssrc: u32, mode: Mode, key: [u8; 32]) {
+    pub(super) fn describe(&mut self, ssrc: u32, mode: Mode, key: [u8; 32], now: Instant) {
         let first_counter = self.random.u32(..);
         if let Some(connection) = self.connections.get_mut(ssrc) {
-            connection.describe(mode, key, first_counter);
+            connection.describe(mode, key, first_counter, now);
         }
+    }
+
+    pub(super) fn kill_media_path(&mut self, user: u64) {
+        self.connections.kill_path(user);
     }
 
     pub(super) fn speaking(&mut self, ssrc: u32, flags: u8, now: Instant) {
@@ -144,6 +148,10 @@ impl Router {
 
     pub(super) fn datagram(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
         self.counters.received += 1;
+        if self.connections.is_dead(from) {
+            self.counters.lost_sources += 1;
+            return;
+        }
         match Datagram::parse(datagram) {
             Datagram::Rtp(header) => self.rtp(&header, datagram, from, now),
             Datagram::Rtcp(ssrc) => self.rtcp(ssrc, datagram, now),
@@ -158,6 +166,7 @@ impl Router {
         match self.connections.discover(ssrc, from) {
             Discovery::UnknownSsrc => self.counters.unknown_ssrc += 1,
             Discovery::Dropped => self.counters.discoveries_dropped += 1,
+            Discovery::Refused => self.counters.lost_sources += 1,
             Discovery::Answered(peer) => {
                 self.counters.discoveries += 1;
                 self.outbox.push((from, rtp::discovery_answer(ssrc, from).to_vec()));
@@ -167,6 +176,9 @@ impl Router {
     }
 
     fn echo(&mut self, from: SocketAddr, answer: Vec<u8>) {
+        if !self.connections.echoes(from) {
+            return;
+        }
         self.counters.keepalives += 1;
         self.outbox.push((from, answer));
     }
@@ -181,6 +193,10 @@ impl Router {
     }
 
     fn rtp(&mut self, header: &Header, datagram: &[u8], from: SocketAddr, now: Instant) {
+        if !self.connections.may_send(header.ssrc, from) {
+            self.counters.lost_sources += 1;
+            return;
+        }
         let Some(connection) = self.connections.get_mut(header.ssrc) else {
             self.counters.unknown_ssrc += 1;
             return;
@@ -232,8 +248,11 @@ impl Router {
                 continue;
             };
             let Some((to, mut sealed)) = connection.seal(clear) else { continue };
-            spoil(&mut sealed);
             let fate = connection.fate_down();
+            if self.connections.is_dead(to) {
+                continue;
+            }
+            spoil(&mut sealed);
             for delay in self.deliveries(fate) {
                 if delay.is_zero() {
                     self.outbox.push((to, sealed.clone()));

@@ -16,8 +16,10 @@ use crate::id::{SecretKey, Ssrc, UserId};
 pub enum Event {
     /// Op 8: heartbeats begin.
     Hello(Hello),
-    /// Op 2: the session exists, IP discovery may begin.
+    /// Op 2: the session exists; IP discovery may begin, if it names the media server.
     Ready(Ready),
+    /// Op 33, from gateway version 10 on: the media server, or none while another is sought.
+    MediaServer(Option<MediaServer>),
     /// Op 4: audio may flow.
     SessionDescription(SessionDescription),
     /// Op 5: somebody's SSRC, and how it speaks.
@@ -67,6 +69,13 @@ pub struct Hello {
 pub struct Ready {
     /// The SSRC of our own packets.
     pub ssrc: Ssrc,
+    /// The media server; from gateway version 10 on it may be named later, by op 33.
+    pub server: Option<MediaServer>,
+}
+
+/// A media server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaServer {
     /// Where our packets go.
     pub address: SocketAddr,
     /// The encryption modes to choose from.
@@ -176,6 +185,7 @@ impl Event {
         match self {
             Self::Hello(_) => "Hello",
             Self::Ready(_) => "Ready",
+            Self::MediaServer(_) => "Media Server",
             Self::SessionDescription(_) => "Session Description",
             Self::Speaking { .. } => "Speaking",
             Self::HeartbeatAck { .. } => "Heartbeat ACK",
@@ -254,7 +264,14 @@ fn message(frame: &Value) -> Result<Event, PayloadError> {
     let op = u8::try_from(number).unwrap_or(u8::MAX);
     let d = Fields { op, d: frame.get("d").unwrap_or(&Value::Null) };
     Ok(match op {
-        op::READY => Event::Ready(d.ready()?),
+        op::READY => Event::Ready(Ready { ssrc: d.ssrc("ssrc")?, server: d.media_server()? }),
+        op::MEDIA_SERVER => {
+            let primary = d.optional("primary", |primary| Some(primary.clone()))?;
+            Event::MediaServer(match &primary {
+                Some(primary) => Fields { op, d: primary }.media_server()?,
+                None => None,
+            })
+        }
         op::HEARTBEAT => Event::HeartbeatRequest,
         op::SESSION_DESCRIPTION => Event::SessionDescription(d.description()?),
         op::SPEAKING => Event::Speaking {
@@ -293,13 +310,15 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn ready(&self) -> Result<Ready, PayloadError> {
-        let ip: IpAddr = self.required("ip", |ip| ip.as_str()?.trim().parse().ok())?;
-        let port = self.required("port", |port| narrow::<u16>(port).filter(|port| *port != 0))?;
-        let modes = self.required("modes", |modes| {
+    /// None unless address, port and modes are there.
+    fn media_server(&self) -> Result<Option<MediaServer>, PayloadError> {
+        let ip = self.optional("ip", |ip| ip.as_str()?.trim().parse::<IpAddr>().ok())?;
+        let port = self.optional("port", |port| narrow::<u16>(port).filter(|port| *port != 0))?;
+        let modes = self.optional("modes", |modes| {
             Some(modes.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
         })?;
-        Ok(Ready { ssrc: self.ssrc("ssrc")?, address: SocketAddr::new(ip, port), modes })
+        let (Some(ip), Some(port), Some(modes)) = (ip, port, modes) else { return Ok(None) };
+        Ok(Some(MediaServer { address: SocketAddr::new(ip, port), modes }))
     }
 
     fn description(&self) -> Result<SessionDescription, PayloadError> {

@@ -12,7 +12,7 @@ mod tests;
 
 pub use command::{Command, Identify, Outgoing, Resume, SelectProtocol};
 pub use event::{
-    DaveEvent, Event, Hello, PayloadError, Ready, SessionDescription, decode_binary, decode_text,
+    DaveEvent, Event, Hello, MediaServer, PayloadError, Ready, SessionDescription, decode_binary, decode_text,
 };
 pub use speaking::SpeakingFlags;
 
@@ -45,4 +45,5 @@ mod op {
     pub(super) const ANNOUNCE_COMMIT: u8 = 29;
     pub(super) const WELCOME: u8 = 30;
     pub(super) const INVALID_COMMIT_WELCOME: u8 = 31;
+    pub(super) const MEDIA_SERVER: u8 = 33;
 }

@@ -90,8 +90,10 @@ fn hello(milliseconds: u64) -> Event {
 fn ready() -> Ready {
     Ready {
         ssrc: Ssrc(3213),
-        address: "104.29.158.39:19312".parse().unwrap(),
-        modes: vec!["aead_aes256_gcm_rtpsize".into(), "aead_xchacha20_poly1305_rtpsize".into()],
+        server: Some(MediaServer {
+            address: "104.29.158.39:19312".parse().unwrap(),
+            modes: vec!["aead_aes256_gcm_rtpsize".into(), "aead_xchacha20_poly1305_rtpsize".into()],
+        }),
     }
 }
 
@@ -117,6 +119,20 @@ fn every_text_message_is_read_with_its_sequence_number() {
     for (text, event, seq) in texts() {
         assert_eq!(decode_text(text.as_bytes()), (seq, Ok(event)), "{text}");
     }
+}
+
+#[test]
+fn a_media_server_is_read_or_none() {
+    let primary = r#"{"ip":"104.29.158.39","port":19312,"modes":["aead_aes256_gcm_rtpsize","aead_xchacha20_poly1305_rtpsize"]}"#;
+    assert_eq!(
+        read(&format!(r#"{{"op":33,"d":{{"primary":{primary}}}}}"#)),
+        Event::MediaServer(ready().server)
+    );
+    for none in [r#"{"op":33,"d":{"primary":null}}"#, r#"{"op":33,"d":{}}"#] {
+        assert_eq!(read(none), Event::MediaServer(None), "{none}");
+    }
+    let wrong = PayloadError::Invalid { op: 33, field: "port" };
+    assert_eq!(refusal(r#"{"op":33,"d":{"primary":{"ip":"1.2.3.4","port":0,"modes":[]}}}"#), wrong);
 }
 
 #[test]
@@ -270,6 +286,10 @@ fn an_error_names_the_opcode_and_what_is_wrong() {
     assert_eq!(refusal("hello"), NotJson);
     assert_eq!(refusal("[]"), NoOpcode);
     assert_eq!(refusal(r#"{"op":"x"}"#), NoOpcode);
+    let unnamed = Event::Ready(Ready { server: None, ..ready() });
+    for nothing in ["", r#","ip":null,"port":null,"modes":null"#, r#","ip":"104.29.158.39","port":19312"#] {
+        assert_eq!(read(&format!(r#"{{"op":2,"d":{{"ssrc":3213{nothing}}}}}"#)), unnamed, "{nothing}");
+    }
     assert_eq!(refusal(r#"{"op":2}"#), Missing { op: 2, field: "d" });
     assert_eq!(refusal(r#"{"op":2,"d":[]}"#), Invalid { op: 2, field: "d" });
     assert_eq!(refusal(r#"{"op":8,"d":{"heartbeat_interval":0}}"#), interval());

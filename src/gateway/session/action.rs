@@ -34,6 +34,9 @@ pub enum Action {
         /// The encryption mode that the session chose of those offered.
         mode: String,
     },
+    /// The established session goes on at this media server, with the same mode: begin IP discovery there. With none,
+    /// another is still to be named.
+    MediaServer(Option<SocketAddr>),
     /// Audio may flow with this key. Comes again if the server changes the key.
     Established(SessionDescription),
     /// The session goes on where the earlier websocket left it.
@@ -82,6 +85,9 @@ pub enum SessionError {
         /// The message that came.
         came: &'static str,
     },
+    /// The media server that the session is to move to does not have its encryption mode.
+    #[error("the media server that Discord moves the session to lacks its encryption mode")]
+    ModeWithdrawn,
     /// No encryption mode in common.
     #[error("none of the encryption modes offered is known or left to try: {}", offered.join(", "))]
     NoMode {
@@ -95,7 +101,7 @@ impl SessionError {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Timeout { .. } | Self::OutOfOrder { .. } => Verdict::Rejoin,
+            Self::Timeout { .. } | Self::OutOfOrder { .. } | Self::ModeWithdrawn => Verdict::Rejoin,
             Self::NoMode { .. } => Verdict::Stop,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  Identify ─▶ AwaitHello ─▶ AwaitReady ─▶ AwaitDiscovery ─▶ AwaitDescription ─▶ Established
-//!                  └─── Ready may come first ───▲   Select Protocol ──▲              │ ▲
+//!                  └─── Ready may come first ───▲ ▲ Select Protocol ──▲              │ ▲
+//!                       Ready without an endpoint: AwaitEndpoint ── op 33 ─▲         │ │
 //!  Resume ───▶ AwaitResumed ─────────────────────────────────────────────────────────┼─┘
 //!                                                                                    ▼
 //!  from every state: a missed deadline, a message out of order ──────────────────▶ Closed
@@ -26,8 +27,8 @@ pub use self::start::{BadEndpoint, ChannelKind, Credentials, Endpoints, Scheme, 
 use self::start::choose_mode;
 use super::heartbeat::VOICE_INTERVAL_MAX;
 use super::payload::{
-    Command, Event, PayloadError, Ready, SelectProtocol, SessionDescription, SpeakingFlags, decode_binary,
-    decode_text,
+    Command, Event, MediaServer, PayloadError, Ready, SelectProtocol, SessionDescription, SpeakingFlags,
+    decode_binary, decode_text,
 };
 use crate::id::Ssrc;
 
@@ -38,6 +39,8 @@ pub struct Session {
     state: State,
     /// Survives the states: a later websocket resumes with it.
     ssrc: Option<Ssrc>,
+    /// The encryption mode, once there is a media server to use it with.
+    mode: Option<String>,
     last_seq: Option<u16>,
     speaking: SpeakingFlags,
     heartbeats: Heartbeats,
@@ -54,7 +57,8 @@ pub struct Session {
 enum State {
     AwaitHello { until: Instant },
     AwaitReady { until: Instant },
-    AwaitDiscovery { until: Instant, mode: String },
+    AwaitEndpoint { until: Instant },
+    AwaitDiscovery { until: Instant },
     AwaitDescription { until: Instant },
     AwaitResumed { until: Instant },
     Established { ssrc: Ssrc },
@@ -72,20 +76,21 @@ impl Session {
     #[must_use]
     pub fn new(credentials: Credentials, start: Start, now: Instant) -> Self {
         let until = now + STATE_TIMEOUT;
-        let (state, opening, ssrc, last_seq, modes) = match start {
-            Start::Identify { max_dave_protocol_version, modes } => {
-                let identify = credentials.identify(max_dave_protocol_version);
-                (State::AwaitHello { until }, identify, None, None, modes)
+        let (state, opening) = match &start {
+            Start::Identify { max_dave_protocol_version, .. } => {
+                (State::AwaitHello { until }, credentials.identify(*max_dave_protocol_version))
             }
-            Start::Resume { seq_ack, ssrc } => {
-                let resume = credentials.resume(seq_ack);
-                (State::AwaitResumed { until }, resume, Some(ssrc), seq_ack, Vec::new())
-            }
+            Start::Resume { seq_ack, .. } => (State::AwaitResumed { until }, credentials.resume(*seq_ack)),
+        };
+        let (ssrc, mode, last_seq, modes) = match start {
+            Start::Identify { modes, .. } => (None, None, None, modes),
+            Start::Resume { seq_ack, ssrc, mode } => (Some(ssrc), Some(mode), seq_ack, Vec::new()),
         };
         Self {
             modes,
             state,
             ssrc,
+            mode,
             last_seq,
             speaking: SpeakingFlags::NONE,
             heartbeats: Heartbeats::NotYet,
@@ -107,11 +112,15 @@ impl Session {
         self.frame(decode_binary(frame), now);
     }
 
-    /// Takes our external address from IP discovery; without meaning unless it is awaited.
+    /// Takes our external address from IP discovery, and tells it: in the handshake, and once the session is established
+    /// whenever it changes. Without meaning at other times.
     pub fn discovered(&mut self, external: SocketAddr, now: Instant) {
-        if let State::AwaitDiscovery { mode, .. } = &mut self.state {
-            let mode = std::mem::take(mode);
-            self.send(&Command::SelectProtocol(SelectProtocol { address: external, mode }));
+        if !matches!(self.state, State::AwaitDiscovery { .. } | State::Established { .. }) {
+            return;
+        }
+        let Some(mode) = self.mode.clone() else { return };
+        self.send(&Command::SelectProtocol(SelectProtocol { address: external, mode }));
+        if let State::AwaitDiscovery { .. } = self.state {
             self.state = State::AwaitDescription { until: now + STATE_TIMEOUT };
         }
     }
@@ -160,7 +169,8 @@ impl Session {
         match self.state {
             State::AwaitHello { until }
             | State::AwaitReady { until }
-            | State::AwaitDiscovery { until, .. }
+            | State::AwaitEndpoint { until }
+            | State::AwaitDiscovery { until }
             | State::AwaitDescription { until }
             | State::AwaitResumed { until } => Some(until),
             State::Established { .. } | State::Closed => None,
@@ -222,6 +232,7 @@ impl Session {
         let action = match event {
             Event::Hello(hello) => return self.hello(hello.interval, now),
             Event::Ready(ready) => return self.ready(ready, now),
+            Event::MediaServer(server) => return self.media_server(server, now),
             Event::SessionDescription(description) => return self.described(description),
             Event::Resumed => return self.resumed(),
             Event::Speaking { user, ssrc, flags } => Action::Speaking { user, ssrc, flags },
@@ -248,13 +259,43 @@ impl Session {
         if !matches!(self.state, State::AwaitHello { .. } | State::AwaitReady { .. }) {
             return self.out_of_order("Ready");
         }
-        let Some(mode) = choose_mode(&ready.modes, &self.modes) else {
-            return self.fail(SessionError::NoMode { offered: ready.modes });
-        };
-        let mode = mode.to_owned();
-        self.state = State::AwaitDiscovery { until: now + STATE_TIMEOUT, mode: mode.clone() };
         self.ssrc = Some(ready.ssrc);
-        self.actions.push_back(Action::Ready { ssrc: ready.ssrc, server: ready.address, mode });
+        self.connect(ready.ssrc, ready.server, now);
+    }
+
+    /// Begins discovery at a media server, or waits until one is named.
+    fn connect(&mut self, ssrc: Ssrc, server: Option<MediaServer>, now: Instant) {
+        let until = now + STATE_TIMEOUT;
+        let Some(MediaServer { address, modes }) = server else {
+            self.state = State::AwaitEndpoint { until };
+            return;
+        };
+        let Some(mode) = choose_mode(&modes, &self.modes).map(str::to_owned) else {
+            return self.fail(SessionError::NoMode { offered: modes });
+        };
+        self.mode = Some(mode.clone());
+        self.state = State::AwaitDiscovery { until };
+        self.actions.push_back(Action::Ready { ssrc, server: address, mode });
+    }
+
+    /// Op 33: in the handshake it does what Ready did; an established session moves.
+    fn media_server(&mut self, server: Option<MediaServer>, now: Instant) {
+        match (&self.state, self.ssrc) {
+            (
+                State::AwaitEndpoint { .. } | State::AwaitDiscovery { .. } | State::AwaitDescription { .. },
+                Some(ssrc),
+            ) => self.connect(ssrc, server, now),
+            (State::Established { .. }, _) => {
+                let lacks = |server: &MediaServer| {
+                    self.mode.as_ref().is_some_and(|mode| !server.modes.contains(mode))
+                };
+                if server.as_ref().is_some_and(lacks) {
+                    return self.fail(SessionError::ModeWithdrawn);
+                }
+                self.actions.push_back(Action::MediaServer(server.map(|server| server.address)));
+            }
+            _ => {}
+        }
     }
 
     fn described(&mut self, description: SessionDescription) {
@@ -309,6 +350,7 @@ impl Session {
         match self.state {
             State::AwaitHello { .. } => "Hello",
             State::AwaitReady { .. } => "Ready",
+            State::AwaitEndpoint { .. } => "the address of a media server",
             State::AwaitDiscovery { .. } => "the answer to our IP discovery",
             State::AwaitDescription { .. } => "Session Description",
             State::AwaitResumed { .. } => "Resumed",

@@ -103,6 +103,8 @@ pub enum Start {
         seq_ack: Option<u16>,
         /// From [`Action::Ready`](super::Action::Ready) of the earlier websocket.
         ssrc: Ssrc,
+        /// From there too: the encryption mode.
+        mode: String,
     },
 }
 

@@ -54,7 +54,7 @@ impl Story {
     }
 
     fn resume(seq_ack: Option<u16>) -> Self {
-        Self::begin(Start::Resume { seq_ack, ssrc: Ssrc(3213) })
+        Self::begin(Start::Resume { seq_ack, ssrc: Ssrc(3213), mode: "aead_aes256_gcm_rtpsize".into() })
     }
 
     fn begin(how: Start) -> Self {

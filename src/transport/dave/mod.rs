@@ -124,10 +124,10 @@ impl Group {
         Self { plain_speech, ..self }
     }
 
-    /// The session description (op 4) has told the protocol version; 0 when it names none. One that comes again while the
-    /// group is formed, with another key for the transport say, leaves the group as it is.
+    /// The session description (op 4) has told the protocol version; 0 when it names none. One that comes again, with
+    /// another key for the transport say, leaves the group as it is, formed or not.
     pub fn described(&mut self, version: u16) {
-        if matches!(&self.phase, Phase::Mls(mls) if mls.is_established() && mls.version() == version) {
+        if matches!(&self.phase, Phase::Mls(mls) if mls.version() == version) {
             return;
         }
         if version == 0 {

@@ -9,12 +9,14 @@ use crate::support::bot::BotOnDiscord;
 /// Opcodes of the voice gateway.
 pub mod op {
     pub const IDENTIFY: u8 = 0;
+    pub const SELECT_PROTOCOL: u8 = 1;
     pub const READY: u8 = 2;
     pub const HEARTBEAT: u8 = 3;
     pub const SPEAKING: u8 = 5;
     pub const RESUME: u8 = 7;
     pub const RESUMED: u8 = 9;
     pub const EXTERNAL_SENDER: u8 = 25;
+    pub const KEY_PACKAGE: u8 = 26;
     pub const INVALID_COMMIT_WELCOME: u8 = 31;
     /// Of the main gateway.
     pub const MAIN_IDENTIFY: u8 = 2;

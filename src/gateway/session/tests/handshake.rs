@@ -168,3 +168,52 @@ fn a_failed_session_says_and_takes_nothing_more() {
     assert_eq!(story.hear(HELLO), []);
     assert_eq!(story.session.deadline(), None);
 }
+
+const MEDIA_SERVER: &str =
+    r#"{"op":33,"d":{"primary":{"ip":"104.29.158.40","port":19313,"modes":["aead_aes256_gcm_rtpsize"]}}}"#;
+const NO_MEDIA_SERVER: &str = r#"{"op":33,"d":{"primary":null}}"#;
+
+#[test]
+fn a_ready_without_an_endpoint_waits_for_one_and_not_for_ever() {
+    let mut story = Story::identify();
+    story.hear(HELLO);
+    assert_eq!(story.hear(r#"{"op":2,"d":{"ssrc":3213,"ip":null,"port":null}}"#), []);
+    assert_eq!(story.hear(NO_MEDIA_SERVER), []);
+    let server = "104.29.158.40:19313".parse().unwrap();
+    let ready = Action::Ready { ssrc: Ssrc(3213), server, mode: "aead_aes256_gcm_rtpsize".into() };
+    assert_eq!(story.hear(MEDIA_SERVER), [ready]);
+    story.session.discovered("203.0.113.7:51234".parse().unwrap(), story.now);
+    assert_eq!(story.actions().len(), 1, "Select Protocol");
+    assert!(matches!(story.hear(DESCRIPTION)[..], [Action::Established(_), Action::Send(_)]));
+
+    let mut story = Story::identify();
+    story.hear(HELLO);
+    story.hear(r#"{"op":2,"d":{"ssrc":3213}}"#);
+    assert_eq!(story.after(Duration::from_secs(10)), timeout("the address of a media server"));
+}
+
+#[test]
+fn a_new_address_in_an_established_session_is_told_with_the_same_mode_also_after_a_resume() {
+    let mut resumed = Story::resume(Some(3));
+    resumed.hear(RESUMED);
+    for mut story in [Story::established(), resumed] {
+        story.session.discovered("198.51.100.9:2000".parse().unwrap(), story.now);
+        let select = text(
+            r#"{"op":1,"d":{"protocol":"udp","data":{"address":"198.51.100.9","port":2000,"mode":"aead_aes256_gcm_rtpsize"}}}"#,
+        );
+        assert_eq!(story.actions(), [select]);
+        assert!(matches!(story.hear(DESCRIPTION)[..], [Action::Established(_), Action::Send(_)]));
+        assert_eq!(story.session.deadline(), None);
+    }
+}
+
+#[test]
+fn an_established_session_moves_to_the_media_server_that_op_33_names() {
+    let mut story = Story::established();
+    assert_eq!(story.hear(NO_MEDIA_SERVER), [Action::MediaServer(None)]);
+    let server = "104.29.158.40:19313".parse().unwrap();
+    assert_eq!(story.hear(MEDIA_SERVER), [Action::MediaServer(Some(server))]);
+    let lacks = MEDIA_SERVER.replace("aead_aes256_gcm", "aead_rot13");
+    assert_eq!(story.hear(&lacks), [Action::Fail(SessionError::ModeWithdrawn)]);
+    assert_eq!(SessionError::ModeWithdrawn.verdict(), Verdict::Rejoin);
+}

@@ -27,6 +27,21 @@ fn a_lone_member_offers_a_key_package_and_sends_nothing_else() {
 }
 
 #[test]
+fn a_session_description_that_comes_again_changes_nothing_alone_or_in_a_group() {
+    let mut alone = Bot::described(1, &Service::new(CHANNEL.0), start());
+    alone.key_package();
+    let (_, mut call) = call_of(2);
+    call.iter_mut().for_each(Bot::drain);
+    for bot in call.iter_mut().chain([&mut alone]) {
+        let (state, states) = (bot.group.state().clone(), bot.states.len());
+        bot.group.described(1);
+        bot.drain();
+        assert_eq!((bot.sent(), bot.group.state(), bot.states.len()), (vec![], &state, states));
+    }
+    assert_everyone_hears_everyone(&mut call);
+}
+
+#[test]
 fn an_external_sender_that_comes_before_the_session_description_is_kept() {
     let mut service = Service::new(CHANNEL.0);
     let mut first = Bot::new(1, start());

@@ -1,0 +1,73 @@
+//! Udp: a socket that sends to and hears only the voice server.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use futures_util::Stream;
+use tokio::net::UdpSocket;
+
+/// Two handles on one socket: tokio tells when there is something to read, and the system itself whether it takes
+/// what is written, which needs no round through the reactor.
+pub(super) struct Socket {
+    out: std::net::UdpSocket,
+    input: Rc<UdpSocket>,
+    #[cfg(feature = "faults")]
+    refuses: Option<io::ErrorKind>,
+}
+
+impl Socket {
+    pub(super) fn connect(server: SocketAddr) -> io::Result<Self> {
+        let any: IpAddr =
+            if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = std::net::UdpSocket::bind((any, 0))?;
+        socket.connect(server)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            out: socket.try_clone()?,
+            input: Rc::new(UdpSocket::from_std(socket)?),
+            #[cfg(feature = "faults")]
+            refuses: None,
+        })
+    }
+
+    /// Sends without waiting.
+    pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        #[cfg(feature = "faults")]
+        if let Some(kind) = self.refuses {
+            return Err(kind.into());
+        }
+        self.out.send(datagram).map(drop)
+    }
+
+    /// Takes a datagram that has arrived.
+    pub(super) fn receive(&self, datagram: &mut [u8]) -> io::Result<usize> {
+        self.input.try_recv(datagram)
+    }
+
+    /// Says whenever datagrams have arrived.
+    pub(super) fn arrivals(&self) -> Arrivals {
+        Arrivals(Rc::clone(&self.input))
+    }
+
+    /// Refuses from now on to send.
+    #[cfg(feature = "faults")]
+    pub(super) fn refuse(&mut self, kind: io::ErrorKind) {
+        self.refuses = Some(kind);
+    }
+}
+
+/// Says whenever datagrams have arrived.
+pub(super) struct Arrivals(Rc<UdpSocket>);
+
+impl Stream for Arrivals {
+    type Item = io::Result<()>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
+        self.0.poll_recv_ready(cx).map(Some)
+    }
+}
