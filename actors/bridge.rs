@@ -1,124 +1,32 @@
 //! Bridge: between a bot's main gateway and its calls; each shard has one.
 
+mod message;
 mod of_shard;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use actix::{Actor, Context, Handler, Message, Recipient, WeakRecipient};
+use actix::{Actor, Context, Handler, Recipient, WeakRecipient};
 
-pub use self::of_shard::OfShard;
+pub(super) use self::message::{BridgeExited, RegisterCall};
+pub use self::{
+    message::{
+        GuildAvailable, GuildDeleted, GuildUnavailable, MainGatewayAnswered, MainGatewayLost,
+        MainGatewayRestored, MainSessionReplaced, Plug, ProbeMainGateway, StageChannel, VoiceServerUpdate,
+        VoiceStateUpdate,
+    },
+    of_shard::OfShard,
+};
 use super::driven::{Alarm, Driven, now};
 use crate::{
     bridge::{
-        Action, CallRequest, GuildVoice, JoinFailure, Report, Request, VoiceUpdateQueue,
-        events::{UpdateVoiceState, VoiceServer, VoiceState},
+        Action, CallRequest, Doubt, GuildVoice, JoinFailure, Report, Request, VoiceUpdateQueue,
+        events::{UpdateVoiceState, VoiceState},
     },
-    id::{GuildId, SessionId, ShardId, UserId},
+    id::{ChannelId, GuildId, SessionId, ShardId, UserId},
 };
-
-impl Message for UpdateVoiceState {
-    type Result = ();
-}
-
-/// **Your bot → VoiceManager → Bridge.** Use this main gateway: who the bot is, and where its op 4 goes.
-///
-/// A bot that shards sends one for each shard. Another user than before ends the calls of the one before, and another
-/// count of shards takes the place of all shards before.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-#[non_exhaustive]
-pub struct Plug {
-    /// The bot's own user.
-    pub user: UserId,
-    /// Takes [`UpdateVoiceState`] and sends it to Discord as op 4.
-    pub gateway: Recipient<UpdateVoiceState>,
-    /// The `session_id` of READY; with it, voice states of other programs with the same token are told apart.
-    pub session: Option<SessionId>,
-    /// Whose guilds come to this main gateway: all, unless the bot shards.
-    pub shard: ShardId,
-}
-
-impl Plug {
-    /// A main gateway that is this user, and sends op 4 for it.
-    #[must_use]
-    pub fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
-        Self { user, gateway, session: None, shard: ShardId::SINGLE }
-    }
-
-    /// One shard of several: it is added to the others, and takes the place of an earlier one for the same shard.
-    #[must_use]
-    pub fn shard(self, shard: ShardId) -> Self {
-        Self { shard, ..self }
-    }
-
-    /// The `session_id` of READY.
-    #[must_use]
-    pub fn session(self, session: SessionId) -> Self {
-        Self { session: Some(session), ..self }
-    }
-}
-
-/// **Your bot → VoiceManager → Bridge.** A VOICE_STATE_UPDATE, of any user.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct VoiceStateUpdate(pub VoiceState);
-
-/// **Your bot → VoiceManager → Bridge.** A VOICE_SERVER_UPDATE.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct VoiceServerUpdate(pub VoiceServer);
-
-/// **Your bot → VoiceManager → Bridge.** The main gateway began a new session (READY, not RESUMED): the bot is in no
-/// voice channel any more, and joins its channels again.
-///
-/// Optional: without it, the calls find out when Discord closes their connections.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct MainSessionReplaced;
-
-/// **Your bot → VoiceManager → Bridge.** The main gateway is away: nothing is expected of it until [`MainGatewayRestored`],
-/// [`MainSessionReplaced`] or [`Plug`].
-///
-/// Optional: without it, a call that has to join again meanwhile gives up after a minute.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct MainGatewayLost;
-
-/// **Your bot → VoiceManager → Bridge.** The main gateway is back, and its session goes on (RESUMED).
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct MainGatewayRestored;
-
-/// **Your bot → VoiceManager → Bridge.** A GUILD_DELETE: the bot left the guild, or it is unavailable. Ends its call.
-///
-/// Optional: without it, the call finds out when Discord closes its connections.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct GuildDeleted(pub GuildId);
-
-/// **VoiceManager → Bridge.** Report to this call of the guild, and take its requests.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct RegisterCall {
-    pub(super) guild: GuildId,
-    pub(super) generation: u64,
-    pub(super) call: WeakRecipient<Report>,
-}
-
-/// **Call → Bridge.**
-impl Message for CallRequest {
-    type Result = ();
-}
-
-/// **Bridge → Call.**
-impl Message for Report {
-    type Result = ();
-}
-
-/// **Bridge → VoiceManager.** The bridge of this shard is no more.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct BridgeExited(pub(super) ShardId);
 
 /// The actor over one [`GuildVoice`] per guild of a shard.
 pub(super) struct Bridge {
@@ -129,8 +37,13 @@ pub(super) struct Bridge {
     main_gateway: MainGatewayState,
     /// The name of the main session, where it is known.
     session: Option<SessionId>,
+    prober: Option<Recipient<ProbeMainGateway>>,
+    doubt: Doubt,
     join_timeout: Duration,
     guilds: HashMap<GuildId, Guild>,
+    /// The guilds that have an outage.
+    outages: HashSet<GuildId>,
+    stages: HashMap<GuildId, HashSet<ChannelId>>,
     updates: VoiceUpdateQueue,
     alarm: Alarm,
 }
@@ -182,6 +95,7 @@ impl Guild {
                 self.voice.appear(flags);
                 self.voice.adopt(&credentials);
             }
+            // Of no guild alone.
             Request::DoubtMainGateway => {}
             Request::Forget => self.call = None,
         }
@@ -190,7 +104,7 @@ impl Guild {
 
 impl Bridge {
     pub(super) fn new(plug: Plug, join_timeout: Duration, owner: WeakRecipient<BridgeExited>) -> Self {
-        let Plug { user, gateway, session, shard } = plug;
+        let Plug { user, gateway, session, shard, prober } = plug;
         Self {
             owner,
             shard,
@@ -198,8 +112,12 @@ impl Bridge {
             gateway,
             main_gateway: MainGatewayState::Up,
             session,
+            prober,
+            doubt: Doubt::default(),
             join_timeout,
             guilds: HashMap::new(),
+            outages: HashSet::new(),
+            stages: HashMap::new(),
             updates: VoiceUpdateQueue::default(),
             alarm: Alarm::default(),
         }
@@ -233,9 +151,15 @@ impl Bridge {
     /// The guild, known from now on.
     fn guild(&mut self, id: GuildId) -> &mut Guild {
         let (user, join_timeout, session) = (self.user, self.join_timeout, self.session.clone());
+        let stages = self.stages.get(&id).into_iter().flatten().copied();
+        let outage = self.outages.contains(&id);
         self.guilds.entry(id).or_insert_with(|| {
             let mut voice = GuildVoice::new(id, user, join_timeout);
             voice.main_session(session);
+            voice.stages(stages);
+            if outage {
+                voice.guild_unavailable(now());
+            }
             Guild { voice, joined_by: None, call: None }
         })
     }
@@ -245,10 +169,18 @@ impl Bridge {
         while let Some(update) = self.updates.pop(now()) {
             // A bot that is gone answers nothing, which the deadline finds.
             self.gateway.do_send(update);
+            self.doubt.asked(now());
             if let Some(guild) = self.guilds.get_mut(&update.guild) {
                 guild.voice.op_4_sent(now());
                 guild.report(Report::Requested);
             }
+        }
+    }
+
+    /// Sees whether the main gateway answers.
+    fn probe(&self) {
+        if let Some(prober) = &self.prober {
+            prober.do_send(ProbeMainGateway(self.shard));
         }
     }
 
@@ -267,6 +199,9 @@ impl Bridge {
             Action::Suppression(suppression) => Report::Suppression(suppression),
             Action::Kicked => Report::Kicked,
             Action::Failed(_) if !self.gateway.connected() => Report::Failed(JoinFailure::NoGateway),
+            Action::Failed(JoinFailure::NoAnswer) if self.doubt.is_raised() => {
+                Report::Failed(JoinFailure::SlowGateway)
+            }
             Action::Failed(failure) => Report::Failed(failure),
         });
     }
@@ -285,9 +220,14 @@ impl Driven for Bridge {
             }
         }
         self.send_updates();
+        // Whether it answers can only be told of one that can be asked.
+        if self.prober.is_some() && self.doubt.poll(now()) {
+            self.probe();
+        }
         self.guilds.retain(|_, guild| guild.call.is_some() || !guild.voice.is_idle());
         let answers = self.guilds.values().filter_map(|guild| guild.voice.deadline());
-        self.alarm.set(answers.chain(self.updates.deadline(now())).min(), ctx);
+        let doubt = self.doubt.deadline().filter(|_| self.prober.is_some());
+        self.alarm.set(answers.chain(self.updates.deadline(now())).chain(doubt).min(), ctx);
     }
 }
 
@@ -305,6 +245,7 @@ impl Handler<VoiceStateUpdate> for Bridge {
     type Result = ();
 
     fn handle(&mut self, VoiceStateUpdate(state): VoiceStateUpdate, ctx: &mut Context<Self>) {
+        self.doubt.heard();
         // Most are of others.
         if state.user != self.user {
             return;
@@ -323,6 +264,7 @@ impl Handler<VoiceServerUpdate> for Bridge {
     type Result = ();
 
     fn handle(&mut self, VoiceServerUpdate(server): VoiceServerUpdate, ctx: &mut Context<Self>) {
+        self.doubt.heard();
         if let Some(voice) = self.voice(server.guild) {
             voice.voice_server(&server, now());
             self.drive(ctx);
@@ -346,11 +288,20 @@ impl Handler<MainSessionReplaced> for Bridge {
     }
 }
 
+impl Handler<MainGatewayAnswered> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: MainGatewayAnswered, _: &mut Context<Self>) {
+        self.doubt.heard();
+    }
+}
+
 impl Handler<MainGatewayLost> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: MainGatewayLost, ctx: &mut Context<Self>) {
         self.main_gateway = MainGatewayState::Lost;
+        self.doubt.heard();
         self.guilds.values().for_each(|guild| guild.report(Report::MainGatewayLost));
         self.drive(ctx);
     }
@@ -369,11 +320,60 @@ impl Handler<GuildDeleted> for Bridge {
     type Result = ();
 
     fn handle(&mut self, GuildDeleted(guild): GuildDeleted, ctx: &mut Context<Self>) {
+        self.outages.remove(&guild);
+        self.stages.remove(&guild);
         if let Some(guild) = self.guilds.get_mut(&guild) {
             guild.voice.guild_deleted();
             guild.report(Report::GuildDeleted);
         }
         self.drive(ctx);
+    }
+}
+
+impl Handler<GuildUnavailable> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, GuildUnavailable(id): GuildUnavailable, ctx: &mut Context<Self>) {
+        self.outages.insert(id);
+        if let Some(guild) = self.guilds.get_mut(&id) {
+            guild.voice.guild_unavailable(now());
+            guild.report(Report::GuildUnavailable);
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<GuildAvailable> for Bridge {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        GuildAvailable { guild: id, voice_states }: GuildAvailable,
+        ctx: &mut Context<Self>,
+    ) {
+        let own = voice_states.into_iter().find(|state| state.user == self.user);
+        let own = own.map(|state| VoiceState { guild: Some(id), ..state });
+        if own.as_ref().is_some_and(|state| self.is_ghost(id, state)) {
+            self.guild(id).voice.leave(now());
+        }
+        if self.outages.remove(&id)
+            && let Some(guild) = self.guilds.get_mut(&id)
+        {
+            guild.report(Report::GuildAvailable);
+            guild.voice.guild_available(own.as_ref(), now());
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<StageChannel> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, StageChannel { guild, channel }: StageChannel, _: &mut Context<Self>) {
+        self.stages.entry(guild).or_default().insert(channel);
+        if let Some(voice) = self.voice(guild) {
+            voice.stages([channel]);
+        }
     }
 }
 
@@ -383,6 +383,7 @@ impl Handler<Plug> for Bridge {
     fn handle(&mut self, plug: Plug, ctx: &mut Context<Self>) {
         self.gateway = plug.gateway;
         self.session = plug.session;
+        self.prober = plug.prober;
         for guild in self.guilds.values_mut() {
             guild.voice.main_session(self.session.clone());
         }
@@ -397,10 +398,14 @@ impl Handler<RegisterCall> for Bridge {
     fn handle(&mut self, message: RegisterCall, _: &mut Context<Self>) {
         let RegisterCall { guild: id, generation, call } = message;
         let away = self.main_gateway == MainGatewayState::Lost;
+        let outage = self.outages.contains(&id);
         let guild = self.guild(id);
         guild.call = Some(RegisteredCall { generation, reports: call });
         if away {
             guild.report(Report::MainGatewayLost);
+        }
+        if outage {
+            guild.report(Report::GuildUnavailable);
         }
     }
 }
@@ -410,6 +415,9 @@ impl Handler<CallRequest> for Bridge {
 
     fn handle(&mut self, message: CallRequest, ctx: &mut Context<Self>) {
         let CallRequest { guild, generation, request } = message;
+        if request == Request::DoubtMainGateway {
+            return self.probe();
+        }
         if let Some(guild) = self.guilds.get_mut(&guild).filter(|guild| guild.accepts(generation)) {
             guild.request(generation, request);
             self.drive(ctx);

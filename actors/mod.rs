@@ -67,7 +67,8 @@ mod websocket;
 
 pub use self::{
     bridge::{
-        GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, OfShard, Plug,
+        GuildAvailable, GuildDeleted, GuildUnavailable, MainGatewayAnswered, MainGatewayLost,
+        MainGatewayRestored, MainSessionReplaced, OfShard, Plug, ProbeMainGateway, StageChannel,
         VoiceServerUpdate, VoiceStateUpdate,
     },
     call::{JoinError, SpeakError},

@@ -2,7 +2,7 @@
 
 use actix::Message;
 
-use super::{MainGatewayLost, MainGatewayRestored, MainSessionReplaced};
+use super::{MainGatewayAnswered, MainGatewayLost, MainGatewayRestored, MainSessionReplaced};
 use crate::id::ShardId;
 
 /// **Your bot → VoiceManager.** This, of one shard only. By itself it concerns all guilds.
@@ -30,4 +30,4 @@ macro_rules! of_shard {
     )*};
 }
 
-of_shard!(MainSessionReplaced, MainGatewayLost, MainGatewayRestored);
+of_shard!(MainSessionReplaced, MainGatewayLost, MainGatewayRestored, MainGatewayAnswered);

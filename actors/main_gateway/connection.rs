@@ -13,17 +13,18 @@ use super::MainGatewayEvent;
 use crate::{
     actors::{
         bridge::{
-            GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced, Plug, VoiceServerUpdate,
-            VoiceStateUpdate,
+            GuildAvailable, GuildDeleted, GuildUnavailable, MainGatewayAnswered, MainGatewayLost,
+            MainGatewayRestored, MainSessionReplaced, Plug, ProbeMainGateway, StageChannel,
+            VoiceServerUpdate, VoiceStateUpdate,
         },
         driven::{Alarm, Driven, now},
         manager::{ChannelBitrate, VoiceManager},
         websocket::{self, Incoming, Reader, Writer},
     },
     bridge::events::UpdateVoiceState,
-    gateway::payload::Outgoing,
-    id::{ShardId, UserId},
-    main_gateway::{Action, Dispatch, MainGatewayError, ResumePoint, Shard},
+    gateway::{payload::Outgoing, session::ChannelKind},
+    id::{GuildId, ShardId, UserId},
+    main_gateway::{Action, Dispatch, MainGatewayError, ResumePoint, Shard, VoiceChannel},
 };
 
 /// What a connection needs to know.
@@ -35,6 +36,8 @@ pub(super) struct Plan {
     pub(super) listener: Option<Recipient<MainGatewayEvent>>,
     /// Where op 4 goes, whichever connection there is: the owner, which lives for as long as it has connections.
     pub(super) gateway: Recipient<UpdateVoiceState>,
+    /// Where it is asked whether the connection still answers.
+    pub(super) prober: Recipient<ProbeMainGateway>,
     pub(super) sessions: Sessions,
 }
 
@@ -125,6 +128,7 @@ impl ShardConnection {
                 self.close(ctx);
             }
             Action::Dispatch(dispatch) => self.dispatch(dispatch),
+            Action::Answered => self.plan.manager.do_send(MainGatewayAnswered.of(self.plan.id)),
             Action::Reconnecting { why, .. } => {
                 tracing::info!(shard = self.plan.id.index, ?why, "main gateway: reconnecting");
                 self.plan.manager.do_send(MainGatewayLost.of(self.plan.id));
@@ -180,23 +184,29 @@ impl ShardConnection {
                     manager.do_send(MainSessionReplaced.of(self.plan.id));
                 }
                 let plug = Plug::new(user, self.plan.gateway.clone());
-                manager.do_send(plug.session(session_id).shard(self.plan.id));
+                let plug = plug.session(session_id).shard(self.plan.id).prober(self.plan.prober.clone());
+                manager.do_send(plug);
                 self.report(Report::Ready(user));
             }
             Dispatch::Resumed => manager.do_send(MainGatewayRestored.of(self.plan.id)),
             Dispatch::VoiceStateUpdate(state) => manager.do_send(VoiceStateUpdate(state)),
             Dispatch::VoiceServerUpdate(server) => manager.do_send(VoiceServerUpdate(server)),
-            Dispatch::ChannelBitrate { channel, bitrate } => {
-                manager.do_send(ChannelBitrate { channel, bitrate })
-            }
+            Dispatch::VoiceChannel { guild, channel } => self.voice_channel(guild, channel),
             Dispatch::GuildDeleted(guild) => manager.do_send(GuildDeleted(guild)),
-            Dispatch::GuildAvailable { voice_channels, .. } => {
-                for (channel, bitrate) in voice_channels {
-                    if let Some(bitrate) = bitrate {
-                        manager.do_send(ChannelBitrate { channel, bitrate });
-                    }
-                }
+            Dispatch::GuildUnavailable(guild) => manager.do_send(GuildUnavailable(guild)),
+            Dispatch::GuildAvailable { guild, voice_channels, voice_states } => {
+                voice_channels.into_iter().for_each(|channel| self.voice_channel(guild, channel));
+                manager.do_send(GuildAvailable { guild, voice_states });
             }
+        }
+    }
+
+    fn voice_channel(&self, guild: GuildId, VoiceChannel { id, kind, bitrate }: VoiceChannel) {
+        if kind == ChannelKind::Stage {
+            self.plan.manager.do_send(StageChannel { guild, channel: id });
+        }
+        if let Some(bitrate) = bitrate {
+            self.plan.manager.do_send(ChannelBitrate { channel: id, bitrate });
         }
     }
 }
@@ -249,6 +259,15 @@ impl Handler<UpdateVoiceState> for ShardConnection {
 
     fn handle(&mut self, update: UpdateVoiceState, ctx: &mut Context<Self>) {
         self.shard.update_voice_state(update);
+        self.drive(ctx);
+    }
+}
+
+impl Handler<ProbeMainGateway> for ShardConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: ProbeMainGateway, ctx: &mut Context<Self>) {
+        self.shard.probe(now());
         self.drive(ctx);
     }
 }

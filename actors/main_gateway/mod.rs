@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use self::connection::{Close, FromShard, MayIdentify, Plan, Report, Sessions, ShardConnection};
 use super::{
-    bridge::MainGatewayLost,
+    bridge::{MainGatewayLost, ProbeMainGateway},
     config::{Config, Encryption},
     driven::{Alarm, Driven, now},
     manager::{RunOnControlArbiter, Unplug, VoiceManager},
@@ -228,6 +228,7 @@ impl MainGateway {
             manager: self.manager.clone(),
             listener: self.listener.clone(),
             gateway: ctx.address().recipient(),
+            prober: ctx.address().recipient(),
             sessions: if self.ready.contains(&id.index) { Sessions::Later } else { Sessions::First },
         };
         let generation = plan.generation;
@@ -312,6 +313,17 @@ impl Handler<UpdateVoiceState> for MainGateway {
         // The bridge asks again once a shard that is away is back.
         if let Some(connection) = self.connections.get(&shard.index) {
             connection.addr.do_send(update);
+        }
+    }
+}
+
+impl Handler<ProbeMainGateway> for MainGateway {
+    type Result = ();
+
+    fn handle(&mut self, probe: ProbeMainGateway, _: &mut Context<Self>) {
+        // One that is away is known to be.
+        if let Some(connection) = self.connections.get(&probe.0.index) {
+            connection.addr.do_send(probe);
         }
     }
 }

@@ -6,8 +6,9 @@ use super::{PlugChannel, Unplug, VoiceManager};
 use crate::{
     actors::{
         bridge::{
-            Bridge, BridgeExited, GuildDeleted, MainGatewayLost, MainGatewayRestored, MainSessionReplaced,
-            OfShard, Plug, RegisterCall, VoiceServerUpdate, VoiceStateUpdate,
+            Bridge, BridgeExited, GuildAvailable, GuildDeleted, GuildUnavailable, MainGatewayAnswered,
+            MainGatewayLost, MainGatewayRestored, MainSessionReplaced, OfShard, Plug, RegisterCall,
+            StageChannel, VoiceServerUpdate, VoiceStateUpdate,
         },
         call::NewBridge,
         channel::Forward,
@@ -166,6 +167,30 @@ impl Handler<GuildDeleted> for VoiceManager {
     }
 }
 
+impl Handler<GuildUnavailable> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, outage: GuildUnavailable, _: &mut Context<Self>) {
+        self.shards.tell(self.shards.shard_of(outage.0), outage);
+    }
+}
+
+impl Handler<GuildAvailable> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, available: GuildAvailable, _: &mut Context<Self>) {
+        self.shards.tell(self.shards.shard_of(available.guild), available);
+    }
+}
+
+impl Handler<StageChannel> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, stage: StageChannel, _: &mut Context<Self>) {
+        self.shards.tell(self.shards.shard_of(stage.guild), stage);
+    }
+}
+
 /// What is said of a whole main gateway goes on to its bridge, or to all.
 macro_rules! pass_on {
     ($($message:ident),*) => {$(
@@ -187,4 +212,4 @@ macro_rules! pass_on {
     )*};
 }
 
-pass_on!(MainGatewayLost, MainSessionReplaced, MainGatewayRestored);
+pass_on!(MainGatewayLost, MainSessionReplaced, MainGatewayRestored, MainGatewayAnswered);

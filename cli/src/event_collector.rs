@@ -54,8 +54,8 @@ impl EventCollector {
             Dispatch::Ready { user, .. } => status.user = Some(user),
             Dispatch::GuildAvailable { guild, voice_channels, .. } => {
                 let known = status.guilds.iter().any(|(known, _)| *known == guild);
-                if let Some((channel, _)) = voice_channels.first().filter(|_| !known) {
-                    status.guilds.push((guild, *channel));
+                if let Some(channel) = voice_channels.first().filter(|_| !known) {
+                    status.guilds.push((guild, channel.id));
                 }
             }
             _ => {}

@@ -138,7 +138,10 @@ impl GuildVoice {
 
     /// The bot is in voice already, with these credentials: the machine before this one was lost.
     pub fn adopt(&mut self, credentials: &Credentials) {
-        let Credentials { channel, session_id, .. } = credentials.clone();
+        let Credentials { channel, channel_kind, session_id, .. } = credentials.clone();
+        if channel_kind == ChannelKind::Stage {
+            self.stages.insert(channel);
+        }
         let server = ServerState::Connected { server: None, assumed: None };
         self.state = State::Joined { session_id, channel, server, moving: None };
     }

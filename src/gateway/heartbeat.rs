@@ -113,9 +113,9 @@ impl Heartbeat {
         }
     }
 
-    /// Takes note that the other side has said something: a probe has its answer.
-    pub fn heard(&mut self) {
-        self.probed = None;
+    /// Takes note that the other side has said something; returns whether a probe has its answer with that.
+    pub fn heard(&mut self) -> bool {
+        self.probed.take().is_some()
     }
 
     /// Says what to do now; ask until it returns none.
@@ -291,7 +291,8 @@ mod tests {
         let mut heartbeat = Heartbeat::with(seconds(41), 1, 0, t + seconds(41));
         heartbeat.probe(seconds(5), t);
         only(&mut heartbeat, t);
-        heartbeat.heard();
+        assert!(heartbeat.heard());
+        assert!(!heartbeat.heard(), "it was not probed again");
         assert_eq!(only(&mut heartbeat, t + seconds(6)), None);
         assert_eq!(heartbeat.deadline(), Some(t + seconds(41)), "the schedule stays");
     }

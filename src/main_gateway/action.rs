@@ -24,6 +24,8 @@ pub enum Action {
     Close(u16),
     /// Passes an event on.
     Dispatch(Dispatch),
+    /// Tells that a [probe](super::Shard::probe) has its answer; nothing to do.
+    Answered,
     /// Tells that the connection is lost, and when the next is tried; nothing to do.
     Reconnecting {
         /// The time until then.
@@ -49,6 +51,7 @@ impl fmt::Debug for Action {
             Self::Reconnecting { after, why } => {
                 f.debug_struct("Reconnecting").field("after", after).field("why", why).finish()
             }
+            Self::Answered => f.write_str("Answered"),
             Self::Fail(error) => f.debug_tuple("Fail").field(error).finish(),
         }
     }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::bridge::events::{UpdateVoiceState, VoiceServer, VoiceState};
+use crate::gateway::session::ChannelKind;
 use crate::id::{ChannelId, GuildId, SessionId, ShardId, Token, UserId};
 
 /// An event of the main gateway that voice depends on.
@@ -29,23 +30,37 @@ pub enum Dispatch {
     /// VOICE_SERVER_UPDATE.
     VoiceServerUpdate(VoiceServer),
     /// CHANNEL_CREATE or CHANNEL_UPDATE of a voice or stage channel.
-    ChannelBitrate {
+    VoiceChannel {
+        /// Its guild.
+        guild: GuildId,
         /// The channel.
-        channel: ChannelId,
-        /// Bits per second.
-        bitrate: u32,
+        channel: VoiceChannel,
     },
-    /// GUILD_DELETE: left, or unavailable for now; its voice connection is lost.
+    /// GUILD_DELETE: the bot is not in the guild any more.
     GuildDeleted(GuildId),
+    /// GUILD_DELETE with `unavailable`: the guild has an outage.
+    GuildUnavailable(GuildId),
     /// GUILD_CREATE.
     GuildAvailable {
         /// The guild.
         guild: GuildId,
-        /// Its voice and stage channels, with their bitrate in bits per second.
-        voice_channels: Vec<(ChannelId, Option<u32>)>,
+        /// Its voice and stage channels.
+        voice_channels: Vec<VoiceChannel>,
         /// Who is in them, with the guild filled in.
         voice_states: Vec<VoiceState>,
     },
+}
+
+/// A voice or stage channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VoiceChannel {
+    /// The channel.
+    pub id: ChannelId,
+    /// Which of the two it is.
+    pub kind: ChannelKind,
+    /// Bits per second, where Discord names them.
+    pub bitrate: Option<u32>,
 }
 
 /// A message, read as far as the shard needs it.
@@ -103,13 +118,17 @@ fn dispatch(name: &str, text: &[u8]) -> Result<Message, Malformed> {
         "VOICE_STATE_UPDATE" => Dispatch::VoiceStateUpdate(body(text)?),
         "VOICE_SERVER_UPDATE" => Dispatch::VoiceServerUpdate(body(text)?),
         "GUILD_CREATE" => body::<GuildBody>(text)?.into_dispatch(),
-        "GUILD_DELETE" => Dispatch::GuildDeleted(body::<GuildBody>(text)?.id),
-        "CHANNEL_CREATE" | "CHANNEL_UPDATE" => match body::<ChannelBody>(text)? {
-            channel @ ChannelBody { id, bitrate: Some(bitrate), .. } if channel.is_voice() => {
-                Dispatch::ChannelBitrate { channel: id, bitrate }
-            }
-            _ => return Ok(Message::Ignored),
+        "GUILD_DELETE" => match body::<GuildBody>(text)? {
+            GuildBody { id, unavailable: Some(true), .. } => Dispatch::GuildUnavailable(id),
+            GuildBody { id, .. } => Dispatch::GuildDeleted(id),
         },
+        "CHANNEL_CREATE" | "CHANNEL_UPDATE" => {
+            let body = body::<ChannelBody>(text)?;
+            match (body.guild_id, body.voice_channel()) {
+                (Some(guild), Some(channel)) => Dispatch::VoiceChannel { guild, channel },
+                _ => return Ok(Message::Ignored),
+            }
+        }
         _ => return Ok(Message::Ignored),
     }))
 }
@@ -151,6 +170,7 @@ struct UserBody {
 #[derive(Deserialize)]
 struct GuildBody {
     id: GuildId,
+    unavailable: Option<bool>,
     channels: Option<Vec<ChannelBody>>,
     voice_states: Option<Vec<VoiceState>>,
 }
@@ -158,6 +178,7 @@ struct GuildBody {
 #[derive(Deserialize)]
 struct ChannelBody {
     id: ChannelId,
+    guild_id: Option<GuildId>,
     #[serde(rename = "type")]
     kind: u64,
     bitrate: Option<u32>,
@@ -172,20 +193,20 @@ impl GuildBody {
         }
         Dispatch::GuildAvailable {
             guild: self.id,
-            voice_channels: channels
-                .into_iter()
-                .filter(ChannelBody::is_voice)
-                .map(|channel| (channel.id, channel.bitrate))
-                .collect(),
+            voice_channels: channels.iter().filter_map(ChannelBody::voice_channel).collect(),
             voice_states,
         }
     }
 }
 
 impl ChannelBody {
-    /// Type 2 is a voice channel, 13 a stage.
-    fn is_voice(&self) -> bool {
-        matches!(self.kind, 2 | 13)
+    fn voice_channel(&self) -> Option<VoiceChannel> {
+        let kind = match self.kind {
+            2 => ChannelKind::Voice,
+            13 => ChannelKind::Stage,
+            _ => return None,
+        };
+        Some(VoiceChannel { id: self.id, kind, bitrate: self.bitrate })
     }
 }
 

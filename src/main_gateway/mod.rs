@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 pub use self::action::Action;
 pub use self::close::{Loss, MainGatewayError};
 pub use self::gateway_bot::{GatewayBot, GatewayBotError, SessionStartLimit};
-pub use self::message::Dispatch;
+pub use self::message::{Dispatch, VoiceChannel};
 pub use self::sharding::{Sharding, ShardingAction, Shards};
 pub use self::state::ResumePoint;
 
@@ -144,8 +144,8 @@ impl Shard {
         if matches!(self.state, State::Backoff { .. } | State::AwaitOpen { .. } | State::Stopped) {
             return;
         }
-        if let Some(heartbeat) = self.heartbeat() {
-            heartbeat.heard();
+        if self.state.heartbeat().is_some_and(Heartbeat::heard) {
+            self.actions.push_back(Action::Answered);
         }
         match decode(text) {
             Ok((message, seq)) => {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bridge::events::{VoiceServer, VoiceState};
+use crate::gateway::session::ChannelKind;
 
 #[test]
 fn voice_events_are_passed_on() {
@@ -31,20 +32,31 @@ fn a_guild_tells_its_voice_channels_and_who_is_in_them() {
     ));
     let Dispatch::GuildAvailable { guild, voice_channels, voice_states } = guild else { panic!("{guild:?}") };
     assert_eq!(guild, GuildId(111));
-    assert_eq!(voice_channels, [(ChannelId(2), Some(96_000)), (ChannelId(3), None)]);
+    let [voice, stage] = [(2, ChannelKind::Voice, Some(96_000)), (3, ChannelKind::Stage, None)]
+        .map(|(id, kind, bitrate)| VoiceChannel { id: ChannelId(id), kind, bitrate });
+    assert_eq!(voice_channels, [voice, stage]);
     assert_eq!((voice_states[0].guild, voice_states[0].user), (Some(GuildId(111)), UserId(901)));
-    let gone = story.hear(r#"{"op":0,"s":3,"t":"GUILD_DELETE","d":{"id":"111","unavailable":true}}"#);
-    assert_eq!(dispatched(gone), Dispatch::GuildDeleted(GuildId(111)));
+    let outage = story.hear(r#"{"op":0,"s":3,"t":"GUILD_DELETE","d":{"id":"111","unavailable":true}}"#);
+    assert_eq!(dispatched(outage), Dispatch::GuildUnavailable(GuildId(111)));
+    for left in [r#"{"id":"111"}"#, r#"{"id":"111","unavailable":false}"#] {
+        let left = story.hear(&format!(r#"{{"op":0,"s":4,"t":"GUILD_DELETE","d":{left}}}"#));
+        assert_eq!(dispatched(left), Dispatch::GuildDeleted(GuildId(111)));
+    }
 }
 
 #[test]
-fn the_bitrate_of_voice_channels_is_passed_on() {
+fn voice_channels_are_passed_on() {
     let mut story = Story::ready();
     let channel = |event, kind| {
-        format!(r#"{{"op":0,"s":2,"t":"{event}","d":{{"id":"2","type":{kind},"bitrate":64000}}}}"#)
+        format!(
+            r#"{{"op":0,"s":2,"t":"{event}","d":{{"id":"2","guild_id":"111","type":{kind},"bitrate":64000}}}}"#
+        )
     };
-    let bitrate = Dispatch::ChannelBitrate { channel: ChannelId(2), bitrate: 64_000 };
-    assert_eq!(dispatched(story.hear(&channel("CHANNEL_UPDATE", 2))), bitrate);
-    assert_eq!(dispatched(story.hear(&channel("CHANNEL_CREATE", 13))), bitrate);
+    let passed_on = |kind| Dispatch::VoiceChannel {
+        guild: GuildId(111),
+        channel: VoiceChannel { id: ChannelId(2), kind, bitrate: Some(64_000) },
+    };
+    assert_eq!(dispatched(story.hear(&channel("CHANNEL_UPDATE", 2))), passed_on(ChannelKind::Voice));
+    assert_eq!(dispatched(story.hear(&channel("CHANNEL_CREATE", 13))), passed_on(ChannelKind::Stage));
     assert_eq!(story.hear(&channel("CHANNEL_UPDATE", 0)), []);
 }

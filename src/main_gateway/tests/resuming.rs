@@ -35,6 +35,7 @@ fn a_probe_that_is_answered_changes_nothing() {
     story.shard.probe(story.now);
     assert_eq!(ops(&story.actions()), ["1"]);
     assert_eq!(story.after(seconds(4)), []);
+    assert_eq!(story.hear(r#"{"op":11}"#), [Action::Answered]);
     assert_eq!(story.hear(r#"{"op":11}"#), []);
     assert_eq!(story.after(seconds(2)), []);
     assert!(story.shard.is_ready());
