@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use media_audit::MediaAudit;
 use router::Router;
 
+use crate::builder::NewSource;
 use crate::cipher::Mode;
 use crate::netem::Netem;
 use crate::recorder::Hearing;
@@ -39,6 +40,7 @@ mod media_audit;
 mod media_connection;
 mod member_stream;
 mod packet_shape;
+mod paths;
 mod recordings;
 mod router;
 mod schedule;
@@ -98,6 +100,8 @@ pub struct Counters {
     pub unknown_ssrc: u64,
     /// Datagrams that were nothing known, malformed discovery requests among them.
     pub unknown: u64,
+    /// Datagrams from and to clients whose path is dead or has moved.
+    pub dead: u64,
     /// Packets that the emulated network lost.
     pub lost: u64,
     /// Packets dropped because 65 536 were under way in the emulated network, or the socket refused them.
@@ -282,6 +286,31 @@ impl Relay {
     /// Leaves the next `requests` discovery requests unanswered.
     pub fn drop_discovery(&self, requests: u32) {
         self.shared().router().connections.drop_discovery(requests);
+    }
+
+    /// Stops echoing the keepalives and pings of a user, also on its connections to come.
+    pub fn mute_echoes(&self, user: u64) {
+        self.shared().router().mute_echoes(user);
+    }
+
+    /// Never echoes a keepalive or ping, as some voice servers do not.
+    pub fn mute_all_echoes(&self) {
+        self.shared().router().mute_all_echoes();
+    }
+
+    /// Ignores what comes from the sockets of a user's present connections, and sends nothing to them.
+    pub fn kill_path(&self, user: u64) {
+        self.shared().router().kill_path(user);
+    }
+
+    /// Sees a user's present connections at other addresses from now on, as after a NAT has forgotten them.
+    pub fn move_path(&self, user: u64) {
+        self.shared().router().move_path(user);
+    }
+
+    /// Chooses how connections to come take to audio from a new source.
+    pub fn take_new_source(&self, new_source: NewSource) {
+        self.shared().router().connections.set_new_source(new_source);
     }
 
     /// Makes the network of every connection like this, for what is sent from now on.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::Peer;
 use super::media_connection::MediaConnection;
+use crate::builder::NewSource;
 use crate::netem::Netem;
 
 /// The owner of every [`MediaConnection`].
@@ -15,6 +16,8 @@ pub(super) struct Connections {
     calls: HashMap<u64, Vec<u32>>,
     /// The network of connections to come.
     netem: Netem,
+    /// How connections to come take to a new source.
+    new_source: NewSource,
     /// How many discovery requests are still to be dropped.
     discovery_drops: u32,
 }
@@ -33,7 +36,7 @@ impl Connections {
     /// Lets a connection in; one of the same SSRC is closed.
     pub(super) fn open(&mut self, peer: Peer, random: &mut fastrand::Rng) {
         self.close(peer.ssrc);
-        self.by_ssrc.insert(peer.ssrc, MediaConnection::new(peer, self.netem, random));
+        self.by_ssrc.insert(peer.ssrc, MediaConnection::new(peer, self.netem, self.new_source, random));
         self.calls.entry(peer.call).or_default().push(peer.ssrc);
     }
 
@@ -62,9 +65,26 @@ impl Connections {
         self.by_ssrc.values_mut().filter(move |connection| connection.peer().user == user)
     }
 
+    /// The user whose connection is at this address.
+    pub(super) fn user_at(&self, address: SocketAddr) -> Option<u64> {
+        let mut connections = self.by_ssrc.values();
+        let found = connections.find(|connection| connection.addresses().any(|one| one == address));
+        found.map(|connection| connection.peer().user)
+    }
+
+    /// Where the connections of a user are.
+    pub(super) fn addresses_of(&mut self, user: u64) -> Vec<SocketAddr> {
+        self.of_user(user).flat_map(|connection| connection.addresses().collect::<Vec<_>>()).collect()
+    }
+
     /// Where a connection sends from, once that is known.
     pub(super) fn address_of(&self, ssrc: u32) -> Option<SocketAddr> {
         self.by_ssrc.get(&ssrc)?.address()
+    }
+
+    /// Sets how connections to come take to a new source.
+    pub(super) fn set_new_source(&mut self, new_source: NewSource) {
+        self.new_source = new_source;
     }
 
     /// Sets the network of every connection, also of those to come.

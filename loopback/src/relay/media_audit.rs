@@ -93,6 +93,13 @@ impl MediaAudit {
         self.talkspurt_ends = self.talkspurt_ends.filter(|_| listeners > 0);
     }
 
+    /// Takes note that packets are lost on their way: neither a gap nor a missing end is the client's doing.
+    pub(super) fn interrupted(&mut self) {
+        self.last = None;
+        self.silence_frames = 0;
+        self.talkspurt_ends = None;
+    }
+
     /// Forgets the packet counter: a new key may count anew.
     pub(super) fn rekeyed(&mut self) {
         self.nonce = None;

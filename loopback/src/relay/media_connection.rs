@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Peer;
 use super::media_audit::MediaAudit;
+use crate::builder::NewSource;
 use crate::cipher::{Cipher, Mode};
 use crate::netem::{Fate, Netem, Path};
 use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
@@ -14,13 +15,18 @@ use crate::rule::MediaRule;
 
 pub(super) struct MediaConnection {
     peer: Peer,
-    /// Where it sends from, once that is known.
+    /// Where audio goes to and comes from, once that is known.
     address: Option<SocketAddr>,
+    /// Where its last discovery request came from.
+    discovered: Option<SocketAddr>,
+    new_source: NewSource,
     audit: MediaAudit,
     /// When the schedule will have the audit checked; its other entries are stale.
     check_at: Option<Instant>,
     netem: Netem,
     transport: Option<Transport>,
+    /// Opens packets that were under way when another key was given.
+    last_cipher: Option<Cipher>,
     up: Path,
     down: Path,
 }
@@ -32,10 +38,22 @@ struct Transport {
 }
 
 impl MediaConnection {
-    pub(super) fn new(peer: Peer, netem: Netem, random: &mut fastrand::Rng) -> Self {
+    pub(super) fn new(peer: Peer, netem: Netem, new_source: NewSource, random: &mut fastrand::Rng) -> Self {
         let (up, down) = (Path::new(random.u64(..)), Path::new(random.u64(..)));
         let audit = MediaAudit::new();
-        Self { peer, address: None, audit, check_at: None, netem, transport: None, up, down }
+        Self {
+            peer,
+            address: None,
+            discovered: None,
+            new_source,
+            audit,
+            check_at: None,
+            netem,
+            transport: None,
+            last_cipher: None,
+            up,
+            down,
+        }
     }
 
     pub(super) fn peer(&self) -> Peer {
@@ -46,9 +64,31 @@ impl MediaConnection {
         self.address
     }
 
+    /// Where it is, and where it asked from last.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let other = self.discovered.filter(|discovered| Some(*discovered) != self.address);
+        self.address.into_iter().chain(other)
+    }
+
     /// Takes note of where a discovery request came from.
     pub(super) fn discovered(&mut self, from: SocketAddr) {
-        self.address = Some(from);
+        self.discovered = Some(from);
+        if self.transport.is_none() || self.new_source == NewSource::Follow {
+            self.address = Some(from);
+        }
+    }
+
+    /// Takes a Select Protocol, which may name another address than the one before.
+    fn selected(&mut self) {
+        let again = self.transport.is_some();
+        if !again || self.new_source != NewSource::Pinned {
+            self.address = self.discovered.or(self.address);
+        }
+    }
+
+    /// Whether audio from this source counts.
+    fn accepts(&self, from: SocketAddr) -> bool {
+        self.new_source == NewSource::Follow || self.address.is_none_or(|address| address == from)
     }
 
     pub(super) fn set_netem(&mut self, netem: Netem) {
@@ -79,15 +119,18 @@ impl MediaConnection {
 
     /// Takes mode and key; those it has already change nothing.
     pub(super) fn describe(&mut self, mode: Mode, key: [u8; 32], first_counter: u32) {
+        self.selected();
         let same = self.transport.as_ref().is_some_and(|old| old.key == key && old.cipher.mode() == mode);
         if !same {
             self.audit.rekeyed();
             let cipher = Cipher::new(mode, &key);
-            self.transport = Some(Transport { cipher, key, counter: first_counter });
+            let last = self.transport.replace(Transport { cipher, key, counter: first_counter });
+            self.last_cipher = last.map(|last| last.cipher);
         }
     }
 
-    /// Opens and audits one RTP packet; `None` where there is nothing in it to pass on.
+    /// Opens and audits one RTP packet; `None` where there is nothing in it to pass on, or it came from a source that
+    /// does not count.
     pub(super) fn receive(
         &mut self,
         header: &Header,
@@ -100,20 +143,31 @@ impl MediaConnection {
             found.push(MediaRule::AudioBeforeDescription);
             return None;
         };
-        let Ok(opened) = transport.cipher.open(datagram) else {
-            found.push(MediaRule::Undecryptable);
+        if !self.accepts(from) {
+            self.audit.interrupted();
             return None;
-        };
-        let Ok(payload) = transport.cipher.payload(datagram, &opened) else {
+        }
+        let present = transport.cipher.open(datagram);
+        let rekeyed = present.is_ok();
+        let cipher = self.last_cipher.as_ref().filter(|_| !rekeyed).unwrap_or(&transport.cipher);
+        let opened = present.or_else(|_| cipher.open(datagram)).ok();
+        let payload = opened.as_ref().and_then(|opened| cipher.payload(datagram, opened).ok());
+        let (Some(opened), Some(payload)) = (&opened, payload) else {
             found.push(MediaRule::Undecryptable);
             return None;
         };
         // Only an authentic packet may move the address: NAT mappings change.
         self.address = Some(from);
-        found.extend(opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)));
+        if rekeyed {
+            found.extend(opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)));
+        }
         self.audit.packet(header, payload, now, found);
         let is_audio = header.payload_type == OPUS_PAYLOAD_TYPE && !payload.is_empty();
-        is_audio.then(|| Bytes::copy_from_slice(payload))
+        let audio = is_audio.then(|| Bytes::copy_from_slice(payload));
+        if rekeyed {
+            self.last_cipher = None;
+        }
+        audio
     }
 
     /// Opens and audits one RTCP packet; `None` where nothing is wrong with it.

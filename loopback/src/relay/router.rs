@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::connections::{Connections, Discovery};
 use super::events::Events;
 use super::member_stream::MemberStreams;
+use super::paths::Paths;
 use super::recordings::Recordings;
 use super::schedule::{Full, Schedule, Task};
 use super::tap::{RelayedPacket, Taps};
@@ -30,6 +31,8 @@ pub(super) struct Router {
     pub(super) events: Events,
     /// Call and user of those whose audio goes nowhere.
     suppressed: HashSet<(u64, u64)>,
+    echoes: Echoes,
+    paths: Paths,
     packet_shape: PacketShape,
     schedule: Schedule,
     outbox: Vec<(SocketAddr, Vec<u8>)>,
@@ -46,6 +49,8 @@ impl Router {
             taps: Taps::default(),
             events: Events::default(),
             suppressed: HashSet::new(),
+            echoes: Echoes::default(),
+            paths: Paths::default(),
             packet_shape: PacketShape::default(),
             schedule: Schedule::default(),
             outbox: Vec::new(),
@@ -83,6 +88,31 @@ impl Router {
 
     pub(super) fn unsuppress(&mut self, call: u64, user: u64) {
         self.suppressed.remove(&(call, user));
+    }
+
+    /// Stops echoing the keepalives of a user.
+    pub(super) fn mute_echoes(&mut self, user: u64) {
+        self.echoes.muted.insert(user);
+    }
+
+    /// Never echoes a keepalive.
+    pub(super) fn mute_all_echoes(&mut self) {
+        self.echoes.never = true;
+    }
+
+    /// Kills the paths of a user's present connections.
+    pub(super) fn kill_path(&mut self, user: u64) {
+        for address in self.connections.addresses_of(user) {
+            self.paths.kill(address);
+        }
+        self.connections.of_user(user).for_each(|connection| connection.audit().interrupted());
+    }
+
+    /// Lets the relay see a user's present connections somewhere else.
+    pub(super) fn move_path(&mut self, user: u64) {
+        for address in self.connections.addresses_of(user) {
+            self.paths.relocate(address);
+        }
     }
 
     pub(super) fn shape_packets(&mut self, shape: PacketShape) {
@@ -142,7 +172,12 @@ impl Router {
 
     // Datagrams that come in.
 
-    pub(super) fn datagram(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
+    /// Takes a datagram from a client's socket.
+    pub(super) fn datagram(&mut self, datagram: &[u8], socket: SocketAddr, now: Instant) {
+        let Some(from) = self.paths.seen(socket) else {
+            self.counters.dead += 1;
+            return;
+        };
         self.counters.received += 1;
         match Datagram::parse(datagram) {
             Datagram::Rtp(header) => self.rtp(&header, datagram, from, now),
@@ -168,7 +203,9 @@ impl Router {
 
     fn echo(&mut self, from: SocketAddr, answer: Vec<u8>) {
         self.counters.keepalives += 1;
-        self.outbox.push((from, answer));
+        if self.echoes.come_to(self.connections.user_at(from)) {
+            self.outbox.push((from, answer));
+        }
     }
 
     fn rtcp(&mut self, ssrc: u32, datagram: &[u8], now: Instant) {
@@ -244,9 +281,20 @@ impl Router {
         }
     }
 
-    /// Takes the datagrams that wait to be sent.
+    /// Takes the datagrams that wait to be sent, each with the socket that it goes to.
     pub(super) fn take_outbox(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
-        std::mem::take(&mut self.outbox)
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.retain_mut(|(to, _)| match self.paths.arrives(*to) {
+            Some(socket) => {
+                *to = socket;
+                true
+            }
+            None => {
+                self.counters.dead += 1;
+                false
+            }
+        });
+        outbox
     }
 
     /// Counts a datagram that was sent, or that the socket refused.
@@ -293,5 +341,18 @@ impl Router {
         let Some(found) = connection.check(scheduled, now) else { return };
         self.events.record_violations(connection.peer(), found, now);
         self.schedule_check(ssrc);
+    }
+}
+
+/// Whose keepalives are not echoed.
+#[derive(Debug, Default)]
+struct Echoes {
+    never: bool,
+    muted: HashSet<u64>,
+}
+
+impl Echoes {
+    fn come_to(&self, user: Option<u64>) -> bool {
+        !self.never && user.is_none_or(|user| !self.muted.contains(&user))
     }
 }

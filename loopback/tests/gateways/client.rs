@@ -97,7 +97,12 @@ impl Socket {
 
     /// Asserts that nothing comes for a while.
     pub async fn stays_silent(&mut self) {
-        let came = timeout(Duration::from_secs(3), self.receive()).await;
+        self.stays_silent_for(Duration::from_secs(3)).await;
+    }
+
+    /// Asserts that nothing comes for so long.
+    pub async fn stays_silent_for(&mut self, time: Duration) {
+        let came = timeout(time, self.receive()).await;
         assert!(came.is_err(), "came: {came:?}");
     }
 
