@@ -16,6 +16,7 @@
 //! See <https://docs.discord.com/developers/topics/voice-connections#retrieving-voice-server-information>.
 
 mod action;
+mod answers;
 pub mod events;
 mod incoming;
 mod queue;
@@ -37,6 +38,7 @@ pub use self::{
     report::{CallRequest, Report, Request},
 };
 use self::{
+    answers::Unanswered,
     events::{SelfFlags, UpdateVoiceState},
     state::{Asked, Goal, Move, Op4, PendingEvents, Server, ServerState, State},
 };
@@ -57,6 +59,9 @@ pub struct GuildVoice {
     flags: SelfFlags,
     suppression: Option<Suppression>,
     op_4: Op4,
+    /// The channel of the last op 4.
+    asked_for: Option<ChannelId>,
+    unanswered: Unanswered,
     state: State,
     actions: VecDeque<Action>,
 }
@@ -72,6 +77,8 @@ impl GuildVoice {
             flags: SelfFlags::default(),
             suppression: None,
             op_4: Op4::Sent,
+            asked_for: None,
+            unanswered: Unanswered::default(),
             state: State::Idle { goal: None },
             actions: VecDeque::new(),
         }
@@ -134,6 +141,7 @@ impl GuildVoice {
     pub fn guild_deleted(&mut self) {
         self.state = State::Idle { goal: None };
         self.suppression = None;
+        self.unanswered = Unanswered::default();
         self.cancel_op_4();
     }
 
@@ -148,6 +156,7 @@ impl GuildVoice {
 
     /// The main gateway began a new session, which is in no voice channel: join again.
     pub fn main_session_replaced(&mut self, now: Instant) {
+        self.unanswered = Unanswered::default();
         match self.goal() {
             Some(goal) => self.request_join(goal, now),
             None => self.state = State::Idle { goal: None },
@@ -199,6 +208,9 @@ impl GuildVoice {
             return;
         }
         let answer = now + self.join_timeout;
+        if let Some(channel) = self.asked_for {
+            self.unanswered.join(channel, answer);
+        }
         match &mut self.state {
             State::Idle { .. } => {}
             State::AwaitLeft { until, .. } => *until = now + LEAVE_TIMEOUT,
@@ -214,6 +226,11 @@ impl GuildVoice {
     /// The main gateway has told the name of its session.
     pub fn main_session(&mut self, session: Option<SessionId>) {
         self.main_session = session;
+    }
+
+    /// Whether the bot is in no channel as far as is known, and wants to be in none.
+    pub fn is_out(&self) -> bool {
+        matches!(self.state, State::Idle { goal: None })
     }
 
     /// Whether nothing is asked for and nothing awaited.
@@ -255,6 +272,7 @@ impl GuildVoice {
 
     fn send_op_4(&mut self, channel: Option<ChannelId>) {
         self.op_4 = Op4::Queued;
+        self.asked_for = channel;
         self.actions.push_back(Action::UpdateVoiceState(UpdateVoiceState {
             guild: self.guild,
             channel,
@@ -319,7 +337,10 @@ impl GuildVoice {
 
     fn expire(&mut self, now: Instant) {
         match &mut self.state {
-            State::AwaitLeft { .. } => self.left(now),
+            State::AwaitLeft { .. } => {
+                self.unanswered.leave();
+                self.left(now);
+            }
             State::AwaitEvents { pending, .. } => {
                 let failure = pending.missing();
                 self.fail(failure);
