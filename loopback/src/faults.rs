@@ -219,7 +219,7 @@ impl Discord {
         self.shared.with(|state, now| state.kick(guild.id, user, now));
     }
 
-    /// Moves a user to another channel of the same guild, as a moderator does.
+    /// Moves a user to another channel of the same guild, as a moderator does; to its own, nothing happens.
     pub fn move_to(&self, user: u64, channel: &Channel) {
         self.shared.with(|state, now| state.move_user(user, channel.id, now));
     }

@@ -14,6 +14,8 @@ pub enum EventDelivery {
     /// As they happened, to each client.
     #[default]
     InOrder,
+    /// Those of one name as they happened: a VOICE_SERVER_UPDATE may overtake a VOICE_STATE_UPDATE, and the other way round.
+    NamesInOrder,
     /// Each when its own time has come.
     AnyOrder,
 }
@@ -61,8 +63,14 @@ impl LateEvents {
         if !AFFECTED.contains(&name) {
             return None;
         }
-        let waiting = self.under_way.iter().rev().find(|(_, (to, _))| to == session);
-        let behind = waiting.map(|((due, _), _)| *due).filter(|_| self.delivery == EventDelivery::InOrder);
+        let waiting = self.under_way.iter().rev();
+        let mut waiting = waiting.filter(|(_, (to, _))| to == session);
+        let behind = waiting.find(|(_, (_, dispatch))| match self.delivery {
+            EventDelivery::InOrder => true,
+            EventDelivery::NamesInOrder => dispatch.name == name,
+            EventDelivery::AnyOrder => false,
+        });
+        let behind = behind.map(|((due, _), _)| *due);
         if self.latency.is_empty() {
             return behind;
         }

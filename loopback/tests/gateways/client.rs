@@ -150,6 +150,20 @@ impl Socket {
         }
     }
 
+    /// The `d` of the next dispatch of this name, which may take so long.
+    pub async fn dispatch_within(&mut self, name: &str, limit: Duration) -> Value {
+        let came = async {
+            loop {
+                match self.receive().await {
+                    Incoming::Text(mut text) if text["t"] == name => return text["d"].take(),
+                    Incoming::Text(_) => {}
+                    other => panic!("not text: {other:?}"),
+                }
+            }
+        };
+        timeout(limit, came).await.expect("it comes in time")
+    }
+
     /// The close code; whatever comes before it is skipped.
     pub async fn close_code(&mut self) -> u16 {
         loop {

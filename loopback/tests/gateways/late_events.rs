@@ -46,6 +46,26 @@ async fn late_events_come_in_order_or_in_any() {
     let in_any_order = join_events(EventDelivery::AnyOrder).await;
     let kept = in_any_order.iter().filter(|names| **names == state_first).count();
     assert!((1..8).contains(&kept), "{in_any_order:?}");
+    assert_eq!(join_events(EventDelivery::NamesInOrder).await, in_any_order, "two names know no order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_one_name_may_keep_their_order_where_others_do_not() {
+    for seed in 0..4 {
+        let mut setup = Setup::on(plain().seed(seed).start().await).await;
+        setup.discord.main_latency(Duration::ZERO..Duration::from_secs(12), EventDelivery::NamesInOrder);
+        for name in ["first", "second", "third"] {
+            setup.channel.listener(name);
+        }
+        let mut last = 0;
+        for _ in 0..3 {
+            let state =
+                setup.main.socket.dispatch_within("VOICE_STATE_UPDATE", Duration::from_secs(13)).await;
+            let user: u64 = state["user_id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+            assert!(user > last, "the ids of new members rise");
+            last = user;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
