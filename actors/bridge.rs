@@ -138,10 +138,11 @@ impl Bridge {
         }
     }
 
-    /// Whether Discord sees the bot, of our own main session, in a guild where there is no call.
+    /// Whether Discord sees the bot, of our own main session, in a guild where there is no call, or one that is over.
     fn is_ghost(&self, guild: GuildId, state: &VoiceState) -> bool {
         let ours = self.session.as_ref().is_some_and(|session| *session == state.session_id);
-        ours && state.channel.is_some() && !self.guilds.contains_key(&guild)
+        let is_over = |guild: &Guild| guild.joined_by.is_some() && guild.voice.is_out();
+        ours && state.channel.is_some() && self.guilds.get(&guild).is_none_or(is_over)
     }
 
     fn voice(&mut self, guild: GuildId) -> Option<&mut GuildVoice> {

@@ -173,6 +173,7 @@ impl Call {
             Action::Close => self.close(),
             Action::StartSpeaker => self.start_speaker(ctx),
             Action::StopTracks => self.stop_tracks(),
+            Action::Moved(channel) => self.publish(CallEventKind::Moved(channel)),
             Action::Report(status) => self.connection_changed(status, ctx),
             Action::End(reason) => self.end(reason, ctx),
         }

@@ -24,10 +24,7 @@ impl Handler<Report> for Call {
         match report {
             Report::Credentials(credentials) => self.recovery.credentials(credentials),
             Report::EndpointLost => self.recovery.endpoint_lost(now()),
-            Report::Moved(channel) => {
-                self.recovery.moved(channel);
-                self.publish(CallEventKind::Moved(channel));
-            }
+            Report::Moved(channel) => self.recovery.moved(channel),
             Report::NotMoved(failure) => self.joins.answer(&Err(JoinError::NotMoved(failure))),
             Report::Redirected(channel) => self.joins.redirect(channel),
             Report::Requested => self.recovery.requested(now()),

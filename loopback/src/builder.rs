@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::dave::DaveSettings;
-use crate::relay::NewSource;
 use crate::{Discord, StartError};
 
 /// Whether end-to-end encryption is spoken.
@@ -44,6 +43,41 @@ pub enum HelloOrder {
     AfterReady,
 }
 
+/// How the relay takes to audio of a connection that comes from another source than it was set up with: after a change of
+/// network, or from the new socket of a client that resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum NewSource {
+    /// It follows: audio goes to where the last authentic packet or discovery request came from.
+    #[default]
+    Follow,
+    /// It drops audio from there until a Select Protocol names the source.
+    Select,
+    /// It drops audio from there; only a new voice session helps.
+    Pinned,
+}
+
+/// Whether the relay echoes keepalives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Echoes {
+    /// Each is echoed.
+    #[default]
+    Always,
+    /// None is, as by some of Discord's voice servers.
+    Never,
+}
+
+/// What the main gateway does about more than 120 payloads within a minute; it is a violation always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SendLimit {
+    /// It closes the connection with 4008, as Discord does.
+    #[default]
+    Close,
+    /// Nothing.
+    Tolerate,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) ip: IpAddr,
@@ -62,6 +96,8 @@ pub(crate) struct Settings {
     pub(crate) hello: HelloOrder,
     pub(crate) new_source: NewSource,
     pub(crate) modes: Vec<String>,
+    pub(crate) send_limit: SendLimit,
+    pub(crate) echoes: Echoes,
     pub(crate) clock_step: Duration,
     pub(crate) log_entries: usize,
     pub(crate) shards: ShardSettings,
@@ -104,6 +140,8 @@ impl Default for Builder {
                 hello: HelloOrder::default(),
                 new_source: NewSource::default(),
                 modes: modes.map(str::to_owned).to_vec(),
+                send_limit: SendLimit::default(),
+                echoes: Echoes::default(),
                 clock_step: Duration::from_millis(1),
                 log_entries: 65_536,
                 shards: ShardSettings {
@@ -202,15 +240,27 @@ impl Builder {
         self
     }
 
-    /// Chooses what the relay makes of a client that goes on from another address.
-    pub fn new_source(mut self, new: NewSource) -> Self {
-        self.settings.new_source = new;
-        self
-    }
-
     /// Sets the transport encryption modes offered in Ready.
     pub fn modes<'a>(mut self, modes: impl IntoIterator<Item = &'a str>) -> Self {
         self.settings.modes = modes.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Chooses how the relay takes to audio from a new source.
+    pub fn new_source(mut self, new_source: NewSource) -> Self {
+        self.settings.new_source = new_source;
+        self
+    }
+
+    /// Chooses what the main gateway does about too many payloads.
+    pub fn send_limit(mut self, limit: SendLimit) -> Self {
+        self.settings.send_limit = limit;
+        self
+    }
+
+    /// Chooses whether the relay echoes keepalives.
+    pub fn echoes(mut self, echoes: Echoes) -> Self {
+        self.settings.echoes = echoes;
         self
     }
 

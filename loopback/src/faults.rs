@@ -1,10 +1,13 @@
 //! Faults: one line each, aimed at a user's connections.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::dave::{DaveSettings, DeliveryService, Fault};
 use crate::netem::Netem;
-use crate::server::{GuildLoss, HandshakeStep, NumberedMessage, SocketAction};
+use crate::server::{EventDelivery, GuildLoss, HandshakeStep, NumberedMessage, SocketAction};
 use crate::{Channel, Discord, Guild};
 
 /// The faults of the voice gateway and of the relay.
@@ -24,9 +27,46 @@ impl Discord {
         self.close_voice(user, 1006, "");
     }
 
-    /// Stops reading from and writing to a user's voice websockets, without closing them.
+    /// Stops reading from and writing to a user's voice websockets, without closing them; the server is stuck, and misses no
+    /// heartbeat. [`Self::freeze_voice`] is the fault of a network.
     pub fn stall_voice(&self, user: u64) {
         self.shared.with(|state, _| state.stall_voice(user));
+    }
+
+    /// Makes a user's voice websockets half-open: what either side writes does not arrive, and neither is told.
+    ///
+    /// The server ends the session once the next heartbeat is overdue, which the client does not see. New connections
+    /// work.
+    pub fn freeze_voice(&self, user: u64) {
+        self.shared.with(|state, _| state.freeze_voice(user));
+    }
+
+    /// Makes everything half-open that a user has: [`Self::freeze_main`], [`Self::freeze_voice`] and
+    /// [`Self::kill_media_path`], as after sleep or a change of network.
+    pub fn freeze_network(&self, user: u64) {
+        self.freeze_main(user);
+        self.freeze_voice(user);
+        self.kill_media_path(user);
+    }
+
+    /// Kills the UDP paths of a user's present connections: the relay ignores what comes from their sockets, discovery
+    /// included, and sends nothing to them.
+    ///
+    /// A client that comes from another port is answered; whether its audio counts is said by
+    /// [`Builder::new_source`](crate::Builder::new_source).
+    pub fn kill_media_path(&self, user: u64) {
+        self.shared.relay.kill_path(user);
+    }
+
+    /// Moves the UDP paths of a user's present connections, as a NAT that has forgotten them: the relay sees the same
+    /// sockets at other addresses (of 198.18.0.0/16), and reaches them only there.
+    pub fn move_media_path(&self, user: u64) {
+        self.shared.relay.move_path(user);
+    }
+
+    /// Stops echoing the keepalives of a user, on these and later connections.
+    pub fn mute_echoes(&self, user: u64) {
+        self.shared.relay.mute_echoes(user);
     }
 
     /// Leaves the next `beats` voice heartbeats of a user unanswered.
@@ -60,17 +100,6 @@ impl Discord {
     /// Sends a datagram from the relay to a user as it is.
     pub fn send_datagram(&self, user: u64, datagram: impl Into<Vec<u8>>) {
         self.shared.relay.send_raw(user, datagram.into());
-    }
-
-    /// Lets a user's UDP path die: the relay loses all from and to where the user sends from now. The user is reached again
-    /// when it sends from another port, if [`Builder::new_source`](crate::Builder::new_source) lets it.
-    pub fn kill_media_path(&self, user: u64) {
-        self.shared.relay.kill_media_path(user);
-    }
-
-    /// Echoes the keepalives of a user no more, as some voice servers never do.
-    pub fn mute_echoes(&self, user: u64) {
-        self.shared.relay.mute_echoes(user);
     }
 
     /// Leaves the next discovery requests unanswered.
@@ -125,6 +154,26 @@ impl Discord {
     /// Ends a user's main websockets with a TCP reset.
     pub fn reset_main(&self, user: u64) {
         self.close_main(user, 1006);
+    }
+
+    /// Makes a user's main websockets half-open: what either side writes does not arrive, and neither is told.
+    ///
+    /// The server keeps the session for a resume once the next heartbeat is overdue. New connections work.
+    pub fn freeze_main(&self, user: u64) {
+        self.shared.with(|state, _| state.freeze_main(user));
+    }
+
+    /// Delays each VOICE_STATE_UPDATE, VOICE_SERVER_UPDATE, GUILD_CREATE and GUILD_DELETE to each client of the main
+    /// gateway by a random time out of this range, by the seed; an empty range ends that.
+    ///
+    /// Events are numbered as they leave. Those under way when a websocket is lost are held for the resume.
+    pub fn main_latency(&self, latency: Range<Duration>, delivery: EventDelivery) {
+        self.shared.with(|state, _| state.delay_main_events(latency, delivery));
+    }
+
+    /// Sends each of the events of [`Self::main_latency`] twice with this probability (0 to 1), under two numbers.
+    pub fn double_main_events(&self, probability: f64) {
+        self.shared.with(|state, _| state.double_main_events(probability));
     }
 
     /// Leaves the next `beats` heartbeats of a user at the main gateway unanswered.
@@ -190,7 +239,7 @@ impl Discord {
         self.shared.with(|state, now| state.kick(guild.id, user, now));
     }
 
-    /// Moves a user to another channel of the same guild, as a moderator does.
+    /// Moves a user to another channel of the same guild, as a moderator does; to its own, nothing happens.
     pub fn move_to(&self, user: u64, channel: &Channel) {
         self.shared.with(|state, now| state.move_user(user, channel.id, now));
     }

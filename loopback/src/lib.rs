@@ -68,7 +68,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-pub use crate::builder::{Builder, Dave, EventOrder, HelloOrder};
+pub use crate::builder::{Builder, Dave, Echoes, EventOrder, HelloOrder, NewSource, SendLimit};
 pub use crate::faults::Invalid;
 pub use crate::handles::{Bot, Channel, Guild};
 pub use crate::log::{Closer, Entry, Event, Refusal, Side};
@@ -76,7 +76,7 @@ pub use crate::member::Member;
 pub use crate::netem::Netem;
 pub use crate::recorder::Hearing;
 pub use crate::rule::{MediaRule, Rule, Violation};
-pub use crate::server::HandshakeStep;
+pub use crate::server::{EventDelivery, HandshakeStep};
 
 use crate::builder::Settings;
 use crate::relay::Relay;
@@ -120,7 +120,10 @@ impl Discord {
         let endpoints = regions.iter().map(|listener| Ok(address(listener)?.to_string()));
         let endpoints = endpoints.collect::<Result<Vec<_>, StartError>>()?;
         let relay = Relay::start(settings.ip, settings.seed).map_err(StartError::Bind)?;
-        relay.set_new_source(settings.new_source);
+        relay.take_new_source(settings.new_source);
+        if settings.echoes == Echoes::Never {
+            relay.mute_all_echoes();
+        }
         let state = State::new(settings, relay.clone(), gateway_url.clone(), endpoints);
         let acceptor = authority.as_ref().map(|authority| authority.acceptor.clone());
         let shared = Arc::new(Shared::new(state, relay, acceptor));

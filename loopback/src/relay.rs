@@ -23,13 +23,13 @@ use tokio::time::Instant;
 use media_audit::MediaAudit;
 use router::Router;
 
+use crate::builder::NewSource;
 use crate::cipher::Mode;
 use crate::netem::Netem;
 use crate::recorder::Hearing;
 use crate::rule::{MediaRule, Violation};
 
 pub use packet_shape::{MalformedPacket, PacketShape};
-pub use sources::NewSource;
 pub use tap::{Decryptor, Tap};
 
 pub use crate::recorder::Keep;
@@ -40,11 +40,11 @@ mod media_audit;
 mod media_connection;
 mod member_stream;
 mod packet_shape;
+mod paths;
 mod recordings;
 mod router;
 mod schedule;
 mod socket_loop;
-mod sources;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -100,8 +100,8 @@ pub struct Counters {
     pub unknown_ssrc: u64,
     /// Datagrams that were nothing known, malformed discovery requests among them.
     pub unknown: u64,
-    /// Datagrams that came from a source that is dead, or may not be used.
-    pub lost_sources: u64,
+    /// Datagrams from and to clients whose path is dead or has moved.
+    pub dead: u64,
     /// Packets that the emulated network lost.
     pub lost: u64,
     /// Packets dropped because 65 536 were under way in the emulated network, or the socket refused them.
@@ -195,7 +195,7 @@ impl Relay {
     ///
     /// The same mode and key again change nothing; others restart the audit of its packet counter.
     pub fn describe(&self, ssrc: u32, mode: Mode, key: [u8; 32]) {
-        self.shared().router().describe(ssrc, mode, key, Instant::now());
+        self.shared().router().describe(ssrc, mode, key);
     }
 
     /// Takes note of the flags of a connection's op 5.
@@ -288,21 +288,29 @@ impl Relay {
         self.shared().router().connections.drop_discovery(requests);
     }
 
-    /// Loses all that comes from and goes to where a user sends from now; the user is reached again when it sends from
-    /// another port.
-    pub fn kill_media_path(&self, user: u64) {
-        socket_loop::drain(self.shared());
-        self.shared().router().kill_media_path(user);
-    }
-
-    /// Echoes the keepalives of a user no more.
+    /// Stops echoing the keepalives and pings of a user, also on its connections to come.
     pub fn mute_echoes(&self, user: u64) {
-        self.shared().router().connections.sources().mute(user);
+        self.shared().router().mute_echoes(user);
     }
 
-    /// Chooses what is made of clients that go on from another address.
-    pub fn set_new_source(&self, new: NewSource) {
-        self.shared().router().connections.sources().new = new;
+    /// Never echoes a keepalive or ping, as some voice servers do not.
+    pub fn mute_all_echoes(&self) {
+        self.shared().router().mute_all_echoes();
+    }
+
+    /// Ignores what comes from the sockets of a user's present connections, and sends nothing to them.
+    pub fn kill_path(&self, user: u64) {
+        self.shared().router().kill_path(user);
+    }
+
+    /// Sees a user's present connections at other addresses from now on, as after a NAT has forgotten them.
+    pub fn move_path(&self, user: u64) {
+        self.shared().router().move_path(user);
+    }
+
+    /// Chooses how connections to come take to audio from a new source.
+    pub fn take_new_source(&self, new_source: NewSource) {
+        self.shared().router().connections.set_new_source(new_source);
     }
 
     /// Makes the network of every connection like this, for what is sent from now on.

@@ -6,6 +6,7 @@
 //! * `connections`, `rate`: websockets and what is sent on them
 //! * `main_sessions`, `voice_sessions`, `buffer`: what outlives a websocket
 //! * `sharding`: how many main sessions a bot is told to have
+//! * `late_events`: events of the main gateway that are delayed or doubled
 //! * `directory`, `voice_states`, `grants`, `addresses`: guilds, who is in which channel, and with which token
 //! * `deliveries`, `plain_audio`, `participants`: end-to-end encryption of each call
 //! * `pending_faults`, `random`: faults that wait for their moment, and what follows from the seed
@@ -26,6 +27,7 @@ mod directory;
 mod faults;
 mod grants;
 mod joins;
+mod late_events;
 mod main_gateway;
 mod main_sessions;
 mod participants;
@@ -53,6 +55,7 @@ pub(crate) use connections::{Listener, OpenedSocket, SocketAction, SocketEnd};
 pub(crate) use directory::UserRecord;
 pub(crate) use directory::{ChannelKind, ChannelRecord};
 pub(crate) use joins::GuildLoss;
+pub use late_events::EventDelivery;
 pub(crate) use participants::SharedParticipant;
 pub use pending_faults::HandshakeStep;
 pub(crate) use setup::SimulatedMember;
@@ -62,6 +65,7 @@ use connections::{Connections, Role};
 use deliveries::Deliveries;
 use directory::Directory;
 use grants::Grants;
+use late_events::LateEvents;
 use main_sessions::MainSessions;
 use participants::Participants;
 use pending_faults::PendingFaults;
@@ -88,6 +92,7 @@ pub(crate) struct State {
     connections: Connections,
     main_sessions: MainSessions,
     sharding: Sharding,
+    late_events: LateEvents,
     voice_sessions: VoiceSessions,
     deliveries: Deliveries,
     participants: Participants,
@@ -99,6 +104,7 @@ impl State {
         Self {
             addresses: Addresses::new(gateway_url, endpoints),
             random: RandomSource::new(settings.seed),
+            late_events: LateEvents::new(settings.seed),
             log: Log::new(settings.log_entries),
             voice_states: VoiceStates::new(relay.clone()),
             relay,
@@ -233,7 +239,7 @@ impl State {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let (heartbeats, calls) = (self.connections.deadline(), self.deliveries.deadline());
         let (mains, voices) = (self.main_sessions.deadline(), self.voice_sessions.deadline());
-        [heartbeats, mains, voices, calls].into_iter().flatten().min()
+        [heartbeats, mains, self.late_events.deadline(), voices, calls].into_iter().flatten().min()
     }
 
     /// Carries out what is due.
@@ -242,6 +248,7 @@ impl State {
             let code = if listener == Listener::Main { 4000 } else { 4009 };
             self.close(id, code, "Session timed out.", now);
         }
+        self.send_late_events(now);
         for session in self.main_sessions.expired(now) {
             self.lose_main_session(&session, now);
         }

@@ -92,6 +92,7 @@ impl GuildVoice {
     }
 
     fn in_channel(&mut self, now_in: ChannelId, id: SessionId, now: Instant) {
+        self.unanswered.answered(now_in);
         match &mut self.state {
             State::AwaitEvents { goal, arriving, pending, until, .. } => {
                 let first = pending.state.replace((id, now_in)).is_none();
@@ -147,6 +148,7 @@ impl GuildVoice {
             State::AwaitLeft { .. } => self.left(now),
             // Before its own voice state, a null state belongs to the session before.
             State::AwaitEvents { pending: PendingEvents { state: None, .. }, .. } | State::Idle { .. } => {}
+            _ if self.unanswered.explain_null(now) => {}
             State::AwaitEvents { .. } | State::Joined { .. } => {
                 self.state = State::Idle { goal: None };
                 // A move that is still to be asked for would bring the bot back.

@@ -16,6 +16,7 @@
 //! See <https://docs.discord.com/developers/topics/voice-connections#retrieving-voice-server-information>.
 
 mod action;
+mod answers;
 mod doubt;
 pub mod events;
 mod incoming;
@@ -39,6 +40,7 @@ pub use self::{
     report::{CallRequest, Report, Request},
 };
 use self::{
+    answers::Unanswered,
     events::{SelfFlags, UpdateVoiceState, VoiceState},
     state::{Asked, Goal, Move, Op4, PendingEvents, Server, ServerState, State},
 };
@@ -63,6 +65,9 @@ pub struct GuildVoice {
     op_4: Op4,
     /// While the guild is unavailable: until when it has to be back.
     outage: Option<Instant>,
+    /// The channel of the last op 4.
+    asked_for: Option<ChannelId>,
+    unanswered: Unanswered,
     state: State,
     actions: VecDeque<Action>,
 }
@@ -80,6 +85,8 @@ impl GuildVoice {
             stages: HashSet::new(),
             op_4: Op4::Sent,
             outage: None,
+            asked_for: None,
+            unanswered: Unanswered::default(),
             state: State::Idle { goal: None },
             actions: VecDeque::new(),
         }
@@ -151,6 +158,7 @@ impl GuildVoice {
         self.state = State::Idle { goal: None };
         self.suppression = None;
         self.outage = None;
+        self.unanswered = Unanswered::default();
         self.cancel_op_4();
     }
 
@@ -185,6 +193,7 @@ impl GuildVoice {
 
     /// The main gateway began a new session, which is in no voice channel: join again.
     pub fn main_session_replaced(&mut self, now: Instant) {
+        self.unanswered = Unanswered::default();
         match self.goal() {
             Some(goal) => self.request_join(goal, now),
             None => self.state = State::Idle { goal: None },
@@ -236,6 +245,9 @@ impl GuildVoice {
             return;
         }
         let answer = now + self.join_timeout;
+        if let Some(channel) = self.asked_for {
+            self.unanswered.join(channel, answer);
+        }
         match &mut self.state {
             State::Idle { .. } => {}
             State::AwaitLeft { until, .. } => *until = now + LEAVE_TIMEOUT,
@@ -251,6 +263,11 @@ impl GuildVoice {
     /// The main gateway has told the name of its session.
     pub fn main_session(&mut self, session: Option<SessionId>) {
         self.main_session = session;
+    }
+
+    /// Whether the bot is in no channel as far as is known, and wants to be in none.
+    pub fn is_out(&self) -> bool {
+        matches!(self.state, State::Idle { goal: None })
     }
 
     /// Whether nothing is asked for and nothing awaited.
@@ -299,6 +316,7 @@ impl GuildVoice {
 
     fn send_op_4(&mut self, channel: Option<ChannelId>) {
         self.op_4 = Op4::Queued;
+        self.asked_for = channel;
         self.actions.push_back(Action::UpdateVoiceState(UpdateVoiceState {
             guild: self.guild,
             channel,
@@ -366,7 +384,10 @@ impl GuildVoice {
 
     fn expire(&mut self, now: Instant) {
         match &mut self.state {
-            State::AwaitLeft { .. } => self.left(now),
+            State::AwaitLeft { .. } => {
+                self.unanswered.leave();
+                self.left(now);
+            }
             State::AwaitEvents { pending, .. } => {
                 let failure = pending.missing();
                 self.fail(failure);

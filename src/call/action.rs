@@ -1,7 +1,7 @@
 //! What a call does next, and what it says of itself.
 
 use super::{Cause, EndReason};
-use crate::gateway::session::Credentials;
+use crate::{gateway::session::Credentials, id::ChannelId};
 
 /// What the call does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Action {
     StartSpeaker,
     /// Stop all tracks; answered by [`Recovery::speech_ended`](super::Recovery::speech_ended).
     StopTracks,
+    /// Say that the call is in another channel.
+    Moved(ChannelId),
     /// Say what is going on.
     Report(ConnectionStatus),
     /// The call is over.

@@ -79,6 +79,7 @@ impl Recovery {
         if self.is_over() {
             return;
         }
+        self.moved(credentials.channel);
         if self.is_live() {
             self.report(ConnectionStatus::Reconnecting(Cause::ServerChanged));
         }
@@ -96,8 +97,10 @@ impl Recovery {
 
     /// The channel of the call changed.
     pub fn moved(&mut self, channel: ChannelId) {
-        if let State::InVoice { credentials, .. } = &mut self.state {
-            credentials.channel = channel;
+        if let State::InVoice { credentials, .. } = &mut self.state
+            && std::mem::replace(&mut credentials.channel, channel) != channel
+        {
+            self.actions.push_back(Action::Moved(channel));
         }
     }
 

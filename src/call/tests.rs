@@ -141,6 +141,17 @@ impl Story {
         self.actions()
     }
 
+    fn credentials_for(&mut self, channel: ChannelId) -> Vec<Action> {
+        self.token += 1;
+        self.call.credentials(Credentials { channel, ..credentials(self.token) });
+        self.actions()
+    }
+
+    fn moved(&mut self, channel: ChannelId) -> Vec<Action> {
+        self.call.moved(channel);
+        self.actions()
+    }
+
     /// The new session has its key, and the group is formed.
     fn established(&mut self) -> Vec<Action> {
         assert_eq!(self.opened(), []);

@@ -10,7 +10,7 @@ use actix_voice::{
     speaker::{TrackEnd, TrackId},
     transport::{PathLoss, PathStatus},
 };
-use actix_voice_loopback::{Builder, Discord, Event, Side, relay::NewSource};
+use actix_voice_loopback::{Builder, Discord, Event, NewSource, Side};
 
 use crate::support::{
     bot::BotOnDiscord,

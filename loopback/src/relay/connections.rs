@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Peer;
 use super::media_connection::MediaConnection;
-use super::sources::{NewSource, Sources};
+use crate::builder::NewSource;
 use crate::netem::Netem;
 
 /// The owner of every [`MediaConnection`].
@@ -16,9 +16,10 @@ pub(super) struct Connections {
     calls: HashMap<u64, Vec<u32>>,
     /// The network of connections to come.
     netem: Netem,
+    /// How connections to come take to a new source.
+    new_source: NewSource,
     /// How many discovery requests are still to be dropped.
     discovery_drops: u32,
-    sources: Sources,
 }
 
 /// What became of a discovery request.
@@ -29,15 +30,13 @@ pub(super) enum Discovery {
     Dropped,
     /// No connection has its SSRC.
     UnknownSsrc,
-    /// The connection may not send from there.
-    Refused,
 }
 
 impl Connections {
     /// Lets a connection in; one of the same SSRC is closed.
     pub(super) fn open(&mut self, peer: Peer, random: &mut fastrand::Rng) {
         self.close(peer.ssrc);
-        self.by_ssrc.insert(peer.ssrc, MediaConnection::new(peer, self.netem, random));
+        self.by_ssrc.insert(peer.ssrc, MediaConnection::new(peer, self.netem, self.new_source, random));
         self.calls.entry(peer.call).or_default().push(peer.ssrc);
     }
 
@@ -66,9 +65,26 @@ impl Connections {
         self.by_ssrc.values_mut().filter(move |connection| connection.peer().user == user)
     }
 
+    /// The user whose connection is at this address.
+    pub(super) fn user_at(&self, address: SocketAddr) -> Option<u64> {
+        let mut connections = self.by_ssrc.values();
+        let found = connections.find(|connection| connection.addresses().any(|one| one == address));
+        found.map(|connection| connection.peer().user)
+    }
+
+    /// Where the connections of a user are.
+    pub(super) fn addresses_of(&mut self, user: u64) -> Vec<SocketAddr> {
+        self.of_user(user).flat_map(|connection| connection.addresses().collect::<Vec<_>>()).collect()
+    }
+
     /// Where a connection sends from, once that is known.
     pub(super) fn address_of(&self, ssrc: u32) -> Option<SocketAddr> {
         self.by_ssrc.get(&ssrc)?.address()
+    }
+
+    /// Sets how connections to come take to a new source.
+    pub(super) fn set_new_source(&mut self, new_source: NewSource) {
+        self.new_source = new_source;
     }
 
     /// Sets the network of every connection, also of those to come.
@@ -94,42 +110,7 @@ impl Connections {
             self.discovery_drops -= 1;
             return Discovery::Dropped;
         }
-        match (connection.address(), self.sources.new) {
-            (Some(known), NewSource::Select) if known != from => connection.set_candidate(from),
-            (Some(known), NewSource::Pinned) if known != from => return Discovery::Refused,
-            _ => connection.discovered(from),
-        }
+        connection.discovered(from);
         Discovery::Answered(connection.peer())
-    }
-
-    pub(super) fn sources(&mut self) -> &mut Sources {
-        &mut self.sources
-    }
-
-    /// Loses all from and to where a user's connections send from now.
-    pub(super) fn kill_path(&mut self, user: u64) {
-        for connection in self.by_ssrc.values_mut().filter(|connection| connection.peer().user == user) {
-            if let Some(address) = connection.address() {
-                self.sources.kill(address);
-                connection.audit().path_lost();
-            }
-        }
-    }
-
-    /// Whether datagrams between this source and the relay are lost.
-    pub(super) fn is_dead(&self, source: SocketAddr) -> bool {
-        self.sources.is_dead(source)
-    }
-
-    /// Whether a connection may send audio from this source.
-    pub(super) fn may_send(&self, ssrc: u32, from: SocketAddr) -> bool {
-        let known = self.address_of(ssrc).is_none_or(|known| known == from);
-        known || self.sources.new == NewSource::Follow
-    }
-
-    /// Whether keepalives from this source are echoed.
-    pub(super) fn echoes(&self, from: SocketAddr) -> bool {
-        let at = self.by_ssrc.values().find(|connection| connection.address() == Some(from));
-        self.sources.echoes(at.map(|connection| connection.peer().user))
     }
 }

@@ -80,13 +80,6 @@ impl MediaAudit {
         }
     }
 
-    /// Takes note that what the client sends is lost for a while: its numbers go on, and its silence may not be seen.
-    pub(super) fn path_lost(&mut self) {
-        self.last = None;
-        self.talkspurt_ends = None;
-        self.silence_frames = 0;
-    }
-
     /// Ends the present talkspurt: the client leaves, or has sent nothing for too long.
     pub(super) fn end_talkspurt(&mut self) -> Option<MediaRule> {
         let open = self.talkspurt_ends.take();
@@ -98,6 +91,13 @@ impl MediaAudit {
     pub(super) fn set_listeners(&mut self, listeners: usize) {
         self.listeners = listeners;
         self.talkspurt_ends = self.talkspurt_ends.filter(|_| listeners > 0);
+    }
+
+    /// Takes note that packets are lost on their way: neither a gap nor a missing end is the client's doing.
+    pub(super) fn interrupted(&mut self) {
+        self.last = None;
+        self.silence_frames = 0;
+        self.talkspurt_ends = None;
     }
 
     /// Forgets the packet counter: a new key may count anew.

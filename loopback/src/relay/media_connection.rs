@@ -1,13 +1,13 @@
 //! One voice connection as the relay sees it: where it is, its key, its network, its conduct.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Peer;
 use super::media_audit::MediaAudit;
+use crate::builder::NewSource;
 use crate::cipher::{Cipher, Mode};
 use crate::netem::{Fate, Netem, Path};
 use crate::rtp::{Header, OPUS_PAYLOAD_TYPE};
@@ -15,17 +15,18 @@ use crate::rule::MediaRule;
 
 pub(super) struct MediaConnection {
     peer: Peer,
-    /// Where it sends from, once that is known.
+    /// Where audio goes to and comes from, once that is known.
     address: Option<SocketAddr>,
-    /// Where it will send from once Select Protocol says so.
-    candidate: Option<SocketAddr>,
+    /// Where its last discovery request came from.
+    discovered: Option<SocketAddr>,
+    new_source: NewSource,
     audit: MediaAudit,
     /// When the schedule will have the audit checked; its other entries are stale.
     check_at: Option<Instant>,
     netem: Netem,
     transport: Option<Transport>,
-    /// What the client seals with until the Session Description has reached it, and until when.
-    previous: Option<(Transport, Instant)>,
+    /// Opens packets that were under way when another key was given.
+    last_cipher: Option<Cipher>,
     up: Path,
     down: Path,
 }
@@ -37,18 +38,19 @@ struct Transport {
 }
 
 impl MediaConnection {
-    pub(super) fn new(peer: Peer, netem: Netem, random: &mut fastrand::Rng) -> Self {
+    pub(super) fn new(peer: Peer, netem: Netem, new_source: NewSource, random: &mut fastrand::Rng) -> Self {
         let (up, down) = (Path::new(random.u64(..)), Path::new(random.u64(..)));
         let audit = MediaAudit::new();
         Self {
             peer,
             address: None,
-            candidate: None,
+            discovered: None,
+            new_source,
             audit,
             check_at: None,
             netem,
             transport: None,
-            previous: None,
+            last_cipher: None,
             up,
             down,
         }
@@ -62,14 +64,31 @@ impl MediaConnection {
         self.address
     }
 
-    /// Takes note of where a discovery request came from.
-    pub(super) fn discovered(&mut self, from: SocketAddr) {
-        self.address = Some(from);
+    /// Where it is, and where it asked from last.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let other = self.discovered.filter(|discovered| Some(*discovered) != self.address);
+        self.address.into_iter().chain(other)
     }
 
-    /// Takes note of where a discovery request came from that Select Protocol has yet to confirm.
-    pub(super) fn set_candidate(&mut self, from: SocketAddr) {
-        self.candidate = Some(from);
+    /// Takes note of where a discovery request came from.
+    pub(super) fn discovered(&mut self, from: SocketAddr) {
+        self.discovered = Some(from);
+        if self.transport.is_none() || self.new_source == NewSource::Follow {
+            self.address = Some(from);
+        }
+    }
+
+    /// Takes a Select Protocol, which may name another address than the one before.
+    fn selected(&mut self) {
+        let again = self.transport.is_some();
+        if !again || self.new_source != NewSource::Pinned {
+            self.address = self.discovered.or(self.address);
+        }
+    }
+
+    /// Whether audio from this source counts.
+    fn accepts(&self, from: SocketAddr) -> bool {
+        self.new_source == NewSource::Follow || self.address.is_none_or(|address| address == from)
     }
 
     pub(super) fn set_netem(&mut self, netem: Netem) {
@@ -98,19 +117,20 @@ impl MediaConnection {
         Some(found)
     }
 
-    /// Takes mode and key; those it has already change nothing. Select Protocol confirms where the connection is.
-    pub(super) fn describe(&mut self, mode: Mode, key: [u8; 32], first_counter: u32, now: Instant) {
-        self.address = self.candidate.take().or(self.address);
+    /// Takes mode and key; those it has already change nothing.
+    pub(super) fn describe(&mut self, mode: Mode, key: [u8; 32], first_counter: u32) {
+        self.selected();
         let same = self.transport.as_ref().is_some_and(|old| old.key == key && old.cipher.mode() == mode);
         if !same {
             self.audit.rekeyed();
             let cipher = Cipher::new(mode, &key);
-            let old = self.transport.replace(Transport { cipher, key, counter: first_counter });
-            self.previous = old.map(|old| (old, now + OLD_KEY_TIMEOUT));
+            let last = self.transport.replace(Transport { cipher, key, counter: first_counter });
+            self.last_cipher = last.map(|last| last.cipher);
         }
     }
 
-    /// Opens and audits one RTP packet; `None` where there is nothing in it to pass on.
+    /// Opens and audits one RTP packet; `None` where there is nothing in it to pass on, or it came from a source that
+    /// does not count.
     pub(super) fn receive(
         &mut self,
         header: &Header,
@@ -123,25 +143,31 @@ impl MediaConnection {
             found.push(MediaRule::AudioBeforeDescription);
             return None;
         };
-        let previous = self.previous.as_ref().filter(|(_, until)| now < *until).map(|(previous, _)| previous);
-        let mut keys = [Some(transport), previous].into_iter().flatten();
-        let opened = keys.find_map(|key| Some((key, key.cipher.open(datagram).ok()?)));
-        let Some((key, opened)) = opened else {
-            found.push(MediaRule::Undecryptable);
+        if !self.accepts(from) {
+            self.audit.interrupted();
             return None;
-        };
-        let Ok(payload) = key.cipher.payload(datagram, &opened) else {
+        }
+        let present = transport.cipher.open(datagram);
+        let rekeyed = present.is_ok();
+        let cipher = self.last_cipher.as_ref().filter(|_| !rekeyed).unwrap_or(&transport.cipher);
+        let opened = present.or_else(|_| cipher.open(datagram)).ok();
+        let payload = opened.as_ref().and_then(|opened| cipher.payload(datagram, opened).ok());
+        let (Some(opened), Some(payload)) = (&opened, payload) else {
             found.push(MediaRule::Undecryptable);
             return None;
         };
         // Only an authentic packet may move the address: NAT mappings change.
         self.address = Some(from);
-        if key.key == transport.key {
+        if rekeyed {
             found.extend(opened.nonce.counter().and_then(|nonce| self.audit.nonce(nonce)));
         }
         self.audit.packet(header, payload, now, found);
         let is_audio = header.payload_type == OPUS_PAYLOAD_TYPE && !payload.is_empty();
-        is_audio.then(|| Bytes::copy_from_slice(payload))
+        let audio = is_audio.then(|| Bytes::copy_from_slice(payload));
+        if rekeyed {
+            self.last_cipher = None;
+        }
+        audio
     }
 
     /// Opens and audits one RTCP packet; `None` where nothing is wrong with it.
@@ -167,6 +193,3 @@ impl MediaConnection {
         self.down.fate(&self.netem.down())
     }
 }
-
-/// How long packets under the key before may still come after another Session Description.
-const OLD_KEY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::connections::{Connections, Discovery};
 use super::events::Events;
 use super::member_stream::MemberStreams;
+use super::paths::Paths;
 use super::recordings::Recordings;
 use super::schedule::{Full, Schedule, Task};
 use super::tap::{RelayedPacket, Taps};
@@ -30,6 +31,8 @@ pub(super) struct Router {
     pub(super) events: Events,
     /// Call and user of those whose audio goes nowhere.
     suppressed: HashSet<(u64, u64)>,
+    echoes: Echoes,
+    paths: Paths,
     packet_shape: PacketShape,
     schedule: Schedule,
     outbox: Vec<(SocketAddr, Vec<u8>)>,
@@ -46,6 +49,8 @@ impl Router {
             taps: Taps::default(),
             events: Events::default(),
             suppressed: HashSet::new(),
+            echoes: Echoes::default(),
+            paths: Paths::default(),
             packet_shape: PacketShape::default(),
             schedule: Schedule::default(),
             outbox: Vec::new(),
@@ -59,15 +64,11 @@ impl Router {
         self.connections.open(peer, &mut self.random);
     }
 
-    pub(super) fn describe(&mut self, ssrc: u32, mode: Mode, key: [u8; 32], now: Instant) {
+    pub(super) fn describe(&mut self, ssrc: u32, mode: Mode, key: [u8; 32]) {
         let first_counter = self.random.u32(..);
         if let Some(connection) = self.connections.get_mut(ssrc) {
-            connection.describe(mode, key, first_counter, now);
+            connection.describe(mode, key, first_counter);
         }
-    }
-
-    pub(super) fn kill_media_path(&mut self, user: u64) {
-        self.connections.kill_path(user);
     }
 
     pub(super) fn speaking(&mut self, ssrc: u32, flags: u8, now: Instant) {
@@ -87,6 +88,31 @@ impl Router {
 
     pub(super) fn unsuppress(&mut self, call: u64, user: u64) {
         self.suppressed.remove(&(call, user));
+    }
+
+    /// Stops echoing the keepalives of a user.
+    pub(super) fn mute_echoes(&mut self, user: u64) {
+        self.echoes.muted.insert(user);
+    }
+
+    /// Never echoes a keepalive.
+    pub(super) fn mute_all_echoes(&mut self) {
+        self.echoes.never = true;
+    }
+
+    /// Kills the paths of a user's present connections.
+    pub(super) fn kill_path(&mut self, user: u64) {
+        for address in self.connections.addresses_of(user) {
+            self.paths.kill(address);
+        }
+        self.connections.of_user(user).for_each(|connection| connection.audit().interrupted());
+    }
+
+    /// Lets the relay see a user's present connections somewhere else.
+    pub(super) fn move_path(&mut self, user: u64) {
+        for address in self.connections.addresses_of(user) {
+            self.paths.relocate(address);
+        }
     }
 
     pub(super) fn shape_packets(&mut self, shape: PacketShape) {
@@ -146,12 +172,13 @@ impl Router {
 
     // Datagrams that come in.
 
-    pub(super) fn datagram(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
-        self.counters.received += 1;
-        if self.connections.is_dead(from) {
-            self.counters.lost_sources += 1;
+    /// Takes a datagram from a client's socket.
+    pub(super) fn datagram(&mut self, datagram: &[u8], socket: SocketAddr, now: Instant) {
+        let Some(from) = self.paths.seen(socket) else {
+            self.counters.dead += 1;
             return;
-        }
+        };
+        self.counters.received += 1;
         match Datagram::parse(datagram) {
             Datagram::Rtp(header) => self.rtp(&header, datagram, from, now),
             Datagram::Rtcp(ssrc) => self.rtcp(ssrc, datagram, now),
@@ -166,7 +193,6 @@ impl Router {
         match self.connections.discover(ssrc, from) {
             Discovery::UnknownSsrc => self.counters.unknown_ssrc += 1,
             Discovery::Dropped => self.counters.discoveries_dropped += 1,
-            Discovery::Refused => self.counters.lost_sources += 1,
             Discovery::Answered(peer) => {
                 self.counters.discoveries += 1;
                 self.outbox.push((from, rtp::discovery_answer(ssrc, from).to_vec()));
@@ -176,11 +202,10 @@ impl Router {
     }
 
     fn echo(&mut self, from: SocketAddr, answer: Vec<u8>) {
-        if !self.connections.echoes(from) {
-            return;
-        }
         self.counters.keepalives += 1;
-        self.outbox.push((from, answer));
+        if self.echoes.come_to(self.connections.user_at(from)) {
+            self.outbox.push((from, answer));
+        }
     }
 
     fn rtcp(&mut self, ssrc: u32, datagram: &[u8], now: Instant) {
@@ -193,10 +218,6 @@ impl Router {
     }
 
     fn rtp(&mut self, header: &Header, datagram: &[u8], from: SocketAddr, now: Instant) {
-        if !self.connections.may_send(header.ssrc, from) {
-            self.counters.lost_sources += 1;
-            return;
-        }
         let Some(connection) = self.connections.get_mut(header.ssrc) else {
             self.counters.unknown_ssrc += 1;
             return;
@@ -248,11 +269,8 @@ impl Router {
                 continue;
             };
             let Some((to, mut sealed)) = connection.seal(clear) else { continue };
-            let fate = connection.fate_down();
-            if self.connections.is_dead(to) {
-                continue;
-            }
             spoil(&mut sealed);
+            let fate = connection.fate_down();
             for delay in self.deliveries(fate) {
                 if delay.is_zero() {
                     self.outbox.push((to, sealed.clone()));
@@ -263,9 +281,20 @@ impl Router {
         }
     }
 
-    /// Takes the datagrams that wait to be sent.
+    /// Takes the datagrams that wait to be sent, each with the socket that it goes to.
     pub(super) fn take_outbox(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
-        std::mem::take(&mut self.outbox)
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.retain_mut(|(to, _)| match self.paths.arrives(*to) {
+            Some(socket) => {
+                *to = socket;
+                true
+            }
+            None => {
+                self.counters.dead += 1;
+                false
+            }
+        });
+        outbox
     }
 
     /// Counts a datagram that was sent, or that the socket refused.
@@ -312,5 +341,18 @@ impl Router {
         let Some(found) = connection.check(scheduled, now) else { return };
         self.events.record_violations(connection.peer(), found, now);
         self.schedule_check(ssrc);
+    }
+}
+
+/// Whose keepalives are not echoed.
+#[derive(Debug, Default)]
+struct Echoes {
+    never: bool,
+    muted: HashSet<u64>,
+}
+
+impl Echoes {
+    fn come_to(&self, user: Option<u64>) -> bool {
+        !self.never && user.is_none_or(|user| !self.muted.contains(&user))
     }
 }

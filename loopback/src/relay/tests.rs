@@ -1,5 +1,7 @@
 //! The relay between real sockets.
 
+mod new_sources;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -62,6 +64,10 @@ impl Client {
         let sealed = self.cipher.seal(&packet, self.sent).unwrap();
         self.sent += 1;
         self.send(&sealed).await;
+    }
+
+    fn rekey(&mut self, mode: Mode, key: [u8; 32]) {
+        self.cipher = Cipher::new(mode, &key);
     }
 
     async fn hear(&self) -> Option<(Header, Vec<u8>)> {

@@ -1,11 +1,15 @@
 //! What a test makes go wrong at the gateways.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::State;
 use super::buffer::NumberedMessage;
 use super::connections::{Role, SocketAction};
+use super::late_events::EventDelivery;
 use super::main_sessions::MainSession;
 use super::pending_faults::HandshakeStep;
 use crate::dave::DeliveryService;
@@ -38,6 +42,17 @@ impl State {
         for id in self.voice_connections(user) {
             self.connections.queue_action(id, SocketAction::Stall);
             self.connections.excuse_from_heartbeats(id);
+            if let Some(Role::Voice(ssrc)) = self.connections.role(id) {
+                self.relay.detached(*ssrc);
+            }
+        }
+    }
+
+    /// Makes a user's voice websockets half-open. Nothing is read any more, so the server misses heartbeats in time; the
+    /// client cannot announce Speaking.
+    pub(crate) fn freeze_voice(&mut self, user: u64) {
+        for id in self.voice_connections(user) {
+            self.connections.queue_action(id, SocketAction::Stall);
             if let Some(Role::Voice(ssrc)) = self.connections.role(id) {
                 self.relay.detached(*ssrc);
             }
@@ -87,6 +102,23 @@ impl State {
         for id in self.main_connections(user) {
             self.close(id, code, "", now);
         }
+    }
+
+    /// Makes a user's main websockets half-open; the server misses heartbeats in time.
+    pub(crate) fn freeze_main(&mut self, user: u64) {
+        for id in self.main_connections(user) {
+            self.connections.queue_action(id, SocketAction::Stall);
+        }
+    }
+
+    /// Delays events to the present and coming clients of the main gateway.
+    pub(crate) fn delay_main_events(&mut self, latency: Range<Duration>, delivery: EventDelivery) {
+        self.late_events.delay(latency, delivery);
+    }
+
+    /// Doubles events to the clients of the main gateway with this probability.
+    pub(crate) fn double_main_events(&mut self, probability: f64) {
+        self.late_events.double(probability);
     }
 
     pub(crate) fn mute_main_acks(&mut self, user: u64, beats: u32) {

@@ -188,6 +188,9 @@ impl State {
         let guild = record.guild;
         let suppress = self.is_suppressed(guild, user, channel);
         let Some(state) = self.voice_states.get(guild, user).cloned() else { return };
+        if state.channel == Some(channel) {
+            return;
+        }
         self.voice_states.put(guild, user, VoiceState { channel: Some(channel), suppress, ..state });
         self.send_join_events(guild, user, now);
     }

@@ -11,6 +11,7 @@ use super::connections::{Role, SocketAction};
 use super::main_sessions::{Dispatch, MainSession, ReplayError, Shard};
 use super::payload::{self, Frame, VoiceStateRequest};
 use super::{State, tolerance};
+use crate::SendLimit;
 use crate::log::{Event, redacted};
 use crate::opcodes::main as op;
 use crate::rule::Rule;
@@ -38,7 +39,9 @@ impl State {
         self.log_event(id, now, Event::Received { op, d: redacted(d.clone()) });
         if self.connections.exceeds_rate(id, now) {
             self.violation(id, Rule::TooManySends, now);
-            return self.close(id, 4008, "You are being rate limited.", now);
+            if self.settings.send_limit == SendLimit::Close {
+                return self.close(id, 4008, "You are being rate limited.", now);
+            }
         }
         self.check_ids(id, &d, now);
         match (op, self.main_session_of(id)) {
@@ -174,7 +177,11 @@ impl State {
         let Some(user) = self.directory.user_of_token(token) else {
             return self.close(id, 4004, "Authentication failed.", now);
         };
-        let known = self.main_sessions.get(session).filter(|known| known.user() == user);
+        let owns = |known: &MainSession| known.user() == user;
+        if self.main_sessions.get(session).is_some_and(owns) {
+            self.hold_late_events(session, now);
+        }
+        let known = self.main_sessions.get(session).filter(|known| owns(known));
         let Some(sequence) = payload::integer(d, "seq") else {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
@@ -212,13 +219,36 @@ impl State {
         }
     }
 
-    /// Sends an event to one session, or holds it for its resume.
+    /// Sends an event to one session, now or later, or holds it for its resume.
     pub(super) fn dispatch(&mut self, session: &str, name: &'static str, d: Value, now: Instant) {
-        let Some(known) = self.main_sessions.get_mut(session) else { return };
-        if !known.wants(name) {
-            return;
-        }
+        let Some(known) = self.main_sessions.get(session).filter(|known| known.wants(name)) else { return };
+        let connected = known.connection().is_some();
         let dispatch = Dispatch { name, d };
+        for _ in 0..self.late_events.copies(name) {
+            match self.late_events.due(session, name, now).filter(|_| connected) {
+                Some(due) => self.late_events.add(due, session, dispatch.clone()),
+                None => self.dispatch_now(session, dispatch.clone(), now),
+            }
+        }
+    }
+
+    /// Sends the late events that are due.
+    pub(super) fn send_late_events(&mut self, now: Instant) {
+        for (session, dispatch) in self.late_events.take_due(now) {
+            self.dispatch_now(&session, dispatch, now);
+        }
+    }
+
+    /// Holds the late events of a session whose websocket is lost for its resume.
+    fn hold_late_events(&mut self, session: &str, now: Instant) {
+        for dispatch in self.late_events.take_of(session) {
+            self.dispatch_now(session, dispatch, now);
+        }
+    }
+
+    /// Numbers an event as it leaves.
+    fn dispatch_now(&mut self, session: &str, dispatch: Dispatch, now: Instant) {
+        let Some(known) = self.main_sessions.get_mut(session) else { return };
         let sequence = known.push(dispatch.clone(), now);
         if let Some(id) = known.connection() {
             self.send_dispatch(id, sequence, &dispatch, now);
@@ -248,11 +278,13 @@ impl State {
         if let Some(known) = self.main_sessions.get_mut(session) {
             known.detach(now + window);
         }
+        self.hold_late_events(session, now);
     }
 
     /// Gives a session up: its voice states go, and its voice connections are closed with 4014.
     pub(super) fn lose_main_session(&mut self, session: &str, now: Instant) {
         self.main_sessions.remove(session);
+        self.late_events.take_of(session);
         for (guild, user) in self.voice_states.of_session(session) {
             self.remove_voice_state(guild, user, now);
             self.close_voice_of(guild, user, 4014, "Disconnected.", now);

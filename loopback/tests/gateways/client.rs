@@ -97,7 +97,12 @@ impl Socket {
 
     /// Asserts that nothing comes for a while.
     pub async fn stays_silent(&mut self) {
-        let came = timeout(Duration::from_secs(3), self.receive()).await;
+        self.stays_silent_for(Duration::from_secs(3)).await;
+    }
+
+    /// Asserts that nothing comes for so long.
+    pub async fn stays_silent_for(&mut self, time: Duration) {
+        let came = timeout(time, self.receive()).await;
         assert!(came.is_err(), "came: {came:?}");
     }
 
@@ -143,6 +148,20 @@ impl Socket {
                 return text["d"].take();
             }
         }
+    }
+
+    /// The `d` of the next dispatch of this name, which may take so long.
+    pub async fn dispatch_within(&mut self, name: &str, limit: Duration) -> Value {
+        let came = async {
+            loop {
+                match self.receive().await {
+                    Incoming::Text(mut text) if text["t"] == name => return text["d"].take(),
+                    Incoming::Text(_) => {}
+                    other => panic!("not text: {other:?}"),
+                }
+            }
+        };
+        timeout(limit, came).await.expect("it comes in time")
     }
 
     /// The close code; whatever comes before it is skipped.

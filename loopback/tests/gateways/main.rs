@@ -4,6 +4,8 @@ mod calls;
 mod client;
 mod faults;
 mod joining;
+mod late_events;
 mod main_gateway;
+mod networks;
 mod resuming;
 mod voice_gateway;

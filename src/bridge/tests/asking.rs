@@ -158,3 +158,30 @@ fn a_kick_takes_back_a_move_that_has_not_left() {
     let other = VoiceState { session_id: SessionId("s2".into()), ..state(Some(CELLAR)) };
     assert_eq!(story.hear(&other), [Action::CancelVoiceUpdate, Action::TakenOver]);
 }
+
+#[test]
+fn a_late_answer_to_a_leave_is_no_kick_while_the_join_after_it_is_unanswered() {
+    let mut story = Story::joining();
+    story.now += 3 * SECOND;
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.wait(), (SECOND, vec![op4(LOUNGE)]));
+    // The answers to all three come, seconds late and in order.
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
+    assert_eq!(story.is_out(), [], "it has left before it joined again");
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.told("t2"), []);
+    assert_eq!(story.wait().1, [credentials(LOUNGE, "t2")]);
+    assert_eq!(story.is_out(), [Action::Kicked], "all was answered");
+}
+
+#[test]
+fn a_leave_that_is_never_answered_hides_no_kick_for_long() {
+    let mut story = Story::joined();
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.wait(), (SECOND, vec![op4(LOUNGE)]));
+    story.now += 9 * SECOND;
+    story.is_in(STAGE);
+    story.now += SECOND;
+    assert_eq!(story.is_out(), [Action::Kicked]);
+}

@@ -121,19 +121,31 @@ fn a_move_goes_on_in_the_other_channel_before_or_after_4014() {
     let mut story = Story::live();
     assert_eq!(story.gateway_lost(closed(4014)), [Action::Close, reconnecting(closed(4014))]);
     story.now += SECOND;
-    story.call.moved(STAGE);
-    story.lives_on();
+    assert_eq!(story.moved(STAGE), [Action::Moved(STAGE)]);
+    assert_eq!(story.credentials_for(STAGE), [Action::Identify(in_stage(2))]);
+    story.established();
 
     let mut story = Story::live();
-    story.call.moved(STAGE);
+    assert_eq!(story.moved(STAGE), [Action::Moved(STAGE)]);
     assert_eq!(story.call.channel(), Some(STAGE));
-    let actions = story.credentials();
-    assert_eq!(actions, [reconnecting(Cause::ServerChanged), Action::Identify(credentials(2))]);
+    let actions = story.credentials_for(STAGE);
+    assert_eq!(actions, [reconnecting(Cause::ServerChanged), Action::Identify(in_stage(2))]);
     // The owner no longer listens to the old websocket; were it to, the call would live all the same.
     story.gateway_lost(closed(4014));
     assert_eq!(story.wait().0, 5 * SECOND);
     assert_eq!(story.wait().1, [Action::Rejoin]);
-    story.lives_on();
+}
+
+#[test]
+fn a_rejoin_that_leads_to_another_channel_tells_of_the_move() {
+    let mut story = Story::live();
+    story.gateway_lost(closed(4006));
+    assert_eq!(story.wait().1, [Action::Rejoin]);
+    assert_eq!(story.credentials_for(STAGE), [Action::Moved(STAGE), Action::Identify(in_stage(2))]);
+}
+
+fn in_stage(token: u32) -> Credentials {
+    Credentials { channel: STAGE, ..credentials(token) }
 }
 
 #[test]
