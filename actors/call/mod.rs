@@ -47,7 +47,7 @@ use crate::{
     id::{GuildId, Ssrc},
     speaker::{Pacer, TrackEnd, TrackId, VoiceFrame},
     transport::{
-        PathLoss, PathStatus,
+        PathLoss,
         cipher::Mode,
         dave::{DaveError, Group, IdentityKey, PlainSpeech},
     },
@@ -326,15 +326,6 @@ impl Call {
             }
             None => self.stats.dropped_commands += 1,
         }
-    }
-
-    fn path_changed(&mut self, status: PathStatus) {
-        self.dead_path = match status {
-            PathStatus::Dead(loss) => Some(loss),
-            PathStatus::Restored => None,
-        };
-        self.stats.path_losses += u64::from(self.dead_path.is_some());
-        self.publish(CallEventKind::MediaPath(status));
     }
 
     fn send_speaking(&mut self, flags: SpeakingFlags) {

@@ -15,6 +15,7 @@ use crate::{
     bridge::Report,
     gateway::payload::SpeakingFlags,
     speaker::TrackEnd,
+    transport::PathStatus,
 };
 
 impl Handler<Report> for Call {
@@ -131,6 +132,17 @@ impl Handler<FromTransport> for Call {
             Report::Discovered(_) | Report::Opened | Report::Path(_) | Report::FailedFrames => {}
         }
         self.drive(ctx);
+    }
+}
+
+impl Call {
+    fn path_changed(&mut self, status: PathStatus) {
+        self.dead_path = match status {
+            PathStatus::Dead(loss) => Some(loss),
+            PathStatus::Restored => None,
+        };
+        self.stats.path_losses += u64::from(self.dead_path.is_some());
+        self.publish(CallEventKind::MediaPath(status));
     }
 }
 

@@ -14,7 +14,8 @@
 //! A path in doubt is asked first: every server answers discovery, so a path that answers is left as it is. Echoes of
 //! keepalives mean something only where they used to come. While the websocket is away no address can be told, and the
 //! network may be away as a whole: the path waits for the websocket, and a path that is still dead then gets another
-//! socket. It fails only while the websocket is heard. `AwaitServer` stands beside these, from when Discord takes a media server away until it names another.
+//! socket. Only while the websocket is heard does a path without an answer fail. `AwaitServer` stands beside these, from
+//! when Discord takes a media server away until it names another.
 //!
 //! Audio is sent on the newest socket all the time; RTP, nonces and keys know nothing of sockets.
 
@@ -40,6 +41,7 @@ pub(super) struct MediaPath {
     told: Option<SocketAddr>,
     keepalive: Keepalive,
     refusals: Refusals,
+    /// When the path was last restored.
     restored: Option<Instant>,
     actions: VecDeque<Action>,
 }
@@ -63,6 +65,7 @@ enum Socket {
     Missing,
 }
 
+/// Whether the voice gateway can be told of an address.
 #[derive(Debug)]
 enum Websocket {
     Up,

@@ -265,13 +265,15 @@ fn message(frame: &Value) -> Result<Event, PayloadError> {
     let d = Fields { op, d: frame.get("d").unwrap_or(&Value::Null) };
     Ok(match op {
         op::READY => Event::Ready(Ready { ssrc: d.ssrc("ssrc")?, server: d.media_server()? }),
-        op::MEDIA_SERVER => {
-            let primary = d.optional("primary", |primary| Some(primary.clone()))?;
-            Event::MediaServer(match &primary {
-                Some(primary) => Fields { op, d: primary }.media_server()?,
-                None => None,
-            })
-        }
+        op::MEDIA_SERVER => match d.d.get("primary") {
+            Some(Value::Null) => Event::MediaServer(None),
+            Some(primary) => {
+                let server = Fields { op, d: primary }.media_server()?;
+                Event::MediaServer(Some(server.ok_or(PayloadError::Missing { op, field: "primary" })?))
+            }
+            // Not what is known of this opcode.
+            None => Event::Ignored(op),
+        },
         op::HEARTBEAT => Event::HeartbeatRequest,
         op::SESSION_DESCRIPTION => Event::SessionDescription(d.description()?),
         op::SPEAKING => Event::Speaking {
