@@ -21,8 +21,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
-    Message, ResponseFuture, StreamHandler, Supervised, System, SystemService, WeakAddr, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, ActorState, Addr, Arbiter, ArbiterHandle, AsyncContext, Context,
+    Handler, Message, ResponseFuture, StreamHandler, Supervised, System, SystemService, WeakAddr, WrapFuture,
     dev::{Envelope, EnvelopeProxy, channel},
 };
 use futures_util::{Stream, StreamExt};
@@ -40,6 +40,7 @@ pub(super) struct Lifetime {
     home: Option<ArbiterHandle>,
     system: SystemOwner,
     activity: Activity,
+    run: Run,
     shutdowns: Vec<ShutdownWaiter>,
     /// To be run as soon as there is a control arbiter.
     to_run: Vec<RunOnControlArbiter>,
@@ -60,6 +61,14 @@ enum Activity {
     Awake,
     /// It was shut down, and waits for something to do.
     Asleep,
+}
+
+/// Whether the actor was ever run: one that was not, because the system ends, has no successor.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Run {
+    #[default]
+    Not,
+    Begun,
 }
 
 /// Who asked for a shutdown.
@@ -174,6 +183,7 @@ impl VoiceManager {
             Self::without_arbiters(Arc::clone(&self.config), Arc::clone(&self.tls), self.identity.clone());
         let mut next = std::mem::replace(self, spent);
         next.lifetime.mailbox = mailbox;
+        next.lifetime.run = Run::Not;
         next
     }
 
@@ -258,6 +268,10 @@ impl Actor for VoiceManager {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        if ctx.state() != ActorState::Running {
+            return;
+        }
+        self.lifetime.run = Run::Begun;
         if let Some(mailbox) = self.lifetime.mailbox.clone() {
             ctx.add_stream(mailbox);
         }
@@ -267,7 +281,8 @@ impl Actor for VoiceManager {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        if std::thread::panicking() && self.lifetime.mailbox.is_some() {
+        let begun = self.lifetime.run == Run::Begun && self.lifetime.mailbox.is_some();
+        if begun && std::thread::panicking() {
             tracing::error!("the voice manager panicked; another goes on, and the calls are not touched");
             return self.hand_on().run_here();
         }

@@ -370,3 +370,13 @@ fn panics_on_media_arbiters_are_survived_too() {
         assert_eq!((bot.heard().packets, bot.heard().lost), (stats.packets, 0));
     });
 }
+
+#[test]
+#[should_panic(expected = "a test that fails")]
+fn a_system_that_ends_in_a_panic_takes_its_manager_with_it() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        bot.join().await;
+        panic!("a test that fails");
+    });
+}
