@@ -299,9 +299,10 @@ impl Call {
                 self.stats.reconnects = self.stats.sessions;
                 self.stats.sessions += 1;
                 self.speaker.send(Connect(self.voice_frames()));
-                // Not if another channel was asked for since: that one is still to be reached.
-                if self.joins.channel().is_none_or(|wanted| self.recovery.channel() == Some(wanted)) {
-                    self.joins.answer(&self.joined(ctx));
+                match self.joins.channel().filter(|wanted| self.recovery.channel() != Some(*wanted)) {
+                    // It was asked for since, or somebody has moved the bot away from it.
+                    Some(wanted) => self.ask_bridge(self.joins.request(wanted)),
+                    None => self.joins.answer(&self.joined(ctx)),
                 }
             }
             ConnectionStatus::Resumed => {

@@ -27,7 +27,10 @@ impl Handler<Report> for Call {
             Report::EndpointLost => self.recovery.endpoint_lost(now()),
             Report::Moved(channel) => self.recovery.moved(channel),
             Report::NotMoved(failure) => self.joins.answer(&Err(JoinError::NotMoved(failure))),
-            Report::Redirected(channel) => self.joins.redirect(channel),
+            Report::Redirected(channel) => {
+                self.joins.redirect(channel);
+                self.recovery.redirected(channel);
+            }
             Report::Requested => self.recovery.requested(now()),
             Report::Kicked => self.recovery.kicked(),
             Report::TakenOver => self.recovery.taken_over(),

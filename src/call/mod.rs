@@ -104,6 +104,14 @@ impl Recovery {
         }
     }
 
+    /// The bot was moved to this channel before it could connect. A call that was in voice before is told so by the
+    /// credentials.
+    pub fn redirected(&mut self, channel: ChannelId) {
+        if let State::AwaitFirstCredentials { .. } = &self.state {
+            self.actions.push_back(Action::Moved(channel));
+        }
+    }
+
     /// The main gateway says that the bot is in no voice channel of the guild.
     pub fn kicked(&mut self) {
         self.end(EndReason::Kicked);

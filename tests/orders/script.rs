@@ -240,10 +240,10 @@ const WEIGHTS: [(u32, Make); 26] = [
 const ANY_ORDER: u32 = 0;
 /// Half-open sockets, dead UDP paths and guild outages: 0 means never.
 const FREEZE_MAIN: u32 = 0;
-const FREEZE_VOICE: u32 = 0;
+const FREEZE_VOICE: u32 = 3;
 const FREEZE_NETWORK: u32 = 0;
 const KILL_MEDIA_PATH: u32 = 0;
-const OUTAGE: u32 = 0;
+const OUTAGE: u32 = 3;
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

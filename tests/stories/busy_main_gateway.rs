@@ -200,6 +200,8 @@ fn a_bot_that_is_moved_before_it_is_connected_answers_its_join() {
         let (joined, ()) = tokio::join!(bot.request_join(&bot.channel), moving);
         joined.expect("the join is answered where the moderator moved the bot");
         assert_eq!(connected(&bot, std::slice::from_ref(&second)), 1);
+        let told = CallEventKind::Moved(ChannelId(second.id));
+        assert!(bot.events.call_events().contains(&told), "{:?}", bot.events.call_events());
     });
 }
 

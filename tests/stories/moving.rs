@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use actix_voice::{
-    actors::CallEventKind,
+    actors::{CallEventKind, JoinError},
     call::{Cause, ConnectionStatus, EndReason},
     id::ChannelId,
     speaker::{TrackEnd, TrackId},
 };
-use actix_voice_loopback::{Channel, Discord, EventOrder, Member};
+use actix_voice_loopback::{Channel, Discord, EventDelivery, EventOrder, Member};
 
 use crate::support::{bot::BotOnDiscord, log::identifies, real_time, recording::missed, story};
 
@@ -219,5 +219,39 @@ fn of_two_joins_at_once_both_are_answered_and_the_later_wins() {
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         bot.disconnect().await;
         bot.assert_no_violations();
+    });
+}
+
+#[test]
+fn a_join_of_the_channel_from_which_a_moderator_has_just_moved_the_bot_leads_back_there() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let second = bot.guild.channel("second");
+        bot.join().await;
+        // The main gateway is away when the bot is moved, so the bot is asked to be where it believes to be.
+        bot.discord.close_main(bot.account.user_id, 4000);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        bot.discord.move_to(bot.account.user_id, &second);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let joined = tokio::time::timeout(Duration::from_secs(30), bot.request_join(&bot.channel)).await;
+        joined.expect("the join is answered").expect("the bot is back");
+        let back = |discord: &Discord| discord.connected_to(&bot.channel).contains(&bot.account.user_id);
+        bot.discord.until(back, Duration::from_secs(5)).await.expect("the bot is back");
+    });
+}
+
+#[test]
+fn a_bot_that_is_kicked_while_it_moves_stays_nowhere() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let second = bot.guild.channel("second");
+        bot.join().await;
+        let (least, most) = (Duration::from_millis(2_000), Duration::from_millis(2_001));
+        bot.discord.main_latency(least..most, EventDelivery::InOrder);
+        bot.discord.kick(bot.account.user_id, &bot.guild);
+        let joined = bot.request_join(&second).await;
+        assert_eq!(joined.unwrap_err(), JoinError::Ended(EndReason::Kicked));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(!bot.discord.members_of(&second).contains(&bot.account.user_id), "no ghost stays behind");
     });
 }
