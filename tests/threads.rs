@@ -26,7 +26,7 @@ fn a_shutdown_leaves_no_thread_and_the_next_call_has_as_many_as_the_first() {
         for _ in 0..3 {
             let manager = VoiceManager::from_registry();
             call(&discord, &bot, &channel, &config, &manager).await;
-            in_a_call.push(arbiters() - before);
+            in_a_call.push(settled(before).await);
             manager.send(Shutdown).await.unwrap();
             let ended = async {
                 while arbiters() > before {
@@ -54,6 +54,18 @@ async fn call(
     let guild = GuildId(channel.guild_id);
     let call = manager.send(Join::new(guild, ChannelId(channel.id))).await.unwrap().expect("the bot joins");
     call.speak(Speak::source(guild, Tone::new(440.0))).await.expect("it speaks");
+}
+
+/// How many more arbiters there are than before, once their number stands: a thread has its parent's name at first.
+async fn settled(before: usize) -> usize {
+    let mut last = 0;
+    loop {
+        let more = arbiters() - before;
+        if std::mem::replace(&mut last, more) == more {
+            return more;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// How many threads of this process are arbiters, by the beginning of their name that the system keeps.

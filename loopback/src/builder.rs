@@ -53,7 +53,7 @@ pub enum NewSource {
     Follow,
     /// It drops audio from there until a Select Protocol names the source.
     Select,
-    /// It drops audio from there; only a new voice session helps.
+    /// It answers and takes nothing from there; only a new voice session helps.
     Pinned,
 }
 

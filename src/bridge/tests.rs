@@ -348,6 +348,23 @@ fn rejoining_does_not_wait_for_a_null_state_for_ever() {
 }
 
 #[test]
+fn a_stage_is_known_where_the_bot_is_told_of_it_or_is_in_the_audience() {
+    let kind = |actions: Vec<Action>| match &actions[..] {
+        [.., Action::Credentials(credentials)] => credentials.channel_kind,
+        other => panic!("{other:?}"),
+    };
+    let mut story = Story::begin();
+    story.voice.stages([STAGE]);
+    story.join(STAGE);
+    story.is_in(STAGE);
+    assert_eq!(kind(story.told("t1")), ChannelKind::Stage);
+
+    let mut story = Story::joining();
+    story.hear(&VoiceState { suppress: true, ..state(Some(LOUNGE)) });
+    assert_eq!(kind(story.told("t1")), ChannelKind::Stage);
+}
+
+#[test]
 fn joining_elsewhere_during_a_goodbye_goes_elsewhere() {
     let mut story = Story::joined();
     story.rejoin();

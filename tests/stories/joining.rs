@@ -110,27 +110,6 @@ fn a_join_that_is_refused_is_not_answered_by_another_that_was_not() {
 }
 
 #[test]
-fn a_guild_that_was_away_can_be_joined_again() {
-    story(async {
-        let bot = BotOnDiscord::start().await;
-        for _ in 0..2 {
-            bot.join().await;
-            let track = bot.play("music.opus").await;
-            bot.next_event("the track starts", |event| *event == CallEventKind::TrackStarted(track)).await;
-            bot.discord.make_guild_unavailable(&bot.guild);
-            bot.next_event("the end", |event| *event == CallEventKind::Ended(EndReason::GuildDeleted)).await;
-            bot.discord.restore_guild(&bot.guild);
-        }
-        bot.join().await;
-        let track = bot.play("music.opus").await;
-        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
-        bot.disconnect().await;
-        assert!(packets_heard(&bot.heard()).ends_with(&with_silence(&packets_of("music.opus"))));
-        bot.assert_no_violations();
-    });
-}
-
-#[test]
 fn a_full_channel_is_a_typed_error_that_names_the_cause() {
     story(async {
         let bot = BotOnDiscord::start().await;

@@ -14,6 +14,7 @@ mod dave_transitions;
 mod days;
 mod encoder;
 mod formats;
+mod half_open;
 mod hostile;
 mod joining;
 mod leaving;

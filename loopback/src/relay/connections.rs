@@ -110,7 +110,9 @@ impl Connections {
             self.discovery_drops -= 1;
             return Discovery::Dropped;
         }
-        connection.discovered(from);
+        if !connection.discovered(from) {
+            return Discovery::Dropped;
+        }
         Discovery::Answered(connection.peer())
     }
 }

@@ -70,20 +70,22 @@ impl MediaConnection {
         self.address.into_iter().chain(other)
     }
 
-    /// Takes note of where a discovery request came from.
-    pub(super) fn discovered(&mut self, from: SocketAddr) {
+    /// Takes note of where a discovery request came from; returns whether it is answered.
+    pub(super) fn discovered(&mut self, from: SocketAddr) -> bool {
+        let elsewhere = self.transport.is_some() && self.address != Some(from);
+        if elsewhere && self.new_source == NewSource::Pinned {
+            return false;
+        }
         self.discovered = Some(from);
         if self.transport.is_none() || self.new_source == NewSource::Follow {
             self.address = Some(from);
         }
+        true
     }
 
     /// Takes a Select Protocol, which may name another address than the one before.
     fn selected(&mut self) {
-        let again = self.transport.is_some();
-        if !again || self.new_source != NewSource::Pinned {
-            self.address = self.discovered.or(self.address);
-        }
+        self.address = self.discovered.or(self.address);
     }
 
     /// Whether audio from this source counts.
