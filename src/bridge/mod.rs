@@ -109,7 +109,10 @@ impl GuildVoice {
                 *arriving = Some(answer);
                 self.send_op_4(Some(channel));
             }
-            State::AwaitLeft { goal, .. } => *goal = Some(Goal::after(*goal, channel)),
+            State::AwaitLeft { goal, until } => {
+                *goal = Some(Goal::after(*goal, channel));
+                *until = (*until).min(now + LEAVE_TIMEOUT);
+            }
             State::Idle { goal } => {
                 let goal = Goal::after(*goal, channel);
                 self.request_join(goal, now);
@@ -138,7 +141,10 @@ impl GuildVoice {
         let goal = Goal::after(self.goal(), channel);
         match &mut self.state {
             State::AwaitEvents { .. } | State::Joined { .. } => self.request_leave(Some(goal), now),
-            State::AwaitLeft { goal: next, .. } => *next = Some(goal),
+            State::AwaitLeft { goal: next, until } => {
+                *next = Some(goal);
+                *until = (*until).min(now + LEAVE_TIMEOUT);
+            }
             State::Idle { .. } => self.request_join(goal, now),
         }
     }
@@ -250,7 +256,7 @@ impl GuildVoice {
         }
         match &mut self.state {
             State::Idle { .. } => {}
-            State::AwaitLeft { until, .. } => *until = now + LEAVE_TIMEOUT,
+            State::AwaitLeft { goal, until } => *until = now + leave_timeout(*goal, self.join_timeout),
             State::AwaitEvents { arriving, asked, until, .. } => {
                 *asked = Asked::Yes;
                 *until = answer.max(*until);
@@ -342,7 +348,7 @@ impl GuildVoice {
 
     /// Leaves; what Discord still sends of the session before is of no interest until it has confirmed that.
     fn request_leave(&mut self, goal: Option<Goal>, now: Instant) {
-        self.state = State::AwaitLeft { goal, until: now + LEAVE_TIMEOUT };
+        self.state = State::AwaitLeft { goal, until: now + leave_timeout(goal, self.join_timeout) };
         self.send_op_4(None);
     }
 
@@ -431,6 +437,12 @@ pub const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(60);
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long to wait for the null state before joining again.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long to wait for the null state. A bot that has nowhere else to be can wait until it is certain that it was heard.
+fn leave_timeout(goal: Option<Goal>, join_timeout: Duration) -> Duration {
+    if goal.is_some() { LEAVE_TIMEOUT } else { join_timeout }
+}
+
 /// How much later than the server half the state half of a move may come. They are two messages on one websocket.
 /// Little enough for another server without a move, and enough for bots that pass their events on by detours.
 const MOVE_STATE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -423,7 +423,7 @@ fn leaving_while_joining_ends_it() {
     story.told("t1");
     assert_eq!(story.leave(), [op4(None)]);
     assert_eq!(story.is_in(LOUNGE), []);
-    assert_eq!(story.wait(), (SECOND, vec![]));
+    assert_eq!(story.wait(), (JOIN_TIMEOUT, vec![]));
     assert!(story.voice.is_idle());
 }
 

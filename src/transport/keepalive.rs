@@ -21,7 +21,7 @@ pub(super) struct Keepalive {
     echoes: Echoes,
 }
 
-/// Whether the server echoes. Some never do.
+/// Whether the server echoes. It is taken to, until it answers something else and not a keepalive: some never echo.
 #[derive(Debug, PartialEq, Eq)]
 enum Echoes {
     NotExpected,
@@ -30,7 +30,7 @@ enum Echoes {
 
 impl Keepalive {
     pub(super) fn new(now: Instant) -> Self {
-        Self { next: now + INTERVAL, counter: 0, unanswered: None, echoes: Echoes::NotExpected }
+        Self { next: now + INTERVAL, counter: 0, unanswered: None, echoes: Echoes::Expected }
     }
 
     /// Returns the keepalive that is due. After a stall one is sent, not all that were missed.

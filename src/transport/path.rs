@@ -11,8 +11,8 @@
 //!    Failed ◀── no answer, no op 4, no other server, or dead again within half a minute
 //! ```
 //!
-//! A path in doubt is asked first: every server answers discovery, so a path that answers is left as it is. Echoes of
-//! keepalives mean something only where they used to come. While the websocket is away no address can be told, and the
+//! A path in doubt is asked first: every server answers discovery, so a path that answers is left as it is. Where an echo
+//! does not come and discovery is answered, the server does not echo, and no more is expected of it. While the websocket is away no address can be told, and the
 //! network may be away as a whole: the path waits for the websocket, and a path that is still dead then gets another
 //! socket. Only while the websocket is heard does a path without an answer fail. `AwaitServer` stands beside these, from
 //! when Discord takes a media server away until it names another.

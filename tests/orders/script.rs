@@ -239,10 +239,10 @@ const WEIGHTS: [(u32, Make); 26] = [
 /// Events of one name that overtake each other; 0 means never. Discord sends those of one user in their order.
 const ANY_ORDER: u32 = 0;
 /// Half-open sockets, dead UDP paths and guild outages: 0 means never.
-const FREEZE_MAIN: u32 = 0;
+const FREEZE_MAIN: u32 = 3;
 const FREEZE_VOICE: u32 = 3;
-const FREEZE_NETWORK: u32 = 0;
-const KILL_MEDIA_PATH: u32 = 0;
+const FREEZE_NETWORK: u32 = 2;
+const KILL_MEDIA_PATH: u32 = 3;
 const OUTAGE: u32 = 3;
 
 impl fmt::Display for Script {

@@ -70,7 +70,8 @@ impl World {
             GuildRecord { guild, channels, listeners }
         });
         let guilds = guilds.collect();
-        let config = Config::local();
+        let mut config = Config::local();
+        config.require_e2ee = script.dave == Dave::Required;
         let manager = VoiceManager::new(config.clone()).start();
         let record = Rc::<RefCell<Record>>::default();
         let recorder = Recorder(Rc::clone(&record)).start();

@@ -7,7 +7,6 @@ use actix_voice::{
     actors::{
         CallEventKind, Config, Join, JoinError, Plug, ProbeMainGateway, Speak, UpdateVoiceState, VoiceManager,
     },
-    audio::frame::FRAME,
     bridge::JoinFailure,
     call::{ConnectionStatus, EndReason},
     id::{ChannelId, GuildId, UserId},
@@ -64,10 +63,9 @@ fn a_network_that_was_away_costs_a_call_seconds_and_counts_as_no_failure() {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         let track =
-            bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets_of("demo.opus"), 50 * 240))).await;
-        // More often than the failures that end a call.
+            bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets_of("demo.opus"), 50 * 800))).await;
         for _ in 0..8 {
-            sleep(7 * SECOND).await;
+            sleep(40 * SECOND).await;
             bot.discord.freeze_network(bot.account.user_id);
             bot.next_status(ConnectionStatus::Resumed).await;
         }
@@ -137,26 +135,16 @@ fn a_call_waits_for_the_end_of_an_outage_and_goes_on() {
 }
 
 #[test]
-fn an_outage_in_which_voice_plays_on_is_not_noticed_by_anyone() {
-    story(async {
-        let bot = BotOnDiscord::start().await;
-        let track = bot.join_and_play("demo.opus").await;
-        bot.discord.make_guild_unavailable(&bot.guild);
-        sleep(SECOND).await;
-        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
-        assert_eq!(bot.heard().longest_gap, FRAME);
-    });
-}
-
-#[test]
 fn an_outage_that_does_not_end_ends_the_call_and_the_next_join_is_told_so() {
     story(async {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         bot.discord.make_guild_unavailable(&bot.guild);
-        let before = Instant::now();
-        bot.next_event("the end", |event| *event == CallEventKind::Ended(EndReason::GuildDeleted)).await;
-        assert_eq!(before.elapsed().as_secs(), 600);
+        let ended = || bot.events.call_events().contains(&CallEventKind::Ended(EndReason::GuildDeleted));
+        sleep(599 * SECOND).await;
+        assert!(!ended());
+        sleep(2 * SECOND).await;
+        assert!(ended());
         let error = bot.request_join(&bot.channel).await.unwrap_err();
         assert_eq!(error, JoinError::Ended(EndReason::NotJoined(JoinFailure::GuildUnavailable)));
         bot.discord.restore_guild(&bot.guild);

@@ -19,7 +19,7 @@ use crate::support::{
     bot::BotOnDiscord,
     events::{BotEvent, EventLog},
     log::{connections, identifies, op, received},
-    recording::{missed, packets_heard, packets_of, with_silence},
+    recording::missed,
     story,
 };
 

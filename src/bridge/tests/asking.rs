@@ -45,7 +45,7 @@ fn a_move_and_a_leave_wait_for_their_op_4_too() {
     assert_eq!(poll(&mut story.voice, story.now), [op4(None)]);
     assert_eq!(story.voice.deadline(), None);
     story.voice.op_4_sent(story.now);
-    assert_eq!(story.wait(), (Duration::from_secs(1), vec![]));
+    assert_eq!(story.wait(), (JOIN_TIMEOUT, vec![]));
     assert!(story.voice.is_idle());
 }
 

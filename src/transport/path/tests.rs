@@ -94,11 +94,22 @@ fn a_server_that_echoes_costs_a_keepalive_every_five_seconds_and_nothing_else() 
 }
 
 #[test]
-fn echoes_that_never_came_mean_nothing() {
+fn a_server_that_never_echoes_is_asked_once_and_then_left_alone() {
     let mut story = Story::open();
-    for counter in 1..=120 {
+    assert_eq!(story.run(6 * SECOND), ["ping 1", "ask"]);
+    assert!(story.answer(HOME).is_some());
+    for counter in 2..=120 {
         assert_eq!(story.run(5 * SECOND), [format!("ping {counter}")], "within ten minutes");
     }
+}
+
+#[test]
+fn a_path_that_dies_before_its_first_echo_is_noticed_too() {
+    let mut story = Story::open();
+    let dead = "the voice server no longer answers over UDP";
+    assert_eq!(story.run(8 * SECOND), ["ping 1", "ask", "ask", "ask", dead, "bind", "ask"]);
+    assert!(story.answer(HOME).is_some());
+    assert_eq!(story.actions(), ["restored", "ping 2"]);
 }
 
 #[test]
