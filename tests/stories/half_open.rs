@@ -63,12 +63,13 @@ fn a_network_that_was_away_costs_a_call_seconds_and_counts_as_no_failure() {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         let track =
-            bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets_of("demo.opus"), 50 * 800))).await;
+            bot.speak(Speak::start(bot.guild_id(), LoopSource::new(packets_of("demo.opus"), 50 * 520))).await;
         for _ in 0..8 {
             sleep(40 * SECOND).await;
             bot.discord.freeze_network(bot.account.user_id);
             bot.next_status(ConnectionStatus::Resumed).await;
         }
+        sleep(80 * SECOND).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect_and_drain().await;
         assert_eq!((stats.reconnects, stats.resumes, identifies(&bot.discord)), (0, 8, 1));
