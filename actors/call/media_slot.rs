@@ -1,10 +1,8 @@
 //! MediaSlot: where the media actors of a call run, and when within each 20 ms.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -12,33 +10,52 @@ use actix::{Actor, Addr, ArbiterHandle, Context};
 
 use crate::{actors::metronome::Pace, audio::frame::FRAME, speaker::Phase};
 
+/// The slots of one arbiter that calls have taken.
+#[derive(Clone, Debug, Default)]
+pub(in crate::actors) struct Slots(Arc<Mutex<BTreeSet<u32>>>);
+
+impl Slots {
+    /// How many are taken.
+    pub(in crate::actors) fn taken(&self) -> usize {
+        self.lock(|slots| slots.len())
+    }
+
+    /// Takes the first that is free: those of calls that are over serve again.
+    fn take(&self) -> u32 {
+        self.lock(|slots| {
+            let free = (1..).find(|slot| !slots.contains(slot)).expect("there are more slots than calls");
+            slots.insert(free);
+            free
+        })
+    }
+
+    fn lock<R>(&self, look: impl FnOnce(&mut BTreeSet<u32>) -> R) -> R {
+        // A set of numbers is never left half changed.
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Where the media actors of a call run, and when within each 20 ms.
 #[derive(Debug)]
 pub(in crate::actors) struct MediaSlot {
     pub(in crate::actors) arbiter: Option<ArbiterHandle>,
-    pub(in crate::actors) epoch: Instant,
-    pub(in crate::actors) slot: u32,
-    pub(in crate::actors) _counted: CallCount,
+    epoch: Instant,
+    slot: u32,
+    slots: Slots,
 }
 
-/// Counts one call of an arbiter for as long as it lives.
-#[derive(Debug)]
-pub(in crate::actors) struct CallCount(Arc<AtomicUsize>);
-
-impl CallCount {
-    pub(in crate::actors) fn new(calls: &Arc<AtomicUsize>) -> Self {
-        calls.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(calls))
-    }
-}
-
-impl Drop for CallCount {
+impl Drop for MediaSlot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.slots.lock(|slots| slots.remove(&self.slot));
     }
 }
 
 impl MediaSlot {
+    /// A slot of this arbiter, or of the caller's own.
+    pub(in crate::actors) fn new(arbiter: Option<ArbiterHandle>, epoch: Instant, slots: &Slots) -> Self {
+        Self { arbiter, epoch, slot: slots.take(), slots: slots.clone() }
+    }
+
     pub(super) fn start<A: Actor<Context = Context<A>>>(
         &self,
         make: impl FnOnce() -> A + Send + 'static,

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 pub use self::error::{JoinError, SpeakError};
 pub(super) use self::{
     backlog::{Backlog, CallEnded},
-    media_slot::{CallCount, MediaSlot},
+    media_slot::{MediaSlot, Slots},
     message::{
         AttachTrack, AwaitTrackEnd, DisconnectCall, FromCall, GetStats, GetVerificationCode, JoinChannel,
         JoinedCall, NewBridge,

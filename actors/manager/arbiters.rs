@@ -1,17 +1,11 @@
 //! Arbiters: the threads of a manager, each for one kind of work, and each started when it is first needed.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::time::Instant;
 
 use actix::{Arbiter, ArbiterHandle};
 
 use crate::actors::{
-    call::{CallCount, MediaSlot},
+    call::{MediaSlot, Slots},
     driven::now,
     metronome,
 };
@@ -22,8 +16,8 @@ pub(super) struct Arbiters {
     most: usize,
     epoch: Instant,
     media: Vec<Media>,
-    /// How many calls the caller's arbiter has had.
-    slots: u32,
+    /// Those of the caller's arbiter.
+    slots: Slots,
     /// Where the manager itself runs, if it has an arbiter of its own.
     control: Option<Arbiter>,
     players: Lazy,
@@ -31,11 +25,10 @@ pub(super) struct Arbiters {
     crypto: Lazy,
 }
 
-/// One media arbiter, how much it has to do, and how many calls it has ever had.
+/// One media arbiter, and how much it has to do.
 struct Media {
     arbiter: Arbiter,
-    calls: Arc<AtomicUsize>,
-    slots: u32,
+    slots: Slots,
 }
 
 /// An arbiter that may not be needed.
@@ -48,7 +41,7 @@ impl Arbiters {
             most,
             epoch: now(),
             media: Vec::new(),
-            slots: 0,
+            slots: Slots::default(),
             players: Lazy::default(),
             source_actors: Lazy::default(),
             control: None,
@@ -72,15 +65,12 @@ impl Arbiters {
             && let Some(arbiter) = started()
         {
             arbiter.spawn_fn(metronome::tune_thread);
-            self.media.push(Media { arbiter, calls: Arc::default(), slots: 0 });
+            self.media.push(Media { arbiter, slots: Slots::default() });
         }
-        let least = self.media.iter_mut().min_by_key(|media| media.calls.load(Ordering::Relaxed));
-        let (arbiter, counted, slots) = match least {
-            Some(least) => (Some(least.arbiter.handle()), CallCount::new(&least.calls), &mut least.slots),
-            None => (None, CallCount::new(&Arc::default()), &mut self.slots),
-        };
-        *slots = slots.wrapping_add(1);
-        MediaSlot { arbiter, epoch: self.epoch, slot: *slots, _counted: counted }
+        match self.media.iter().min_by_key(|media| media.slots.taken()) {
+            Some(least) => MediaSlot::new(Some(least.arbiter.handle()), self.epoch, &least.slots),
+            None => MediaSlot::new(None, self.epoch, &self.slots),
+        }
     }
 
     /// For [`Player`](crate::actors::Player)s, which never block it.
@@ -129,6 +119,25 @@ mod tests {
 
     use super::*;
     use crate::audio::frame::FRAME;
+
+    #[test]
+    fn calls_that_come_and_go_leave_the_others_spread_and_the_arbiters_evenly_loaded() {
+        actix::System::new().block_on(async {
+            let mut arbiters = Arbiters::new(2);
+            let mut slots: Vec<MediaSlot> = (0..32).map(|_| arbiters.media_slot()).collect();
+            for _ in 0..1_000 {
+                // Of each arbiter the same number, so that both have room again.
+                slots.drain(..16);
+                slots.extend((0..16).map(|_| arbiters.media_slot()));
+            }
+            assert_eq!(arbiters.media.iter().map(|media| media.slots.taken()).collect::<Vec<_>>(), [16, 16]);
+            let mut offsets: Vec<_> = slots.iter().map(|slot| slot.phase().offset).collect();
+            offsets.sort();
+            let gaps = offsets.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(gaps.max() <= Some(FRAME / 8), "{offsets:?}");
+            arbiters.stop();
+        });
+    }
 
     #[test]
     fn the_calls_of_every_arbiter_are_spread_over_the_20_ms() {
