@@ -44,7 +44,7 @@ pub struct Supervision {
     pub queue_timeout: Duration,
     /// How long the bridge may take for credentials once op 4 was sent: 90 s, which is longer than any of its own deadlines.
     pub credentials_timeout: Duration,
-    /// How long after 4014 or 4022 the main gateway may take to say whether it was a move or a kick: 5 s.
+    /// How long after 4014 or 4022 the main gateway may take to say whether it was a move or a kick: 10 s, as for any answer.
     pub move_timeout: Duration,
     /// How long the first keys of a call may take before a join is answered without them: 5 s. What is said before is
     /// withheld.
@@ -64,7 +64,7 @@ impl Default for Supervision {
             join_timeout: Duration::from_secs(10),
             queue_timeout: Duration::from_secs(600),
             credentials_timeout: Duration::from_secs(90),
-            move_timeout: Duration::from_secs(5),
+            move_timeout: Duration::from_secs(10),
             encryption_timeout: Duration::from_secs(5),
             end_speech_timeout: Duration::from_millis(500),
         }

@@ -131,6 +131,21 @@ fn a_kick_ends_the_call_with_its_reason_whichever_socket_says_it_first() {
 }
 
 #[test]
+fn a_kick_is_a_kick_however_late_its_state_comes() {
+    for late in [1_000, 4_900, 5_100, 9_000, 9_900].map(Duration::from_millis) {
+        story(async move {
+            let bot = BotOnDiscord::start().await;
+            let track = bot.join_and_play("music.opus").await;
+            bot.discord.main_latency(late..late + Duration::from_millis(1), EventDelivery::InOrder);
+            bot.discord.kick(bot.account.user_id, &bot.guild);
+            assert_kicked(&bot, track).await;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert_eq!(bot.discord.members_of(&bot.channel), [bot.listener.user_id], "it stays away");
+        });
+    }
+}
+
+#[test]
 fn a_kick_of_a_lone_bot_ends_the_call_too() {
     in_each_order(async |bot| {
         bot.listener.leave();

@@ -18,7 +18,7 @@ fn every_close_code_of_a_live_session_leads_to_its_reaction() {
             }
             verdict => {
                 assert_eq!(actions, [Action::Close, reconnecting(closed(code))], "{code}");
-                let pause = if verdict == Verdict::AwaitMove { 5 * SECOND } else { 500 * MILLI };
+                let pause = if verdict == Verdict::AwaitMove { 10 * SECOND } else { 500 * MILLI };
                 let (waited, then) = story.wait();
                 assert_eq!(waited, pause, "{code}");
                 if verdict == Verdict::AwaitMove {
@@ -132,7 +132,7 @@ fn a_move_goes_on_in_the_other_channel_before_or_after_4014() {
     assert_eq!(actions, [reconnecting(Cause::ServerChanged), Action::Identify(in_stage(2))]);
     // The owner no longer listens to the old websocket; were it to, the call would live all the same.
     story.gateway_lost(closed(4014));
-    assert_eq!(story.wait().0, 5 * SECOND);
+    assert_eq!(story.wait().0, 10 * SECOND);
     assert_eq!(story.wait().1, [Action::Rejoin]);
 }
 
@@ -152,7 +152,7 @@ fn in_stage(token: u32) -> Credentials {
 fn neither_move_nor_kick_rejoins_after_the_grace() {
     let mut story = Story::live();
     story.gateway_lost(closed(4014));
-    assert_eq!(story.wait(), (5 * SECOND, vec![Action::Close, reconnecting(closed(4014))]));
+    assert_eq!(story.wait(), (10 * SECOND, vec![Action::Close, reconnecting(closed(4014))]));
     assert_eq!(story.wait(), (500 * MILLI, vec![Action::Rejoin]));
     story.lives_on();
 }
