@@ -4,15 +4,15 @@
 //!           join                     both events, an endpoint                leave
 //!   Idle ─────────▶ AwaitEvents ───────────────────────────────▶ Joined ───────────────▶ AwaitLeft
 //!                    │  ▲    10 s without ▶ Failed, Idle           │  null state ▶ Kicked, Idle
-//!                    ▼  │ own null state, or 1 s                   │  null endpoint ▶ EndpointLost, wait
+//!                    ▼  │ own null state, or 1 s (10 s without     │  null endpoint ▶ EndpointLost, wait
 //!                 AwaitLeft ◀──────── rejoin ──────────────────────┤  another channel ▶ Moved
-//!                       │ ... and nowhere to be                    │  join elsewhere ▶ Moved, or 10 s ▶ NotMoved
+//!                       │ ... and nowhere to be   anywhere to be)  │  join elsewhere ▶ Moved, or 10 s ▶ NotMoved
 //!                       ▼                                          ▼
 //!                      Idle                                      Joined
 //! ```
 //!
 //! Discord never answers op 4 with an error: silence is the refusal, so every wait has a deadline. A refused move
-//! leaves the bot where it is, and so does this machine.
+//! leaves the bot where it is, and so does this machine. While the guild is unavailable no silence is an answer.
 //! See <https://docs.discord.com/developers/topics/voice-connections#retrieving-voice-server-information>.
 
 mod action;
