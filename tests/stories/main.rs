@@ -14,6 +14,7 @@ mod dave_secrecy;
 mod dave_transitions;
 mod days;
 mod encoder;
+mod ending;
 mod formats;
 mod half_open;
 mod hostile;
