@@ -2,6 +2,7 @@
 
 use actix::Message;
 
+use super::delivery::Event;
 use crate::{
     bridge::Suppression,
     call::{ConnectionStatus, EndReason},
@@ -23,11 +24,6 @@ pub struct CallEvent {
 }
 
 impl CallEvent {
-    /// Whether nothing follows in this call.
-    pub(super) fn is_end(&self) -> bool {
-        matches!(self.kind, CallEventKind::Ended(_))
-    }
-
     /// Writes into the log what one would tell a friend, and the rest for those who look closer.
     pub(super) fn log(&self) {
         let (guild, kind) = (self.guild.0, &self.kind);
@@ -53,6 +49,12 @@ impl CallEvent {
             CallEventKind::Ended(reason) => tracing::info!(guild, %reason, "call ended"),
             kind => tracing::debug!(guild, ?kind, "call"),
         }
+    }
+}
+
+impl Event for CallEvent {
+    fn is_final(&self) -> bool {
+        matches!(self.kind, CallEventKind::Ended(_))
     }
 }
 

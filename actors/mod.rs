@@ -48,6 +48,7 @@ pub mod call;
 mod channel;
 pub mod config;
 mod dave;
+mod delivery;
 mod driven;
 pub mod event;
 #[cfg(feature = "faults")]

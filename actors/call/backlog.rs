@@ -6,56 +6,60 @@ use super::{
     error::{JoinError, SpeakError},
     message::{AttachTrack, JoinChannel},
 };
-use crate::{actors::event::CallEvent, id::GuildId};
+use crate::id::GuildId;
 
-/// Joins that wait for a call, and the tracks that were asked for after them.
+/// Joins and tracks that wait for a call, in the order in which they were asked for.
 #[derive(Default)]
-pub(in crate::actors) struct Backlog {
-    joins: Vec<JoinChannel>,
-    tracks: Vec<AttachTrack>,
+pub(in crate::actors) struct Backlog(Vec<Asked>);
+
+/// What can be asked of a call before there is one.
+pub(in crate::actors) enum Asked {
+    Join(JoinChannel),
+    Attach(AttachTrack),
 }
 
 impl Backlog {
     pub(in crate::actors) fn join(&mut self, join: JoinChannel) {
-        self.joins.push(join);
+        self.0.push(Asked::Join(join));
     }
 
     /// Keeps a track for the call that was asked for before it; without one, nothing can play it.
     pub(in crate::actors) fn attach(&mut self, track: AttachTrack, guild: GuildId) {
-        if self.joins.is_empty() {
-            // Whoever asked may no longer wait.
-            let _ = track.attached.send(Err(SpeakError::NotJoined(guild)));
-        } else {
-            self.tracks.push(track);
-        }
+        if self.0.is_empty() { refuse(track, guild) } else { self.keep(track) }
     }
 
-    pub(in crate::actors) fn is_empty(&self) -> bool {
-        self.joins.is_empty()
+    /// Keeps a track for a call that may have been asked for elsewhere.
+    pub(in crate::actors) fn keep(&mut self, track: AttachTrack) {
+        self.0.push(Asked::Attach(track));
     }
 
     /// Answers all with this error.
     pub(in crate::actors) fn cancel(&mut self, error: &JoinError, guild: GuildId) {
-        for join in self.joins.drain(..) {
-            let _ = join.outcome.send(Err(error.clone()));
-        }
-        for track in self.tracks.drain(..) {
-            let _ = track.attached.send(Err(SpeakError::NotJoined(guild)));
+        for asked in self.0.drain(..) {
+            match asked {
+                // Whoever asked may no longer wait.
+                Asked::Join(join) => drop(join.outcome.send(Err(error.clone()))),
+                Asked::Attach(track) => refuse(track, guild),
+            }
         }
     }
 
-    /// What was asked, in order: the joins, then the tracks.
-    pub(in crate::actors) fn into_parts(self) -> (Vec<JoinChannel>, Vec<AttachTrack>) {
-        (self.joins, self.tracks)
+    /// What was asked, in order.
+    pub(in crate::actors) fn into_asked(self) -> Vec<Asked> {
+        self.0
     }
 }
 
-/// **Call → VoiceManager.** The call with this number is over. It is the last report, and brings what was asked of the call
-/// when it was too late for it.
+/// **Call → VoiceManager.** What the call with this number was asked when it was too late for it. The last report.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct CallEnded {
+pub(in crate::actors) struct Released {
+    pub(in crate::actors) guild: GuildId,
     pub(in crate::actors) generation: u64,
-    pub(in crate::actors) event: CallEvent,
     pub(in crate::actors) backlog: Backlog,
+}
+
+fn refuse(track: AttachTrack, guild: GuildId) {
+    // Whoever asked may no longer wait.
+    let _ = track.attached.send(Err(SpeakError::NotJoined(guild)));
 }

@@ -39,6 +39,8 @@ pub(in crate::actors) struct JoinedCall {
 #[rtype(result = "()")]
 pub(in crate::actors) struct AttachTrack {
     pub(in crate::actors) attach: speaker::Attach,
+    /// Only in the call with this number.
+    pub(in crate::actors) generation: Option<u64>,
     pub(in crate::actors) attached: oneshot::Sender<Result<(), SpeakError>>,
 }
 
@@ -81,3 +83,16 @@ pub(in crate::actors) struct FromCall {
     pub(in crate::actors) generation: u64,
     pub(in crate::actors) event: CallEvent,
 }
+
+/// **Call → VoiceManager.** The call with this number is over. It takes note of what it is asked until [`Release`] comes.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct CallEnded {
+    pub(in crate::actors) generation: u64,
+    pub(in crate::actors) event: CallEvent,
+}
+
+/// **VoiceManager → Call.** You are asked nothing more; hand back what is left, and stop.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct Release;

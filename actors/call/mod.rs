@@ -2,6 +2,7 @@
 
 mod backlog;
 mod child;
+mod ending;
 mod error;
 mod joins;
 mod media_slot;
@@ -10,36 +11,35 @@ mod reports;
 mod requests;
 mod tracks;
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
-use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Recipient, WeakRecipient};
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Recipient, WeakRecipient};
 use rustls::ClientConfig;
-use tokio::sync::oneshot;
 
 pub use self::error::{JoinError, SpeakError};
 pub(super) use self::{
-    backlog::{Backlog, CallEnded},
+    backlog::{Asked, Backlog, Released},
     media_slot::{MediaSlot, Slots},
     message::{
-        AttachTrack, AwaitTrackEnd, DisconnectCall, FromCall, GetStats, GetVerificationCode, JoinChannel,
-        JoinedCall, NewBridge,
+        AttachTrack, AwaitTrackEnd, CallEnded, DisconnectCall, FromCall, GetStats, GetVerificationCode,
+        JoinChannel, JoinedCall, NewBridge, Release,
     },
 };
-use self::{child::Child, joins::Joins, message::JoinOutcome, tracks::Tracks};
+use self::{child::Child, ending::Ending, joins::Joins, message::JoinOutcome, tracks::Tracks};
 use super::{
     config::{Config, Encryption},
     dave::{Dave, DaveInput},
     driven::{Alarm, Driven, now},
     event::{CallEvent, CallEventKind},
     gateway::{Close, Gateway, Plan, Send, Speaking},
-    speaker::{self, Connect, Speaker, SpeakingSent, StopTracks},
+    speaker::{Connect, Speaker, SpeakingSent, StopTracks},
     stats::CallStats,
     transport::{self, Transport},
 };
 use crate::{
     audio::opus::EncoderSettings,
     bridge::{CallRequest, Request},
-    call::{Action, Cause, ConnectionStatus, EndReason, Recovery},
+    call::{Action, Cause, ConnectionStatus, Recovery},
     gateway::{
         payload::{Command, SpeakingFlags},
         session::{ChannelKind, Credentials, MAX_QUEUED_COMMANDS, Scheme, Start},
@@ -70,6 +70,7 @@ pub(super) struct CallContext {
 pub(super) struct CallOwner {
     pub(super) events: WeakRecipient<FromCall>,
     pub(super) end: WeakRecipient<CallEnded>,
+    pub(super) released: WeakRecipient<Released>,
 }
 
 /// The actor over [`Recovery`].
@@ -103,24 +104,6 @@ struct ResumePoint {
     ssrc: Ssrc,
     mode: String,
     last_seq: Option<u16>,
-}
-
-/// How far the end of a call is, and who waits for it.
-#[derive(Default)]
-struct Ending {
-    state: EndState,
-    waiters: Vec<oneshot::Sender<CallStats>>,
-    /// What was asked when it was too late: it is for the next call.
-    backlog: Backlog,
-}
-
-#[derive(Default)]
-enum EndState {
-    #[default]
-    Running,
-    /// The last figures of the children are awaited.
-    AwaitFinalStats(EndReason),
-    Published,
 }
 
 impl Call {
@@ -343,56 +326,6 @@ impl Call {
         }
     }
 
-    fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
-        self.joins.answer(&Err(reason.clone().into()));
-        self.ending.state = EndState::AwaitFinalStats(reason);
-        self.speaker.send(speaker::Stop);
-        ctx.run_later(FINAL_STATS_TIMEOUT, |call, ctx| call.finish(ctx));
-    }
-
-    /// Finishes as soon as the last counts of the children are in.
-    fn finish_early(&mut self, ctx: &mut Context<Self>) {
-        if self.speaker.is_none() && self.transports_alive == 0 {
-            self.finish(ctx);
-        }
-    }
-
-    fn finish(&mut self, ctx: &mut Context<Self>) {
-        let EndState::AwaitFinalStats(reason) = &self.ending.state else { return };
-        let reason = reason.clone();
-        for waiter in self.ending.waiters.drain(..) {
-            let _ = waiter.send(self.stats.clone());
-        }
-        self.ask_bridge(Request::Forget);
-        // Those of a speaker that has not told its end in time.
-        self.end_tracks(&TrackEnd::Stopped);
-        self.publish_end(reason);
-        ctx.stop();
-    }
-
-    /// The last report; what was asked too late is for the next call.
-    fn publish_end(&mut self, reason: EndReason) {
-        self.ending.state = EndState::Published;
-        let backlog = std::mem::take(&mut self.ending.backlog);
-        if let Some(owner) = self.owner.end.upgrade() {
-            let event = self.event(CallEventKind::Ended(reason));
-            owner.do_send(CallEnded { generation: self.context.generation, event, backlog });
-        }
-    }
-
-    /// After a panic, or when the whole system is stopped: the children would live on without a parent, and the bot stay
-    /// in voice.
-    fn finish_after_panic(&mut self) {
-        let reason = if std::thread::panicking() { EndReason::Panicked } else { EndReason::Stopped };
-        self.close();
-        self.speaker.send(speaker::Stop);
-        self.joins.answer(&Err(reason.clone().into()));
-        self.ask_bridge(Request::Leave);
-        self.ask_bridge(Request::Forget);
-        self.end_tracks(&TrackEnd::SpeakerLost);
-        self.publish_end(reason);
-    }
-
     fn track_ended(&mut self, track: TrackId, end: TrackEnd) {
         self.tracks.ended(track, &end);
         self.publish(CallEventKind::TrackEnded(track, end));
@@ -420,11 +353,6 @@ impl Actor for Call {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        if !matches!(self.ending.state, EndState::Published) {
-            self.finish_after_panic();
-        }
+        self.complete_end();
     }
 }
-
-/// How long the children may take to tell what they have done.
-const FINAL_STATS_TIMEOUT: Duration = Duration::from_secs(1);

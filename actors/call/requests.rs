@@ -4,7 +4,7 @@ use actix::{Context, Handler, ResponseFuture};
 
 use super::{
     AttachTrack, AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, JoinChannel, NewBridge,
-    joins::Requested,
+    Release, joins::Requested,
 };
 use crate::{
     actors::{
@@ -66,7 +66,7 @@ impl Handler<AttachTrack> for Call {
         if self.recovery.is_over() {
             return self.ending.backlog.attach(track, self.context.guild);
         }
-        let AttachTrack { attach, attached } = track;
+        let AttachTrack { attach, attached, .. } = track;
         self.tracks.attached(attach.track);
         self.speaker.send(attach);
         // Whoever asked may no longer wait.
@@ -86,6 +86,9 @@ impl Handler<NewBridge> for Call {
     type Result = ();
 
     fn handle(&mut self, NewBridge(bridge): NewBridge, _: &mut Context<Self>) {
+        if self.is_finished() {
+            return;
+        }
         self.context.bridge = bridge;
         if let Some(credentials) = self.recovery.last_credentials().cloned() {
             self.ask_bridge(Request::Adopt { credentials, flags: self.joins.flags() });
@@ -124,8 +127,19 @@ impl Handler<DisconnectCall> for Call {
         self.ending.waiters.extend(ended);
         // What was to follow this call is not wanted any more either.
         self.ending.backlog.cancel(&reason.clone().into(), self.context.guild);
+        if self.is_finished() {
+            return self.answer_disconnects();
+        }
         self.recovery.disconnect(reason, now());
         self.drive(ctx);
+    }
+}
+
+impl Handler<Release> for Call {
+    type Result = ();
+
+    fn handle(&mut self, _: Release, ctx: &mut Context<Self>) {
+        self.release(ctx);
     }
 }
 

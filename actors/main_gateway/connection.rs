@@ -7,7 +7,7 @@ use actix::{
     SpawnHandle, StreamHandler, WeakRecipient, WrapFuture,
 };
 use rustls::ClientConfig;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::MainGatewayEvent;
 use crate::{
@@ -33,7 +33,8 @@ pub(super) struct Plan {
     pub(super) generation: u64,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) manager: Addr<VoiceManager>,
-    pub(super) listener: Option<Recipient<MainGatewayEvent>>,
+    /// Where events for the listener go, if there is one.
+    pub(super) events: Option<mpsc::Sender<MainGatewayEvent>>,
     /// Where op 4 goes, whichever connection there is: the owner, which lives for as long as it has connections.
     pub(super) gateway: Recipient<UpdateVoiceState>,
     /// Where it is asked whether the connection still answers.
@@ -104,8 +105,8 @@ impl ShardConnection {
     }
 
     fn publish(&self, event: MainGatewayEvent) {
-        if let Some(listener) = &self.plan.listener {
-            listener.do_send(event);
+        if let Some(events) = &self.plan.events {
+            event.offer_to(events);
         }
     }
 

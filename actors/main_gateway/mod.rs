@@ -13,12 +13,13 @@ use actix::{
     ResponseFuture, WrapFuture,
 };
 use rustls::ClientConfig;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use self::connection::{Close, FromShard, MayIdentify, Plan, Report, Sessions, ShardConnection};
 use super::{
     bridge::{MainGatewayLost, ProbeMainGateway},
     config::{Config, Encryption},
+    delivery::{Delivery, Event, Offered, offer},
     driven::{Alarm, Driven, now},
     manager::{RunOnControlArbiter, Unplug, VoiceManager},
 };
@@ -45,6 +46,20 @@ pub enum MainGatewayEvent {
     ShardsUnknown(GatewayBotError),
     /// Discord refuses the bot; the actor stops.
     Refused(MainGatewayError),
+}
+
+impl Event for MainGatewayEvent {
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
+impl MainGatewayEvent {
+    fn offer_to(self, events: &mpsc::Sender<Self>) {
+        if offer(events, self) == Offered::Dropped {
+            tracing::warn!("the listener of a main gateway does not keep up: an event was dropped");
+        }
+    }
 }
 
 /// **Your bot → MainGateway.** Wait for Discord. Answered once it has let the bot in with all shards, so that channels can
@@ -80,7 +95,7 @@ pub struct MainGateway {
     url: String,
     tls: Arc<ClientConfig>,
     manager: Addr<VoiceManager>,
-    listener: Option<Recipient<MainGatewayEvent>>,
+    listener: Option<Delivery<MainGatewayEvent>>,
     policy: Supervision,
     sharding: Sharding,
     connections: BTreeMap<u32, Connection>,
@@ -147,10 +162,11 @@ impl MainGateway {
         Addr::new(sender)
     }
 
-    /// Tells this actor what happens.
+    /// Tells this actor what happens: one event after the other, each once it is done with the one before. Of an actor that
+    /// is a thousand events behind the newest are dropped, but never that Discord refuses the bot.
     #[must_use]
     pub fn listener(self, listener: Recipient<MainGatewayEvent>) -> Self {
-        Self { listener: Some(listener), ..self }
+        Self { listener: Some(Delivery::new(listener)), ..self }
     }
 
     fn answer(&mut self, answer: &Result<UserId, LoginError>) {
@@ -167,9 +183,14 @@ impl MainGateway {
         }
     }
 
-    fn publish(&self, event: MainGatewayEvent) {
-        if let Some(listener) = &self.listener {
-            listener.do_send(event);
+    /// Where events for the listener go, if there is one.
+    fn events(&mut self) -> Option<mpsc::Sender<MainGatewayEvent>> {
+        self.listener.as_mut()?.queue().cloned()
+    }
+
+    fn publish(&mut self, event: MainGatewayEvent) {
+        if let Some(events) = self.events() {
+            event.offer_to(&events);
         }
     }
 
@@ -226,7 +247,7 @@ impl MainGateway {
             generation: self.last_generation,
             tls: Arc::clone(&self.tls),
             manager: self.manager.clone(),
-            listener: self.listener.clone(),
+            events: self.events(),
             gateway: ctx.address().recipient(),
             prober: ctx.address().recipient(),
             sessions: if self.ready.contains(&id.index) { Sessions::Later } else { Sessions::First },

@@ -217,8 +217,8 @@ impl VoiceManager {
     fn go_on(&mut self, ctx: &mut Context<Self>) {
         std::mem::take(&mut self.lifetime.to_run).into_iter().for_each(|RunOnControlArbiter(run)| run());
         self.start_bridges(ctx);
-        for (guild, waiting) in std::mem::take(&mut self.waiting) {
-            self.take_up(guild, waiting, ctx);
+        for (guild, backlog) in self.waiting.take() {
+            self.take_up(guild, backlog, ctx);
         }
         if self.is_shutting_down() {
             self.end_calls(ctx);

@@ -43,11 +43,6 @@ impl Join {
     }
 }
 
-/// **VoiceManager → VoiceManager.** The call that was to join ended before it read of it: the next one joins.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<CallHandle, JoinError>")]
-pub(super) struct JoinAnew(pub(super) Join);
-
 /// **MainGateway → VoiceManager.** This main gateway is gone for good.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

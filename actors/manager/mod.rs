@@ -10,6 +10,7 @@ mod shards;
 mod speak;
 mod speaking;
 mod subscribers;
+mod waiting;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,8 +20,12 @@ use tokio::sync::oneshot;
 
 pub(super) use self::message::{RunOnControlArbiter, Unplug};
 use self::{
-    arbiters::Arbiters, bitrates::Bitrates, lifetime::Lifetime, message::JoinAnew, shards::Shards,
+    arbiters::Arbiters,
+    bitrates::Bitrates,
+    lifetime::Lifetime,
+    shards::Shards,
     subscribers::Subscribers,
+    waiting::{WaitId, Waiting},
 };
 pub use self::{
     handle::CallHandle,
@@ -32,8 +37,8 @@ pub use self::{
 use super::{
     bridge::{Bridge, RegisterCall},
     call::{
-        AttachTrack, Backlog, Call, CallContext, CallEnded, CallOwner, DisconnectCall, FromCall, JoinChannel,
-        JoinError, JoinedCall, SpeakError,
+        Asked, AttachTrack, Backlog, Call, CallContext, CallEnded, CallOwner, DisconnectCall, FromCall,
+        JoinChannel, JoinError, JoinedCall, Release, Released, SpeakError,
     },
     config::Config,
     event::CallEventKind,
@@ -52,8 +57,7 @@ pub struct VoiceManager {
     tls: Arc<ClientConfig>,
     shards: Shards,
     calls: HashMap<GuildId, CallEntry>,
-    /// What was asked for before the main gateway of the guild was plugged in.
-    waiting: HashMap<GuildId, Backlog>,
+    waiting: Waiting,
     subscribers: Subscribers,
     bitrates: Bitrates,
     arbiters: Arbiters,
@@ -89,7 +93,7 @@ impl VoiceManager {
             config,
             shards: Shards::default(),
             calls: HashMap::new(),
-            waiting: HashMap::new(),
+            waiting: Waiting::default(),
             subscribers: Subscribers::default(),
             lifetime: Lifetime::default(),
             last_generation: 0,
@@ -104,9 +108,10 @@ impl VoiceManager {
             return drop(join.outcome.send(Err(EndReason::Stopped.into())));
         }
         if self.is_asleep() {
-            self.waiting.entry(guild).or_default().join(join);
+            self.waiting.for_plug(guild, join);
             return self.wake(ctx);
         }
+        let Some(join) = self.waiting.join_after_release(guild, join) else { return };
         let Some(bridge) = self.bridge(guild, ctx) else { return self.wait_for_plug(guild, join, ctx) };
         let live = self.calls.get(&guild).filter(|entry| entry.call.connected());
         let call = match live {
@@ -116,57 +121,50 @@ impl VoiceManager {
         call.do_send(join);
     }
 
-    /// What becomes of a join; none if its call ended before it read of it.
-    fn request_join(
-        &mut self,
-        Join { guild, channel, flags }: Join,
-        ctx: &mut Context<Self>,
-    ) -> impl Future<Output = Option<Result<CallHandle, JoinError>>> + use<> {
-        let (outcome, joined) = oneshot::channel();
-        self.join(guild, JoinChannel { channel, flags, outcome }, ctx);
-        let speak = self.address(ctx).recipient();
-        async move {
-            let handle = |JoinedCall { generation, call }| CallHandle::new(guild, generation, call, speak);
-            Some(joined.await.ok()?.map(handle))
-        }
-    }
-
     fn wait_for_plug(&mut self, guild: GuildId, join: JoinChannel, ctx: &mut Context<Self>) {
-        let waiting = self.waiting.entry(guild).or_default();
-        if waiting.is_empty() {
-            ctx.run_later(LOGIN_TIMEOUT, move |manager, _| {
-                if !manager.is_plugged(guild) {
-                    manager.cancel_waiting(guild, &JoinError::NotPlugged);
-                }
-            });
+        if let Some(id) = self.waiting.for_plug(guild, join) {
+            ctx.run_later(LOGIN_TIMEOUT, move |manager, _| manager.plug_missed(guild, id));
         }
-        waiting.join(join);
     }
 
-    /// Answers with this error whoever waits for a main gateway to join this guild with.
-    fn cancel_waiting(&mut self, guild: GuildId, error: &JoinError) {
-        if let Some(mut waiting) = self.waiting.remove(&guild) {
-            waiting.cancel(error, guild);
+    fn plug_missed(&mut self, guild: GuildId, id: WaitId) {
+        if let Some(mut backlog) = self.waiting.expired(guild, id) {
+            backlog.cancel(&JoinError::NotPlugged, guild);
         }
+    }
+
+    /// Lets a call stop that has told its end, and keeps meanwhile what is asked for its guild.
+    fn release(&mut self, guild: GuildId, entry: &CallEntry, ctx: &mut Context<Self>) {
+        let id = self.waiting.for_release(guild, entry.generation);
+        entry.call.do_send(Release);
+        ctx.run_later(RELEASE_TIMEOUT, move |manager, ctx| {
+            if let Some(backlog) = manager.waiting.expired(guild, id) {
+                manager.take_up(guild, backlog, ctx);
+            }
+        });
     }
 
     /// Does in order what no call could do before.
     fn take_up(&mut self, guild: GuildId, backlog: Backlog, ctx: &mut Context<Self>) {
-        let (joins, tracks) = backlog.into_parts();
-        joins.into_iter().for_each(|join| self.join(guild, join, ctx));
-        tracks.into_iter().for_each(|track| self.attach(guild, None, track));
+        for asked in backlog.into_asked() {
+            match asked {
+                Asked::Join(join) => self.join(guild, join, ctx),
+                Asked::Attach(track) => self.attach(guild, track),
+            }
+        }
     }
 
-    /// Plays a track in the call of the guild, or in the one that is still to come; with a number, only in that call.
-    fn attach(&mut self, guild: GuildId, generation: Option<u64>, track: AttachTrack) {
-        let meant = |entry: &&CallEntry| generation.is_none_or(|generation| generation == entry.generation);
-        match self.calls.get(&guild).filter(meant) {
-            Some(entry) => entry.call.do_send(track),
-            None => match self.waiting.get_mut(&guild) {
-                Some(waiting) => waiting.attach(track, guild),
-                // Whoever asked may no longer wait.
-                None => drop(track.attached.send(Err(SpeakError::NotJoined(guild)))),
-            },
+    /// Plays a track in the call of the guild, or in the one that is still to come.
+    fn attach(&mut self, guild: GuildId, track: AttachTrack) {
+        let meant = |number| track.generation.is_none_or(|generation| generation == number);
+        let refused = match self.calls.get(&guild) {
+            Some(entry) if meant(entry.generation) => return entry.call.do_send(track),
+            None if track.generation.is_none() => self.waiting.attach(guild, track),
+            _ => Some(track),
+        };
+        if let Some(track) = refused {
+            // Whoever asked may no longer wait.
+            let _ = track.attached.send(Err(SpeakError::NotJoined(guild)));
         }
     }
 
@@ -193,7 +191,11 @@ impl VoiceManager {
             encoder,
         };
         let manager = || self.address(ctx).downgrade();
-        let owner = CallOwner { events: manager().recipient(), end: manager().recipient() };
+        let owner = CallOwner {
+            events: manager().recipient(),
+            end: manager().recipient(),
+            released: manager().recipient(),
+        };
         let call = Call::new(context, owner).start();
         bridge.do_send(RegisterCall { guild, generation, call: call.downgrade().recipient() });
         self.calls.insert(guild, CallEntry { call: call.clone(), generation, channel });
@@ -202,9 +204,7 @@ impl VoiceManager {
 
     /// Ends all calls, and cancels all joins; done once they are over.
     fn end_all(&mut self) -> impl Future<Output = ()> + use<> {
-        for (guild, mut waiting) in self.waiting.drain() {
-            waiting.cancel(&EndReason::Stopped.into(), guild);
-        }
+        self.waiting.cancel_all(&EndReason::Stopped.into());
         self.disconnect_all(&EndReason::Stopped)
     }
 
@@ -234,23 +234,15 @@ impl Default for VoiceManager {
 impl Handler<Join> for VoiceManager {
     type Result = ResponseFuture<Result<CallHandle, JoinError>>;
 
-    fn handle(&mut self, join: Join, ctx: &mut Context<Self>) -> Self::Result {
-        let (joined, manager) = (self.request_join(join, ctx), self.address(ctx));
+    fn handle(&mut self, Join { guild, channel, flags }: Join, ctx: &mut Context<Self>) -> Self::Result {
+        let (outcome, joined) = oneshot::channel();
+        self.join(guild, JoinChannel { channel, flags, outcome }, ctx);
+        let speak = self.address(ctx).recipient();
         Box::pin(async move {
-            match joined.await {
-                Some(outcome) => outcome,
-                None => manager.send(JoinAnew(join)).await.unwrap_or(Err(EndReason::Stopped.into())),
-            }
+            // Only a call that panics leaves a join unanswered.
+            let JoinedCall { generation, call } = joined.await.unwrap_or(Err(EndReason::Panicked.into()))?;
+            Ok(CallHandle::new(guild, generation, call, speak))
         })
-    }
-}
-
-impl Handler<JoinAnew> for VoiceManager {
-    type Result = ResponseFuture<Result<CallHandle, JoinError>>;
-
-    fn handle(&mut self, JoinAnew(join): JoinAnew, ctx: &mut Context<Self>) -> Self::Result {
-        let joined = self.request_join(join, ctx);
-        Box::pin(async move { joined.await.unwrap_or(Err(EndReason::Panicked.into())) })
     }
 }
 
@@ -259,7 +251,7 @@ impl Handler<Disconnect> for VoiceManager {
 
     fn handle(&mut self, Disconnect { guild }: Disconnect, _: &mut Context<Self>) -> Self::Result {
         let (ended, end) = oneshot::channel();
-        self.cancel_waiting(guild, &EndReason::Left.into());
+        self.waiting.cancel(guild, &EndReason::Left.into());
         if let Some(entry) = self.calls.get(&guild) {
             entry.call.do_send(DisconnectCall { reason: EndReason::Left, ended: Some(ended) });
         }
@@ -323,14 +315,26 @@ impl Handler<FromCall> for VoiceManager {
 impl Handler<CallEnded> for VoiceManager {
     type Result = ();
 
-    fn handle(&mut self, CallEnded { generation, event, backlog }: CallEnded, ctx: &mut Context<Self>) {
+    fn handle(&mut self, CallEnded { generation, event }: CallEnded, ctx: &mut Context<Self>) {
         let guild = event.guild;
-        if self.calls.get(&guild).is_some_and(|entry| entry.generation == generation) {
-            self.calls.remove(&guild);
-        }
         event.log();
         self.subscribers.publish(&event);
-        self.take_up(guild, backlog, ctx);
+        if self.calls.get(&guild).is_some_and(|entry| entry.generation == generation)
+            && let Some(entry) = self.calls.remove(&guild)
+        {
+            self.release(guild, &entry, ctx);
+        }
+    }
+}
+
+impl Handler<Released> for VoiceManager {
+    type Result = ();
+
+    fn handle(&mut self, released: Released, ctx: &mut Context<Self>) {
+        let guild = released.guild;
+        for backlog in self.waiting.released(released) {
+            self.take_up(guild, backlog, ctx);
+        }
     }
 }
 
@@ -361,3 +365,5 @@ impl Handler<super::fault::RefuseSends> for VoiceManager {
 
 /// How long a join waits for the bot to log in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a call that has ended may take to hand back what it was asked.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -29,11 +29,6 @@ impl VoiceManager {
         }
     }
 
-    /// Whether the main gateway of a guild is plugged in.
-    pub(super) fn is_plugged(&self, guild: GuildId) -> bool {
-        self.shards.plugged(self.shards.shard_of(guild)).is_some()
-    }
-
     fn start_bridge(&mut self, shard: ShardId, ctx: &mut Context<Self>) -> Option<Addr<Bridge>> {
         if self.is_asleep() {
             return None;
@@ -74,11 +69,8 @@ impl VoiceManager {
                 }
             }
         }
-        let waiting: Vec<GuildId> = self.waiting.keys().copied().filter(|guild| shard.has(*guild)).collect();
-        for guild in waiting {
-            if let Some(waiting) = self.waiting.remove(&guild) {
-                self.take_up(guild, waiting, ctx);
-            }
+        for (guild, backlog) in self.waiting.plugged(shard) {
+            self.take_up(guild, backlog, ctx);
         }
     }
 

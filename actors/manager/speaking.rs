@@ -21,8 +21,8 @@ impl Handler<Speak> for VoiceManager {
     fn handle(&mut self, speak: Speak, _: &mut Context<Self>) -> Self::Result {
         let Speak { guild, generation, source, flags, volume } = speak;
         let known = match (self.calls.get(&guild), generation) {
-            (Some(entry), Some(generation)) => entry.generation == generation,
-            (call, _) => call.is_some() || self.waiting.contains_key(&guild),
+            (entry, Some(generation)) => entry.is_some_and(|entry| entry.generation == generation),
+            (entry, None) => entry.is_some() || self.waiting.contains(guild),
         };
         if !known {
             return Box::pin(async move { Err(SpeakError::NotJoined(guild)) }.into_actor(self));
@@ -37,7 +37,7 @@ impl Handler<Speak> for VoiceManager {
             let (attached, answer) = oneshot::channel();
             let source = starter?(arbiter.as_ref());
             let attach = Attach { track, source, flags, volume };
-            manager.attach(guild, generation, AttachTrack { attach, attached });
+            manager.attach(guild, AttachTrack { attach, generation, attached });
             Ok(answer)
         });
         Box::pin(attaching.then(move |answer: Result<oneshot::Receiver<_>, SpeakError>, manager, _| {

@@ -5,7 +5,13 @@ use std::time::Duration;
 use actix::Recipient;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::{actors::event::CallEvent, id::GuildId};
+use crate::{
+    actors::{
+        delivery::{Delivery, Offered, offer},
+        event::CallEvent,
+    },
+    id::GuildId,
+};
 
 /// All subscribers. Events queue up for each; of one that is a thousand behind, the newest are dropped,
 /// but never the end of a call.
@@ -19,27 +25,17 @@ struct Subscriber {
 
 enum Destination {
     Channel(mpsc::Sender<CallEvent>),
-    Actor {
-        to: Recipient<CallEvent>,
-        /// Started with the first event, and again after a shutdown.
-        bringing: Option<Bringing>,
-    },
-}
-
-/// The events for an actor, and the task that brings them to it.
-struct Bringing {
-    queue: mpsc::Sender<CallEvent>,
-    task: JoinHandle<()>,
+    Actor(Delivery<CallEvent>),
 }
 
 impl Subscribers {
     /// Tells this actor from now on, once for each event however often it asks.
     pub(super) fn actor(&mut self, guild: Option<GuildId>, to: Recipient<CallEvent>) {
         let known = |known: &Subscriber| {
-            known.guild == guild && matches!(&known.to, Destination::Actor { to: known, .. } if *known == to)
+            known.guild == guild && matches!(&known.to, Destination::Actor(known) if known.is_to(&to))
         };
         if !self.0.iter().any(known) {
-            self.0.push(Subscriber { guild, to: Destination::Actor { to, bringing: None } });
+            self.0.push(Subscriber { guild, to: Destination::Actor(Delivery::new(to)) });
         }
     }
 
@@ -50,8 +46,7 @@ impl Subscribers {
 
     /// Waits until actors have read all that was told, or a second.
     pub(super) fn read(&mut self) -> impl Future<Output = ()> + use<> {
-        let tasks: Vec<_> =
-            self.0.iter_mut().filter_map(|subscriber| subscriber.to.stop_bringing()).collect();
+        let tasks: Vec<_> = self.0.iter_mut().filter_map(|subscriber| subscriber.to.stop()).collect();
         let all = async {
             for task in tasks {
                 // One that was cancelled has nothing to bring any more.
@@ -69,23 +64,11 @@ impl Subscribers {
             if guild.is_some_and(|guild| guild != event.guild) {
                 return true;
             }
-            match queue.try_send(event.clone()) {
-                Ok(()) => true,
-                // The end of a call is never lost: it waits until there is room.
-                Err(mpsc::error::TrySendError::Full(event)) if event.is_end() => {
-                    let queue = queue.clone();
-                    actix_rt::spawn(async move { queue.send(event).await });
-                    true
-                }
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    tracing::warn!(
-                        guild = event.guild.0,
-                        "a subscriber does not keep up: an event was dropped"
-                    );
-                    true
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => false,
+            let offered = offer(queue, event.clone());
+            if offered == Offered::Dropped {
+                tracing::warn!(guild = event.guild.0, "a subscriber does not keep up: an event was dropped");
             }
+            offered != Offered::Closed
         });
     }
 }
@@ -95,41 +78,18 @@ impl Destination {
     fn queue(&mut self) -> Option<&mpsc::Sender<CallEvent>> {
         match self {
             Self::Channel(queue) => Some(&*queue).filter(|queue| !queue.is_closed()),
-            Self::Actor { to, .. } if !to.connected() => None,
-            Self::Actor { to, bringing } => {
-                // The arbiter of the task may have ended.
-                if bringing.as_ref().is_some_and(|bringing| bringing.queue.is_closed()) {
-                    *bringing = None;
-                }
-                Some(&bringing.get_or_insert_with(|| Bringing::start(to.clone())).queue)
-            }
+            Self::Actor(delivery) => delivery.queue(),
         }
     }
 
     /// Lets the task end once it has brought what it has.
-    fn stop_bringing(&mut self) -> Option<JoinHandle<()>> {
+    fn stop(&mut self) -> Option<JoinHandle<()>> {
         match self {
             Self::Channel(_) => None,
-            Self::Actor { bringing, .. } => bringing.take().map(|bringing| bringing.task),
+            Self::Actor(delivery) => delivery.stop(),
         }
-    }
-}
-
-impl Bringing {
-    fn start(to: Recipient<CallEvent>) -> Self {
-        let (queue, mut events) = mpsc::channel::<CallEvent>(MAX_UNREAD);
-        let task = actix_rt::spawn(async move {
-            while let Some(event) = events.recv().await {
-                if to.send(event).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Self { queue, task }
     }
 }
 
 /// How long a subscriber may take over the last events.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// Events that may wait for a subscriber.
-const MAX_UNREAD: usize = 1_000;

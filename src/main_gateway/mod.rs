@@ -204,11 +204,7 @@ impl Shard {
         self.expire(now);
         match self.state.heartbeat().and_then(|heartbeat| heartbeat.poll(now)) {
             Some(heartbeat::Action::Beat { .. }) => self.send(message::heartbeat(self.last_seq), now),
-            Some(heartbeat::Action::Zombie) => {
-                // It may only have been slow; the next one gets longer, until a beat is answered.
-                self.patience = (self.patience * 2).min(PROBE_TIMEOUT_MAX);
-                self.lose(Loss::Zombie, now);
-            }
+            Some(heartbeat::Action::Zombie) => self.lose(Loss::Zombie, now),
             None => {}
         }
         if self.actions.is_empty() && self.is_ready() {
@@ -328,9 +324,13 @@ impl Shard {
     }
 
     fn resumed(&mut self, now: Instant) {
-        if !matches!(self.state, State::AwaitResumed { .. }) {
+        let State::AwaitResumed { until, .. } = self.state else {
             self.malformed += 1;
-        } else if self.begin() {
+            return;
+        };
+        if self.begin() {
+            // A gateway that was given up may only have been slow.
+            self.patience = PROBE_TIMEOUT.max((now + READY_TIMEOUT).duration_since(until) * 2);
             self.actions.push_back(Action::Dispatch(Dispatch::Resumed));
             // The replay is over: what it did not answer went down with the connection.
             for update in self.pending_updates.take(now) {
@@ -434,7 +434,6 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection that is in doubt may be silent, unless its answers are known to take longer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(40);
 
 /// READY of a bot in many guilds, or a long replay, takes its time.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

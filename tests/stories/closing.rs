@@ -1,18 +1,17 @@
-//! Closing: every close code at every moment has its outcome, and none makes a loop.
+//! Closing: a gateway that always closes, with whatever code, at whatever moment, makes no loop.
 
 use std::time::Duration;
 
 use actix_voice::{
     actors::{CallEventKind, JoinError},
-    call::{ConnectionStatus, EndReason},
+    call::EndReason,
     gateway::close::CloseCode,
-    speaker::TrackEnd,
 };
 use actix_voice_loopback::{Discord, HandshakeStep, Side};
 
 use crate::support::{
     bot::BotOnDiscord,
-    log::{connections, identifies, resumes},
+    log::{connections, identifies},
     story,
 };
 
@@ -51,65 +50,6 @@ const CODES: [(u16, Fate); 21] = [
     (4022, Fate::Rejoins),
     (4999, Fate::Rejoins),
 ];
-
-#[test]
-fn every_close_code_has_its_outcome_at_an_established_call() {
-    story(async {
-        for (code, fate) in CODES {
-            let bot = BotOnDiscord::start().await;
-            bot.join().await;
-            let track = bot.play("music.opus").await;
-            bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            bot.discord.close_voice(bot.account.user_id, code, "");
-            let counts = match fate {
-                Fate::Resumes => {
-                    bot.next_status(ConnectionStatus::Resumed).await;
-                    (1, 1)
-                }
-                Fate::Rejoins => {
-                    bot.next_status(ConnectionStatus::Connected).await;
-                    (2, 0)
-                }
-                Fate::Ends => {
-                    assert_eq!(bot.track_end(track).await, TrackEnd::Stopped, "{code}");
-                    let refused = CallEventKind::Ended(EndReason::Refused(CloseCode(code)));
-                    bot.next_event("the end", |event| *event == refused).await;
-                    (1, 0)
-                }
-            };
-            if fate != Fate::Ends {
-                assert_eq!(bot.track_end(track).await, TrackEnd::Finished, "{code}");
-                bot.disconnect().await;
-            }
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            assert_eq!((identifies(&bot.discord), resumes(&bot.discord)), counts, "{code}");
-            bot.assert_no_violations();
-        }
-    });
-}
-
-/// Closes the first connection once at this moment, with every code.
-fn close_once(step: HandshakeStep) {
-    story(async {
-        for (code, fate) in CODES {
-            let bot = BotOnDiscord::start().await;
-            bot.discord.close_voice_at(step, code);
-            let joined = tokio::time::timeout(TWO_MINUTES, bot.request_join(&bot.channel)).await;
-            let joined = joined.unwrap_or_else(|_| panic!("{code} at {step:?}: Join was not answered"));
-            tokio::time::sleep(Duration::from_secs(20)).await;
-            let refused = EndReason::Refused(CloseCode(code));
-            let ended = bot.events.call_events().contains(&CallEventKind::Ended(refused.clone()));
-            if let Err(error) = &joined {
-                assert_eq!(*error, JoinError::Ended(refused), "{code} at {step:?}");
-            }
-            let inside = bot.discord.connected_to(&bot.channel).contains(&bot.account.user_id);
-            assert_eq!((ended, inside), (fate == Fate::Ends, fate != Fate::Ends), "{code} at {step:?}");
-            assert!(connections(&bot.discord, Side::Voice) <= 2, "{code} at {step:?}");
-            bot.assert_no_violations();
-        }
-    });
-}
 
 /// Closes every connection at this moment, with every code.
 fn close_always(step: HandshakeStep) {
@@ -156,27 +96,22 @@ fn end_reason(bot: &BotOnDiscord) -> Option<EndReason> {
 }
 
 macro_rules! closes {
-    ($($once:ident, $always:ident: $step:ident;)*) => {$(
+    ($($name:ident: $step:ident;)*) => {$(
         #[test]
-        fn $once() {
-            close_once(HandshakeStep::$step);
-        }
-
-        #[test]
-        fn $always() {
+        fn $name() {
             close_always(HandshakeStep::$step);
         }
     )*};
 }
 
 closes! {
-    a_close_when_the_websocket_opens, a_close_whenever_a_websocket_opens: Connect;
-    a_close_after_hello, a_close_after_every_hello: Hello;
-    a_close_after_identify, a_close_after_every_identify: Identify;
-    a_close_after_ready, a_close_after_every_ready: Ready;
-    a_close_after_select_protocol, a_close_after_every_select_protocol: SelectProtocol;
-    a_close_after_the_description, a_close_after_every_description: Described;
-    a_close_after_the_first_speaking, a_close_after_every_speaking: Established;
+    a_close_whenever_a_websocket_opens: Connect;
+    a_close_after_every_hello: Hello;
+    a_close_after_every_identify: Identify;
+    a_close_after_every_ready: Ready;
+    a_close_after_every_select_protocol: SelectProtocol;
+    a_close_after_every_description: Described;
+    a_close_after_every_speaking: Established;
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Stories: what a user of the crate would notice, told against an offline Discord.
 
 mod busy_main_gateway;
+mod close_codes;
 mod closing;
 mod control_arbiter;
 mod crowd;
@@ -13,9 +14,11 @@ mod dave_secrecy;
 mod dave_transitions;
 mod days;
 mod encoder;
+mod ending;
 mod formats;
 mod half_open;
 mod hostile;
+mod interruptions;
 mod joining;
 mod leaving;
 mod losing_main;

@@ -1,8 +1,8 @@
 //! A bot with a main gateway connection of its own: it forwards three things, late and in any order.
 
-use std::time::Duration;
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient, ResponseFuture};
 use actix_voice::{
     actors::{
         CallEventKind, MainGateway, Plug, Shutdown, Subscribe, UpdateVoiceState, VoiceManager,
@@ -14,6 +14,7 @@ use actix_voice::{
     speaker::TrackEnd,
 };
 use actix_voice_loopback::{Discord, Event};
+use tokio::sync::Notify;
 
 use crate::support::{
     bot::BotOnDiscord,
@@ -144,5 +145,56 @@ fn a_move_of_which_the_events_come_apart_keeps_the_track_playing() {
                 bot.assert_no_violations();
             }
         }
+    });
+}
+
+/// A bot that takes its time over the first event, and then notes all.
+struct SlowBot {
+    awake: Rc<Notify>,
+    seen: Rc<RefCell<Vec<MainGatewayEvent>>>,
+}
+
+impl Actor for SlowBot {
+    type Context = Context<Self>;
+}
+
+impl Handler<MainGatewayEvent> for SlowBot {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, event: MainGatewayEvent, _: &mut Context<Self>) -> Self::Result {
+        let (awake, seen) = (Rc::clone(&self.awake), Rc::clone(&self.seen));
+        let first = seen.borrow().is_empty();
+        seen.borrow_mut().push(event);
+        Box::pin(async move {
+            if first {
+                awake.notified().await;
+            }
+        })
+    }
+}
+
+#[test]
+fn of_a_listener_that_does_not_keep_up_the_newest_events_are_dropped_but_never_the_refusal() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let (awake, seen) = (Rc::new(Notify::new()), Rc::default());
+        let slow = SlowBot { awake: Rc::clone(&awake), seen: Rc::clone(&seen) }.start();
+        let token = Token(bot.account.token.clone());
+        let gateway = MainGateway::at(&bot.discord.gateway_url(), token, &bot.config, bot.manager.clone());
+        gateway.listener(slow.recipient()).start();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let rooms = [bot.guild.channel("one"), bot.guild.channel("two")];
+        for room in rooms.iter().cycle().take(3_000) {
+            bot.discord.move_to(bot.listener.user_id, room);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bot.discord.close_main(bot.account.user_id, 4004);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        awake.notify_one();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let seen = seen.borrow();
+        assert_eq!(seen.len(), 1_002, "the one in hand, a thousand that waited, and the refusal");
+        assert!(matches!(seen[0], MainGatewayEvent::Dispatch(Dispatch::Ready { .. })), "the oldest are kept");
+        assert!(matches!(seen.last(), Some(MainGatewayEvent::Refused(_))), "{:?}", seen.last());
     });
 }

@@ -12,6 +12,7 @@ pub mod op {
     pub const SELECT_PROTOCOL: u8 = 1;
     pub const READY: u8 = 2;
     pub const HEARTBEAT: u8 = 3;
+    pub const DESCRIPTION: u8 = 4;
     pub const SPEAKING: u8 = 5;
     pub const RESUME: u8 = 7;
     pub const RESUMED: u8 = 9;
