@@ -27,6 +27,7 @@ fn a_shutdown_leaves_no_thread_and_the_next_call_has_as_many_as_the_first() {
             let manager = VoiceManager::from_registry();
             call(&discord, &bot, &channel, &config, &manager).await;
             in_a_call.push(settled(before).await);
+            assert_eq!(timers(), 1, "the media arbiter of the call is paced by a timer of the system");
             manager.send(Shutdown).await.unwrap();
             let ended = async {
                 while arbiters() > before {
@@ -35,6 +36,7 @@ fn a_shutdown_leaves_no_thread_and_the_next_call_has_as_many_as_the_first() {
             };
             let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
             assert!(ended.is_ok(), "{} threads are left", arbiters() - before);
+            assert_eq!(timers(), 0);
         }
         // The control plane, media, sources and encryption have one each.
         assert_eq!(in_a_call, [4, 4, 4]);
@@ -74,4 +76,11 @@ fn arbiters() -> usize {
     // One that ends meanwhile has no name any more.
     let names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
     names.filter(|name| name.starts_with("actix-rt|system")).count()
+}
+
+/// How many timers of the system this process has.
+fn timers() -> usize {
+    let open = fs::read_dir("/proc/self/fd").expect("Linux lists what is open");
+    let targets = open.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().contains("timerfd")).count()
 }
