@@ -361,3 +361,6 @@ impl Handler<super::fault::RefuseSends> for VoiceManager {
 
 /// How long a join waits for the bot to log in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;
