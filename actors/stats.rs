@@ -149,3 +149,56 @@ impl fmt::Debug for Lateness {
 
 /// How long a lateness may be and still be told apart.
 const LONGEST_LATENESS: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_sessions_did_adds_up_and_the_last_to_know_has_the_last_word() {
+        let session = |n: u64, round_trip: Option<u64>, mode: Option<&str>| {
+            let mut stats = TransportStats {
+                unsent: n,
+                withheld: 2 * n,
+                opened: 3 * n,
+                unopened: 4 * n,
+                unmapped: 5 * n,
+                refused: 6 * n,
+                round_trip: round_trip.map(Duration::from_millis),
+                mode: mode.map(str::to_owned),
+                ..TransportStats::default()
+            };
+            (stats.counts.sent_packets, stats.counts.sent_bytes) = (7 * n, 8 * n);
+            stats.lateness.record(Duration::from_millis(n));
+            stats
+        };
+        let mut call = CallStats::default();
+        call.add(&session(1, Some(20), Some("first")));
+        call.add(&session(10, Some(30), Some("second")));
+        call.add(&session(100, None, None));
+        assert_eq!((call.packets, call.bytes), (777, 888));
+        let sum = call.transport;
+        assert_eq!([sum.unsent, sum.withheld, sum.opened], [111, 222, 333]);
+        assert_eq!([sum.unopened, sum.unmapped, sum.refused], [444, 555, 666]);
+        assert_eq!(sum.counts.sent_packets, 777);
+        assert_eq!((sum.round_trip, sum.mode.as_deref()), (Some(Duration::from_millis(30)), Some("second")));
+        assert_eq!(sum.lateness.len(), 3);
+    }
+
+    #[test]
+    fn latenesses_are_told_to_two_digits_and_the_longest_only_as_such() {
+        let mut lateness = Lateness::default();
+        assert!(lateness.is_empty() && lateness.max() == Duration::ZERO);
+        for milliseconds in 1..=100 {
+            lateness.record(Duration::from_millis(milliseconds));
+        }
+        let about = |found: Duration, milliseconds: f64| {
+            (found.as_secs_f64() * 1_000.0 / milliseconds - 1.0).abs() < 0.02
+        };
+        assert!(about(lateness.quantile(0.5), 50.0), "{lateness:?}");
+        assert!(about(lateness.quantile(0.99), 99.0) && about(lateness.max(), 100.0), "{lateness:?}");
+        lateness.record(Duration::from_secs(3_600));
+        assert!(about(lateness.max(), 60_000.0), "{lateness:?}");
+        assert!(!lateness.is_empty() && lateness.len() == 101);
+    }
+}

@@ -418,3 +418,6 @@ impl Handler<super::fault::RefuseSends> for Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,3 +223,6 @@ const QUEUE: usize = 256;
 pub(super) const MAX_MAIN_MESSAGE: usize = 16 << 20;
 /// The longest message of a voice gateway: a Welcome to a group of thousands is some hundred kilobytes.
 pub(super) const MAX_VOICE_MESSAGE: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -159,4 +159,39 @@ mod tests {
             arbiters.stop();
         });
     }
+
+    /// How many calls each media arbiter has.
+    fn calls(arbiters: &Arbiters) -> Vec<usize> {
+        arbiters.media.iter().map(|media| media.calls.load(Ordering::Relaxed)).collect()
+    }
+
+    #[test]
+    fn a_call_goes_where_others_have_ended() {
+        actix::System::new().block_on(async {
+            let mut arbiters = Arbiters::new(2);
+            let mut slots: Vec<MediaSlot> = (0..6).map(|_| arbiters.media_slot()).collect();
+            assert_eq!(calls(&arbiters), [3, 3]);
+            // Every other call is on the first arbiter.
+            let ended = [0, 1, 2].map(|at| slots.remove(at));
+            drop(ended);
+            assert_eq!(calls(&arbiters), [0, 3]);
+            slots.extend((0..3).map(|_| arbiters.media_slot()));
+            assert_eq!(calls(&arbiters), [3, 3]);
+            drop(slots);
+            assert_eq!(calls(&arbiters), [0, 0]);
+            arbiters.stop();
+        });
+    }
+
+    #[test]
+    fn without_media_arbiters_nothing_has_a_thread_of_its_own() {
+        actix::System::new().block_on(async {
+            let mut arbiters = Arbiters::new(0);
+            let slots = [arbiters.media_slot(), arbiters.media_slot()];
+            assert!(slots.iter().all(|slot| slot.arbiter.is_none()));
+            assert_ne!(slots[0].phase().offset, slots[1].phase().offset);
+            assert!(arbiters.players().is_none() && arbiters.source_actors().is_none());
+            assert!(arbiters.crypto().is_none());
+        });
+    }
 }

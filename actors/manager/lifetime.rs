@@ -106,7 +106,12 @@ impl Stream for Mailbox {
         if self.handed_on.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(cx)
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        match messages.poll_next_unpin(cx) {
+            // Nobody has the address any more.
+            Poll::Pending if !messages.connected() => Poll::Ready(None),
+            polled => polled,
+        }
     }
 }
 

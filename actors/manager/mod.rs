@@ -367,3 +367,6 @@ impl Handler<super::fault::RefuseSends> for VoiceManager {
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call that has ended may take to hand back what it was asked.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

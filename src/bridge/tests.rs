@@ -438,3 +438,21 @@ fn joining_right_after_leaving_is_not_confused_by_the_join_before() {
     story.is_in(LOUNGE);
     assert_eq!(story.told("t2"), [credentials(LOUNGE, "t2")]);
 }
+
+#[test]
+fn the_bot_is_out_when_it_is_in_no_channel_and_wants_to_be_in_none() {
+    let mut story = Story::begin();
+    assert!(story.voice.is_out() && story.voice.is_idle());
+    story.join(LOUNGE);
+    assert!(!story.voice.is_out() && !story.voice.is_idle(), "it is on its way");
+    story.wait();
+    assert!(!story.voice.is_out() && story.voice.is_idle(), "nobody answered, and it may try again");
+    story.rejoin();
+    story.is_in(LOUNGE);
+    story.told("t1");
+    assert!(!story.voice.is_out() && !story.voice.is_idle(), "it is there");
+    story.leave();
+    assert!(!story.voice.is_out(), "Discord has not confirmed that it left");
+    story.is_out();
+    assert!(story.voice.is_out() && story.voice.is_idle());
+}

@@ -168,6 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn every_code_that_discord_documents_says_something_of_its_own() {
+        let documented = [1000, 1001, 1006].into_iter().chain(4001..=4006).chain([4009]).chain(4011..=4017);
+        let mut meanings: Vec<_> =
+            documented.chain(4020..=4022).map(|code| CloseCode(code).meaning()).collect();
+        meanings.extend([CloseCode(1011).meaning(), CloseCode(4999).meaning()]);
+        let all = meanings.len();
+        meanings.sort_unstable();
+        meanings.dedup();
+        assert_eq!(meanings.len(), all, "two codes mean the same: {meanings:#?}");
+    }
+
+    #[test]
     fn a_close_code_prints_with_what_it_means() {
         let shown = CloseCode(4014).to_string();
         assert_eq!(shown, "4014 (disconnected: moved, kicked, or the main gateway session was lost)");

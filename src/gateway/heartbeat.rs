@@ -238,6 +238,21 @@ mod tests {
     }
 
     #[test]
+    fn after_a_stall_the_next_beat_is_a_whole_interval_away() {
+        for stall in [5, 6, 12] {
+            let t = start();
+            let mut heartbeat = Heartbeat::new(seconds(5), 1, t);
+            let late = t + seconds(5 + stall);
+            assert_eq!(only(&mut heartbeat, late), Some(Action::Beat { nonce: 1 }));
+            assert_eq!(heartbeat.deadline(), Some(late + seconds(5)), "after {stall} s");
+        }
+        let t = start();
+        let mut heartbeat = Heartbeat::new(seconds(5), 1, t);
+        only(&mut heartbeat, t + seconds(6));
+        assert_eq!(heartbeat.deadline(), Some(t + seconds(10)), "a little late moves nothing");
+    }
+
+    #[test]
     fn one_answer_in_between_keeps_the_connection_alive() {
         let t = start();
         let mut heartbeat = Heartbeat::new(seconds(5), 1, t);

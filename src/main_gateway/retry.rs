@@ -141,3 +141,17 @@ const IDENTIFY_PAUSE: Duration = Duration::from_secs(256);
 
 /// Discord takes one Identify every five seconds.
 const IDENTIFY_SPACING: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+
+    /// The first outputs of splitmix64 under the seed 0, by its authors' code.
+    #[test]
+    fn randomness_is_that_of_splitmix64() {
+        let mut random = Random::new(0);
+        for output in [0xe220_a839_7b1d_cdaf_u64, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f] {
+            assert_eq!(random.next(), (output >> 11) as f64 / (1_u64 << 53) as f64);
+        }
+    }
+}

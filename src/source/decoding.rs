@@ -48,3 +48,58 @@ impl<S: Source> Decoding<S> {
         decoder.decode_frame(Some(packet), &mut pcm).ok().map(|()| pcm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audio::opus::{Encoder, EncoderSettings},
+        source::Tone,
+    };
+    use std::time::Duration;
+
+    /// A tone, as Opus packets.
+    struct Packets(Tone, Encoder);
+
+    impl Packets {
+        fn lasting(length: Duration) -> Decoding<Self> {
+            let encoder = Encoder::new(&EncoderSettings::default()).unwrap();
+            Decoding::new(Self(Tone::new(440.0).lasting(length), encoder))
+        }
+    }
+
+    impl Source for Packets {
+        fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
+            let Some(Frame::Pcm(pcm)) = self.0.next_frame()? else { return Ok(None) };
+            let mut packet = [0; 1_000];
+            let length = self.1.encode(&pcm, &mut packet).unwrap();
+            Ok(Some(Frame::Opus(packet[..length].to_vec().into())))
+        }
+    }
+
+    #[test]
+    fn packets_are_decoded_only_where_samples_are_wanted() {
+        let mut source = Packets::lasting(Duration::from_millis(200));
+        for _ in 0..5 {
+            let frame = source.next_frame(FrameFormat::Any).unwrap();
+            assert!(matches!(frame, Some(Frame::Opus(_))), "{frame:?}");
+        }
+        let mut loudest = 0.0_f32;
+        for _ in 0..5 {
+            let Some(Frame::Pcm(pcm)) = source.next_frame(FrameFormat::Pcm).unwrap() else {
+                panic!("a packet")
+            };
+            loudest = loudest.max(pcm.peak());
+        }
+        assert!((0.15..0.4).contains(&loudest), "the tone has a peak of {loudest}");
+        assert_eq!(source.next_frame(FrameFormat::Pcm).unwrap(), None);
+    }
+
+    #[test]
+    fn a_source_lasts_as_long_in_a_box_as_out_of_it_and_says_nothing_it_does_not_know() {
+        let length = Duration::from_secs(3);
+        let boxed: Box<dyn Source> = Box::new(Tone::new(440.0).lasting(length));
+        assert_eq!(Source::duration(&boxed), Some(length));
+        assert_eq!(Packets::lasting(length).source.duration(), None);
+    }
+}

@@ -83,3 +83,24 @@ impl std::ops::AddAssign for Counts {
         self.codec_errors += other.codec_errors;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn the_counts_of_two_speakers_add_up_to_those_of_the_call() {
+        let times = |n: u64| Counts {
+            frames: n,
+            unsent: 2 * n,
+            passed_through: 3 * n,
+            underruns: 4 * n,
+            skipped: 5 * n,
+            over_credit: 6 * n,
+            codec_errors: 7 * n,
+        };
+        let mut sum = times(1);
+        sum += times(10);
+        assert_eq!(sum, times(11));
+    }
+}

@@ -154,3 +154,28 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_two_sessions_add_up_to_those_of_the_call() {
+        let mut one = Counts {
+            sent_packets: 1,
+            sent_bytes: 2,
+            keepalives: 3,
+            received_packets: 4,
+            received_bytes: 5,
+            voice_packets: 6,
+            ..Counts::default()
+        };
+        Ignored::ALL.into_iter().zip(7..).for_each(|(reason, count)| *one.of_mut(reason) = count);
+        let mut sum = one.clone();
+        sum += one;
+        assert_eq!((sum.sent_packets, sum.sent_bytes, sum.keepalives), (2, 4, 6));
+        assert_eq!((sum.received_packets, sum.received_bytes, sum.voice_packets), (8, 10, 12));
+        let ignored = Ignored::ALL.map(|reason| sum.of(reason));
+        assert_eq!(ignored, [14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36]);
+    }
+}

@@ -1,10 +1,10 @@
 //! Joining: everything that can stand between a Join and a call that speaks.
 
-use std::{net::Ipv6Addr, time::Duration};
+use std::{env, fs, net::Ipv6Addr, process::Command, time::Duration};
 
 use actix_voice::{
     actors::{
-        CallEventKind, Config, ControlArbiter, Join, JoinError, MainGateway, VoiceManager,
+        CallEventKind, Config, ControlArbiter, Join, JoinError, Login, MainGateway, VoiceManager,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
     bridge::JoinFailure,
@@ -19,6 +19,7 @@ use crate::support::{
     bot::BotOnDiscord,
     events::{BotEvent, EventLog},
     log::{connections, identifies, op, received},
+    real_time,
     recording::missed,
     story,
 };
@@ -213,6 +214,40 @@ fn an_untrusted_main_gateway_is_reported_and_joining_does_not_hang() {
         assert_eq!(connections(&discord, Side::Main), 0);
     });
 }
+
+#[test]
+fn a_certificate_authority_of_the_platform_is_trusted() {
+    if let Ok(login) = env::var(LOGIN) {
+        return log_in(&login);
+    }
+    real_time(async {
+        let discord = Discord::builder().tls().start().await;
+        let trusted = env::temp_dir().join(format!("actix-voice-{}.pem", std::process::id()));
+        fs::write(&trusted, discord.ca_pem().unwrap()).unwrap();
+        // What the platform trusts is a matter of the process, so the bot has one of its own.
+        let mut bot = Command::new(env::current_exe().unwrap());
+        bot.args(["--exact", "joining::a_certificate_authority_of_the_platform_is_trusted"]);
+        bot.env(LOGIN, format!("{} {}", discord.gateway_url(), discord.bot("bot").token));
+        bot.env("SSL_CERT_FILE", &trusted);
+        let bot = tokio::task::spawn_blocking(move || bot.output()).await.unwrap().unwrap();
+        fs::remove_file(trusted).unwrap();
+        assert!(bot.status.success(), "{}", String::from_utf8_lossy(&bot.stdout));
+        assert_eq!(connections(&discord, Side::Main), 1);
+    });
+}
+
+/// Logs in with a URL and a token.
+fn log_in(login: &str) {
+    let (url, token) = login.split_once(' ').expect("two words");
+    real_time(async {
+        let manager = VoiceManager::new(distrustful()).start();
+        let gateway = MainGateway::at(url, Token(token.into()), &distrustful(), manager).start();
+        gateway.send(Login).await.unwrap().expect("Discord lets the bot in");
+    });
+}
+
+/// Where the other process finds the URL and the token.
+const LOGIN: &str = "ACTIX_VOICE_TEST_LOGIN";
 
 #[test]
 fn an_untrusted_voice_gateway_is_a_typed_error() {

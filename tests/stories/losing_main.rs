@@ -311,3 +311,22 @@ fn both_gateways_lost_at_once_are_not_heard() {
         bot.assert_no_violations();
     });
 }
+
+#[test]
+fn the_end_of_a_main_gateway_that_another_has_replaced_takes_nothing_from_the_manager() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let (url, token) = (bot.discord.gateway_url(), Token(bot.account.token.clone()));
+        let next = MainGateway::at(&url, token, &bot.config, bot.manager.clone()).start();
+        next.send(Login).await.unwrap().expect("Discord lets the bot in");
+        bot.gateway.send(Logout).await.unwrap();
+        bot.join().await;
+        let track = bot.play("music.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.disconnect().await;
+
+        next.send(Logout).await.unwrap();
+        let error = bot.request_join(&bot.channel).await.unwrap_err();
+        assert_eq!(error, JoinError::NotPlugged, "that was the last");
+    });
+}

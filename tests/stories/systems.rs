@@ -249,3 +249,43 @@ fn two_shutdowns_at_once_are_both_answered_and_what_is_asked_meanwhile_is_refuse
         bot.manager.send(Shutdown).await.expect("one that sleeps has shut down");
     });
 }
+
+#[test]
+fn a_manager_that_nobody_has_any_more_takes_the_bot_out_of_its_channel_with_all_good_manners() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let discord = Discord::start().await;
+        let (bot, channel) = (discord.bot("bot"), discord.guild("guild").channel("channel"));
+        let listener = channel.listener("ear");
+        let manager = VoiceManager::spawn(Config::local()).unwrap();
+        let mut main = OwnGateway::connect(&discord.gateway_url(), &bot.token).await;
+        let (gateway, mut updates) = mpsc::channel(10);
+        manager.send(PlugChannel::new(UserId(bot.user_id), gateway)).await.unwrap();
+        let received = manager.downgrade();
+        let relaying = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    Some(update) = updates.recv() => main.send(4, json!(update)).await,
+                    (name, d) = main.dispatch() => {
+                        let Some(manager) = received.upgrade() else { continue };
+                        match &name[..] {
+                            "VOICE_STATE_UPDATE" => manager.do_send(VoiceStateUpdate(VoiceState::deserialize(d).unwrap())),
+                            "VOICE_SERVER_UPDATE" => manager.do_send(VoiceServerUpdate(VoiceServer::deserialize(d).unwrap())),
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        });
+        let guild = GuildId(channel.guild_id);
+        let call = manager.send(Join::new(guild, ChannelId(channel.id))).await.unwrap().expect("it joins");
+        call.speak(Speak::start(guild, LoopSource::new(packets_of("demo.opus"), usize::MAX))).await.unwrap();
+        let speaks = |_: &Discord| listener.packets_heard(bot.user_id) > 10;
+        discord.until(speaks, Duration::from_secs(60)).await.unwrap();
+        drop((call, manager));
+        let left = |discord: &Discord| discord.members_of(&channel) == [listener.user_id];
+        discord.until(left, Duration::from_secs(60)).await.expect("the bot leaves");
+        assert_eq!(discord.violations(), [], "it ends its speech and says that it leaves");
+        relaying.abort();
+    });
+}

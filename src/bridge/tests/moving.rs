@@ -40,6 +40,18 @@ fn a_move_long_after_another_server_waits_for_its_own() {
 }
 
 #[test]
+fn a_state_is_no_half_of_a_move_any_more_two_seconds_after_its_server() {
+    for (after, too_late) in [(2 * SECOND - Duration::from_nanos(1), true), (2 * SECOND, false)] {
+        let mut story = Story::joined();
+        story.told("t2");
+        story.wait();
+        story.now += after;
+        let failed = story.is_in(STAGE).contains(&Action::Failed(JoinFailure::NoServer));
+        assert_eq!(failed, too_late, "{after:?}");
+    }
+}
+
+#[test]
 fn a_move_without_a_voice_server_fails_and_is_joined_anew() {
     let mut story = Story::joined();
     story.is_in(STAGE);

@@ -49,3 +49,19 @@ impl BitOr for SpeakingFlags {
         Self(self.0 | other.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SpeakingFlags as Flags;
+
+    #[test]
+    fn flags_have_the_numbers_of_discord_and_can_be_combined() {
+        let both = Flags::MICROPHONE | Flags::PRIORITY;
+        assert_eq!([Flags::NONE, Flags::MICROPHONE, Flags::SOUNDSHARE, both].map(Flags::bits), [0, 1, 2, 5]);
+        assert_eq!(both | Flags::PRIORITY, both);
+        assert_eq!(Flags::from_bits(5), both);
+        assert!(both.contains(Flags::MICROPHONE) && both.contains(both) && both.contains(Flags::NONE));
+        assert!(!both.contains(Flags::SOUNDSHARE) && !Flags::MICROPHONE.contains(both));
+        assert!(Flags::NONE.is_empty() && !both.is_empty());
+    }
+}

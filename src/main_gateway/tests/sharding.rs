@@ -78,6 +78,18 @@ fn shards_of_one_key_identify_five_seconds_apart_and_those_of_others_at_once() {
 }
 
 #[test]
+fn how_many_shards_run_here_is_known_once_discord_has_said_it_and_until_the_end() {
+    let mut many = Many::new(Shards::Auto);
+    assert_eq!(many.sharding.size(), None);
+    many.actions();
+    assert_eq!(many.sharding.size(), None, "Discord has not answered");
+    many.sharding.answered(Ok(bot(3, 1, 1000)), many.now);
+    assert_eq!((many.sharding.size(), many.sharding.count()), (Some(3), 3));
+    many.sharding.stop();
+    assert_eq!(many.sharding.size(), None);
+}
+
+#[test]
 fn no_more_shards_are_started_than_may_identify_at_once() {
     let mut many = Many::answered(bot(100, 2, 1000));
     let starts = |actions: Vec<ShardingAction>| {

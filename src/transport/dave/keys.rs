@@ -23,7 +23,7 @@ pub struct BaseSecret([u8; 16]);
 
 impl BaseSecret {
     /// Wraps what the MLS exporter gave.
-    pub(crate) fn new(secret: [u8; 16]) -> Self {
+    pub fn new(secret: [u8; 16]) -> Self {
         Self(secret)
     }
 

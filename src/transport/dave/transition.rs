@@ -76,3 +76,28 @@ const MAX_OPEN: usize = 64;
 
 /// After this no op 22 is expected any more: the server waits some 2 s for everyone to be ready.
 const EXECUTED_BY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::dave::tests::support::start;
+
+    fn switch(version: u16) -> Switch {
+        Switch { key: SenderKey::Plain, state: E2eeState { version, ..E2eeState::default() } }
+    }
+
+    #[test]
+    fn each_open_transition_leads_to_its_own_version_and_executing_one_closes_those_before_it() {
+        let mut transitions = Transitions::default();
+        for id in [1, 2, 3] {
+            transitions.prepare(id, switch(id), start());
+        }
+        assert_eq!([1, 2, 3, 4].map(|id| transitions.version(id)), [Some(1), Some(2), Some(3), None]);
+        assert_eq!(transitions.execute(2).map(|switch| switch.state.version), Some(2));
+        assert_eq!([1, 2, 3].map(|id| transitions.version(id)), [None, None, Some(3)]);
+        assert!(transitions.any_open() && transitions.last_executed() == 2);
+        assert!(transitions.is_waiting(start()) && !transitions.is_waiting(start() + EXECUTED_BY));
+        transitions.executed_at_once();
+        assert!(!transitions.any_open() && transitions.last_executed() == 0);
+    }
+}

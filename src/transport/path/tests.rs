@@ -113,6 +113,18 @@ fn a_path_that_dies_before_its_first_echo_is_noticed_too() {
 }
 
 #[test]
+fn a_keepalive_from_before_a_check_is_not_missed_after_it() {
+    let mut story = Story::echoing();
+    assert_eq!(story.run(5 * SECOND), ["ping 2"]);
+    story.path.websocket_lost(WebsocketLoss::Network, story.now);
+    assert_eq!(story.actions(), ["ask"]);
+    assert!(story.answer(HOME).is_some());
+    story.path.websocket_resumed(story.now);
+    assert_eq!(story.run(4 * SECOND), [""; 0], "the path was seen to carry");
+    assert_eq!(story.run(SECOND), ["ping 3"]);
+}
+
+#[test]
 fn echoes_that_stop_while_discovery_is_answered_change_nothing_and_are_not_missed_again() {
     let mut story = Story::echoing();
     assert_eq!(story.run(6 * SECOND), ["ping 2", "ask"]);
