@@ -180,8 +180,8 @@ mod tests {
     fn a_tick_that_is_put_off_comes_at_the_new_time_only() {
         actix::System::new().block_on(async {
             let (tick_handle, mut ticks) = ticks(Pace::Precise);
-            let later = now() + Duration::from_millis(40);
-            tick_handle.set(Some(now() + Duration::from_millis(10)));
+            let later = now() + Duration::from_millis(400);
+            tick_handle.set(Some(now() + Duration::from_millis(200)));
             assert!(futures_util::poll!(ticks.next()).is_pending());
             tick_handle.set(Some(later));
             ticks.next().await;

@@ -13,6 +13,7 @@ use actix_voice::{
     speaker::TrackEnd,
 };
 use actix_voice_loopback::{Builder, Channel, Discord, EventOrder, HelloOrder, Side};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::{
@@ -345,4 +346,30 @@ fn joining_the_channel_one_is_in_is_answered_at_once() {
 
 fn connected(event: &CallEventKind) -> bool {
     *event == CallEventKind::Connection(ConnectionStatus::Connected)
+}
+
+#[test]
+fn a_media_server_named_anew_while_the_bot_joins_leaves_nothing_behind_of_the_one_before() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        bot.discord.drop_discovery(2);
+        let renaming = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let server = bot.discord.relay().address();
+            let modes = ["aead_aes256_gcm_rtpsize"];
+            let primary = json!({ "ip": server.ip(), "port": server.port(), "modes": modes });
+            let renamed = json!({ "op": 33, "d": { "primary": primary } });
+            bot.discord.send_raw_text(bot.account.user_id, renamed.to_string());
+        };
+        let (joined, ()) = tokio::join!(bot.request_join(&bot.channel), renaming);
+        joined.expect("the bot joins");
+        let track = bot.play("music.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let before = Instant::now();
+        let stats = bot.disconnect().await;
+        // Nobody waits for the last figures of a transport that was never told to stop.
+        assert!(before.elapsed() < Duration::from_secs(1), "it took {:?}", before.elapsed());
+        assert_eq!((stats.malformed, stats.packets), (0, bot.heard().packets));
+        assert_eq!(missed("music.opus", [&bot.heard()]), 0);
+    });
 }
