@@ -162,7 +162,7 @@ mod tests {
 
     /// How many calls each media arbiter has.
     fn calls(arbiters: &Arbiters) -> Vec<usize> {
-        arbiters.media.iter().map(|media| media.calls.load(Ordering::Relaxed)).collect()
+        arbiters.media.iter().map(|media| media.slots.taken()).collect()
     }
 
     #[test]
