@@ -51,11 +51,15 @@ impl Client {
     }
 
     async fn discover(&self) -> Option<Vec<u8>> {
+        self.ask_for_address().await;
+        self.receive().await
+    }
+
+    async fn ask_for_address(&self) {
         let mut request = [0; 74];
         request[..4].copy_from_slice(&[0, 1, 0, 70]);
         request[4..8].copy_from_slice(&self.ssrc.to_be_bytes());
         self.send(&request).await;
-        self.receive().await
     }
 
     async fn say(&mut self, payload: &[u8]) {

@@ -17,10 +17,12 @@ async fn said_from_two_sockets(new_source: NewSource) -> (Relay, Client, u64) {
     let mut client = Client::join(&relay, 7, 70, MODE).await;
     client.say(&AUDIO).await;
     client.socket = UdpSocket::bind((V4, 0)).await.unwrap();
-    let answered = client.discover().await.is_some();
-    assert_eq!(answered, new_source != NewSource::Pinned);
+    let discoveries = relay.counters().discoveries;
+    client.ask_for_address().await;
     client.say(&AUDIO).await;
     until(&relay, |relay| relay.counters().received == 4).await;
+    let answered = relay.counters().discoveries > discoveries;
+    assert_eq!(answered, new_source != NewSource::Pinned);
     let counted = heard(&relay);
     (relay, client, counted)
 }
