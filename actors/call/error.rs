@@ -9,6 +9,9 @@ pub enum JoinError {
     /// No main gateway is plugged in.
     #[error("no main gateway is plugged in: send Plug, or start a MainGateway")]
     NotPlugged,
+    /// Too much was asked of a call that is still to come.
+    #[error("a thousand requests wait for the call of this guild: wait for their answers first")]
+    TooMany,
     /// The call ended before it could speak.
     #[error(transparent)]
     Ended(#[from] EndReason),
@@ -24,6 +27,9 @@ pub enum SpeakError {
     /// There is no call in this guild.
     #[error("there is no call in guild {0}: join first")]
     NotJoined(GuildId),
+    /// Too much was asked of a call that is still to come.
+    #[error("a thousand requests wait for the call of this guild: wait for their answers first")]
+    TooMany,
     /// The file cannot be played.
     #[error(transparent)]
     Source(#[from] SourceError),

@@ -21,7 +21,7 @@ use crate::support::{
 
 /// What becomes of a call whose voice gateway closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub enum Fate {
     /// The session is resumed.
     Resumes,
     /// Another session is made.
@@ -32,7 +32,7 @@ enum Fate {
 use Fate::{Ends, Rejoins, Resumes};
 
 /// Code, and what becomes of a session that is being made, of one that is established, and of one that is being resumed.
-const TABLE: [(u16, [Fate; 3]); 21] = [
+pub const TABLE: [(u16, [Fate; 3]); 21] = [
     (1000, [Rejoins, Resumes, Rejoins]),
     (1001, [Rejoins, Resumes, Resumes]),
     (1006, [Rejoins, Resumes, Resumes]),

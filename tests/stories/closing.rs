@@ -9,52 +9,19 @@ use actix_voice::{
 };
 use actix_voice_loopback::{Discord, HandshakeStep, Side};
 
-use crate::support::{
-    bot::BotOnDiscord,
-    log::{connections, identifies},
-    story,
+use crate::{
+    close_codes::{Fate, TABLE},
+    support::{
+        bot::BotOnDiscord,
+        log::{connections, identifies},
+        story,
+    },
 };
-
-/// What becomes of an established call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// The session is resumed.
-    Resumes,
-    /// Another session is made.
-    Rejoins,
-    /// The call is over.
-    Ends,
-}
-
-/// The codes of Discord's table, losses, and one that nobody knows.
-const CODES: [(u16, Fate); 21] = [
-    (1000, Fate::Resumes),
-    (1001, Fate::Resumes),
-    (1006, Fate::Resumes),
-    (4001, Fate::Rejoins),
-    (4002, Fate::Rejoins),
-    (4003, Fate::Rejoins),
-    (4004, Fate::Rejoins),
-    (4005, Fate::Rejoins),
-    (4006, Fate::Rejoins),
-    (4009, Fate::Rejoins),
-    (4011, Fate::Rejoins),
-    (4012, Fate::Ends),
-    (4013, Fate::Resumes),
-    (4014, Fate::Rejoins),
-    (4015, Fate::Resumes),
-    (4016, Fate::Rejoins),
-    (4017, Fate::Ends),
-    (4020, Fate::Rejoins),
-    (4021, Fate::Ends),
-    (4022, Fate::Rejoins),
-    (4999, Fate::Rejoins),
-];
 
 /// Closes every connection at this moment, with every code.
 fn close_always(step: HandshakeStep) {
     story(async {
-        for (code, fate) in CODES {
+        for (code, [_, fate, _]) in TABLE {
             let bot = BotOnDiscord::start().await;
             (0..100).for_each(|_| bot.discord.close_voice_at(step, code));
             let joined = tokio::time::timeout(TWO_MINUTES, bot.request_join(&bot.channel)).await;
@@ -117,7 +84,7 @@ closes! {
 #[test]
 fn a_session_that_is_closed_after_every_resume_is_given_up() {
     story(async {
-        for (code, fate) in CODES {
+        for (code, [_, fate, _]) in TABLE {
             let bot = BotOnDiscord::start().await;
             bot.join().await;
             (0..100).for_each(|_| bot.discord.close_voice_at(HandshakeStep::Resumed, code));
