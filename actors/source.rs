@@ -1,32 +1,27 @@
 //! Source: where audio comes from. Any actor that handles [`Demand`] is one.
 //!
-//! A source is asked for frames by [`Demand`] and answers through the [`Supplier`] in it, at once or later: five
-//! frames when a track starts, one more for each that was taken. [`Player`] runs an ordinary
-//! [`Source`]; [`Pusher`] takes Opus packets from anywhere.
+//! A source is asked for frames by [`Demand`] and answers through the [`Supplier`] in it, at once or later: 25
+//! frames when a track starts and some 13 whenever half of them are played; five and three if it is
+//! [live](super::Speak::live). [`Player`] runs an ordinary [`Source`](crate::source::Source); [`Pusher`] takes Opus packets
+//! from anywhere.
 
-use std::{
-    any::Any,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+mod player;
+mod pusher;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture,
-};
-use bytes::Bytes;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinError,
-};
+use actix::{Message, Recipient};
+use tokio::sync::watch;
 
+pub use self::{
+    player::Player,
+    pusher::{PushError, PushSource, Pusher},
+};
 use crate::{
-    audio::{
-        frame::{FRAME, Frame},
-        opus::{self, OpusError},
-    },
-    source::{Decoding, Source},
+    audio::frame::Frame,
     speaker::{FrameFormat, TrackEnd, TrackId},
 };
 
@@ -42,7 +37,7 @@ pub struct Demand {
     pub supplier: Supplier,
 }
 
-/// **Source → Speaker.** A frame, or the end.
+/// **Source → Speaker.** Frames, or the end.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(super) struct Supply {
@@ -53,6 +48,7 @@ pub(super) struct Supply {
 #[derive(Clone)]
 pub(super) enum Supplied {
     Frame(Frame),
+    Frames(Vec<Frame>),
     End(TrackEnd),
 }
 
@@ -83,14 +79,13 @@ impl Credit {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Spends the credit for one frame, or counts it as refused.
-    fn spend(&self) -> bool {
-        let spent =
-            self.frames.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |frames| frames.checked_sub(1));
-        if spent.is_err() {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-        }
-        spent.is_ok()
+    /// Spends the credit for so many frames; says how many there is credit for, and counts the others as refused.
+    fn spend(&self, frames: usize) -> usize {
+        let spend = |credit: usize| Some(credit - credit.min(frames));
+        let credit = self.frames.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).unwrap_or(0);
+        let refused = frames.saturating_sub(credit);
+        self.refused.fetch_add(refused as u64, Ordering::Relaxed);
+        frames - refused
     }
 }
 
@@ -131,8 +126,16 @@ impl Supplier {
 
     /// Supplies 20 ms; more than was asked for is dropped and counted.
     pub fn supply(&self, frame: Frame) {
-        if self.credit.spend() {
+        if self.credit.spend(1) == 1 {
             self.send(Supplied::Frame(frame));
+        }
+    }
+
+    /// Supplies several frames in one message, which wakes the speaker once; what is more than was asked for is dropped and counted.
+    pub fn supply_all(&self, mut frames: Vec<Frame>) {
+        frames.truncate(self.credit.spend(frames.len()));
+        if !frames.is_empty() {
+            self.send(Supplied::Frames(frames));
         }
     }
 
@@ -158,209 +161,3 @@ impl Supplier {
         self.to.do_send(Supply { track: self.track, what });
     }
 }
-
-/// Runs a [`Source`] on a thread of its own while it works, so that one that blocks or panics harms nobody.
-pub struct Player<S> {
-    source: Option<Decoding<S>>,
-    outstanding: usize,
-    format: FrameFormat,
-    supplier: Option<Supplier>,
-}
-
-impl<S: Source + Unpin> Player<S> {
-    /// A player of this source; start it, and attach its address.
-    pub fn new(source: S) -> Self {
-        Self { source: Some(Decoding::new(source)), outstanding: 0, format: FrameFormat::Any, supplier: None }
-    }
-
-    fn pull(&mut self, ctx: &mut Context<Self>) {
-        let Some(supplier) = self.supplier.clone().filter(|_| self.outstanding > 0) else { return };
-        let Some(source) = self.source.take() else { return };
-        let frames = std::mem::take(&mut self.outstanding);
-        let format = self.format;
-        let pulling = actix_rt::task::spawn_blocking(move || pull(source, frames, format, &supplier));
-        ctx.spawn(pulling.into_actor(self).map(|pulled, player, ctx| player.pulled(pulled, ctx)));
-    }
-
-    fn pulled(&mut self, pulled: Result<Option<Decoding<S>>, JoinError>, ctx: &mut Context<Self>) {
-        match pulled {
-            Ok(Some(source)) => {
-                self.source = Some(source);
-                self.pull(ctx);
-            }
-            Ok(None) => ctx.stop(),
-            Err(error) => {
-                if let (Some(supplier), Ok(panic)) = (&self.supplier, error.try_into_panic()) {
-                    supplier.end(TrackEnd::Panicked(describe(&*panic)));
-                }
-                ctx.stop();
-            }
-        }
-    }
-}
-
-/// Supplies frames from the source, and gives it back unless it has ended.
-fn pull<S: Source>(
-    mut source: Decoding<S>,
-    frames: usize,
-    format: FrameFormat,
-    supplier: &Supplier,
-) -> Option<Decoding<S>> {
-    for _ in 0..frames {
-        match source.next_frame(format) {
-            Ok(Some(frame)) => supplier.supply(frame),
-            Ok(None) => {
-                supplier.finish();
-                return None;
-            }
-            Err(error) => {
-                supplier.fail(error);
-                return None;
-            }
-        }
-    }
-    Some(source)
-}
-
-fn describe(panic: &(dyn Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
-}
-
-impl<S: Source + Unpin> Actor for Player<S> {
-    type Context = Context<Self>;
-}
-
-impl<S: Source + Unpin> Handler<Demand> for Player<S> {
-    type Result = ();
-
-    fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
-        self.outstanding += demand.frames;
-        self.format = demand.format;
-        self.supplier = Some(demand.supplier);
-        self.pull(ctx);
-    }
-}
-
-/// Takes Opus packets of 20 ms from an application that has its own, and paces them; dropped, it ends the track.
-#[derive(Clone, Debug)]
-pub struct Pusher(mpsc::Sender<Bytes>);
-
-/// Why a packet was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PushError {
-    /// The track is over.
-    #[error("the track is over")]
-    Closed,
-    /// As many packets as fit are waiting; wait with [`Pusher::push`], or drop it.
-    #[error("{PUSHED_AHEAD} packets are waiting to be played")]
-    Full,
-    /// Not an Opus packet of 20 ms.
-    #[error("not an Opus packet of 20 ms: {0}")]
-    NotOpus(String),
-}
-
-/// The source at the other end of a [`Pusher`].
-pub struct PushSource {
-    packets: Option<mpsc::Receiver<Bytes>>,
-    outstanding: usize,
-    supplier: Option<Supplier>,
-}
-
-impl Pusher {
-    /// A pusher, and the source to be started and spoken.
-    #[must_use]
-    pub fn new() -> (Self, PushSource) {
-        let (sender, packets) = mpsc::channel(PUSHED_AHEAD);
-        (Self(sender), PushSource { packets: Some(packets), outstanding: 0, supplier: None })
-    }
-
-    /// Hands over a packet, as soon as there is room for it.
-    ///
-    /// # Errors
-    ///
-    /// [`PushError::Closed`] and [`PushError::NotOpus`].
-    pub async fn push(&self, packet: Bytes) -> Result<(), PushError> {
-        check(&packet)?;
-        self.0.send(packet).await.map_err(|_| PushError::Closed)
-    }
-
-    /// Hands over a packet if there is room for it now.
-    ///
-    /// # Errors
-    ///
-    /// [`PushError::Full`] too.
-    pub fn try_push(&self, packet: Bytes) -> Result<(), PushError> {
-        check(&packet)?;
-        self.0.try_send(packet).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => PushError::Full,
-            mpsc::error::TrySendError::Closed(_) => PushError::Closed,
-        })
-    }
-}
-
-fn check(packet: &[u8]) -> Result<(), PushError> {
-    match opus::duration(packet) {
-        Ok(FRAME) => Ok(()),
-        Ok(other) => Err(PushError::NotOpus(format!("it lasts {other:?}"))),
-        Err(OpusError::Malformed(cause)) => Err(PushError::NotOpus(cause.to_owned())),
-        Err(error) => Err(PushError::NotOpus(error.to_string())),
-    }
-}
-
-impl PushSource {
-    fn pull(&mut self, ctx: &mut Context<Self>) {
-        let Some(supplier) = self.supplier.clone().filter(|_| self.outstanding > 0) else { return };
-        let Some(packets) = self.packets.take() else { return };
-        let frames = std::mem::take(&mut self.outstanding);
-        let passing = pass(packets, frames, supplier).into_actor(self);
-        ctx.spawn(passing.map(|packets, pushed, ctx| match packets {
-            Some(packets) => {
-                pushed.packets = Some(packets);
-                pushed.pull(ctx);
-            }
-            None => ctx.stop(),
-        }));
-    }
-}
-
-/// Passes packets on as they come, and gives the queue back unless it has ended.
-async fn pass(
-    mut packets: mpsc::Receiver<Bytes>,
-    frames: usize,
-    supplier: Supplier,
-) -> Option<mpsc::Receiver<Bytes>> {
-    for _ in 0..frames {
-        let packet = tokio::select! {
-            packet = packets.recv() => packet,
-            () = supplier.closed() => return None,
-        };
-        match packet {
-            Some(packet) => supplier.supply(Frame::Opus(packet)),
-            None => {
-                supplier.finish();
-                return None;
-            }
-        }
-    }
-    Some(packets)
-}
-
-impl Actor for PushSource {
-    type Context = Context<Self>;
-}
-
-impl Handler<Demand> for PushSource {
-    type Result = ();
-
-    fn handle(&mut self, demand: Demand, ctx: &mut Context<Self>) {
-        self.outstanding += demand.frames;
-        self.supplier = Some(demand.supplier);
-        self.pull(ctx);
-    }
-}
-
-/// Packets that may wait in a pusher, besides the five that the speaker holds.
-const PUSHED_AHEAD: usize = 5;

@@ -6,7 +6,7 @@ use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, StreamHandler,
     WeakRecipient,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     driven::{Exit, now},
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     call::Cause,
     gateway::payload::SpeakingFlags,
-    speaker::{Action, Counts, Pacer, TrackEnd, TrackId, VoiceFrame},
+    speaker::{Action, Counts, Pacer, ReadAhead, TrackEnd, TrackId, VoiceFrame},
 };
 
 /// **Call → Speaker.** Play this source.
@@ -27,6 +27,7 @@ pub(super) struct Attach {
     pub(super) source: Recipient<Demand>,
     pub(super) flags: SpeakingFlags,
     pub(super) volume: f32,
+    pub(super) read_ahead: ReadAhead,
 }
 
 /// **Call → Speaker.** Stop one track, or all.
@@ -34,10 +35,10 @@ pub(super) struct Attach {
 #[rtype(result = "()")]
 pub(super) struct StopTracks(pub(super) Option<TrackId>);
 
-/// **Call → Speaker.** Frames may flow to this transport; with none, tracks wait.
+/// **Call → Speaker.** Frames may flow into this queue; with none, tracks wait.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub(super) struct Connect(pub(super) Option<Recipient<VoiceFrame>>);
+pub(super) struct Connect(pub(super) Option<mpsc::Sender<VoiceFrame>>);
 
 /// **Call → Speaker.** What was ordered about speaking has been sent.
 #[derive(Clone, Copy, Debug, Message)]
@@ -90,13 +91,13 @@ pub(super) struct Speaker {
     generation: u64,
     pacer: Pacer,
     sources: HashMap<TrackId, AttachedSource>,
-    transport: Option<Recipient<VoiceFrame>>,
+    transport: Option<mpsc::Sender<VoiceFrame>>,
     owner: WeakRecipient<FromSpeaker>,
     pace: Pace,
     tick_handle: Option<TickHandle>,
     /// Frames that sources of tracks that are over supplied unasked.
     refused: u64,
-    /// Frames for which there was no transport.
+    /// Frames that no transport took.
     unsent: u64,
     exit: Exit,
 }
@@ -134,10 +135,10 @@ impl Speaker {
         match action {
             Action::Demand(track, frames) => self.demand(track, frames, ctx),
             Action::Probe(track) => self.demand(track, 0, ctx),
-            Action::Voice(frame) => match self.transport.as_ref().filter(|transport| transport.connected()) {
-                Some(transport) => transport.do_send(frame),
-                None => self.unsent += 1,
-            },
+            Action::Voice(frame) => {
+                let taken = self.transport.as_ref().is_some_and(|queue| queue.try_send(frame).is_ok());
+                self.unsent += u64::from(!taken);
+            }
             Action::Speaking(flags) => self.report(Report::Speaking(flags)),
             Action::Started(track) => self.report(Report::Started(track)),
             Action::Stalled(track) => self.report(Report::Stalled(track)),
@@ -171,7 +172,8 @@ impl Speaker {
     }
 
     fn drive(&mut self, ctx: &mut Context<Self>) {
-        while let Some(action) = self.pacer.poll(now()) {
+        let now = now();
+        while let Some(action) = self.pacer.poll(now) {
             self.carry_out(action, ctx);
         }
         if let Some(tick_handle) = &self.tick_handle {
@@ -213,7 +215,7 @@ impl Handler<Attach> for Speaker {
                 listening: watch::Sender::new(()),
             },
         );
-        self.pacer.attach(attach.track, attach.flags, attach.volume);
+        self.pacer.attach(attach.track, attach.flags, attach.volume, attach.read_ahead);
         self.drive(ctx);
     }
 }
@@ -223,7 +225,8 @@ impl Handler<Supply> for Speaker {
 
     fn handle(&mut self, Supply { track, what }: Supply, ctx: &mut Context<Self>) {
         match what {
-            Supplied::Frame(frame) => self.pacer.supply(track, frame, now()),
+            Supplied::Frame(frame) => self.pacer.supply(track, [frame], now()),
+            Supplied::Frames(frames) => self.pacer.supply(track, frames, now()),
             Supplied::End(end) => self.pacer.finish(track, end),
         }
         self.drive(ctx);

@@ -1,11 +1,13 @@
 //! Transport: the UDP side of one voice session: one socket to the voice server, and another when the path dies.
 
-use std::{collections::HashMap, io, net::SocketAddr};
+use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc};
 
 use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle, StreamHandler,
     WeakRecipient,
 };
+use futures_util::stream;
+use tokio::sync::mpsc;
 
 use super::{
     driven::{Alarm, Driven, Exit, now},
@@ -23,11 +25,16 @@ use crate::{
     },
 };
 
-impl Message for SessionDescription {
-    type Result = ();
+/// **Speaker → Transport.** Send these frames. A queue and no messages: packets are too many for a mailbox, which asks for
+/// memory for each.
+pub(super) type FrameSender = mpsc::Sender<VoiceFrame>;
+
+/// The two ends of a queue of frames, which takes a burst that makes up for 100 ms, and refuses more.
+pub(super) fn frame_queue() -> (FrameSender, mpsc::Receiver<VoiceFrame>) {
+    mpsc::channel(MAX_QUEUED_FRAMES)
 }
 
-impl Message for VoiceFrame {
+impl Message for SessionDescription {
     type Result = ();
 }
 
@@ -101,11 +108,13 @@ pub(super) struct Transport {
     /// The socket, and the stream that tells what arrives on it.
     socket: Option<(Socket, SpawnHandle)>,
     owner: WeakRecipient<FromTransport>,
+    queued: Rc<RefCell<mpsc::Receiver<VoiceFrame>>>,
     /// Samples whose frames were not sent since the last packet.
     skipped: u32,
-    media: Vec<u8>,
     packet: Vec<u8>,
-    datagram: Box<[u8; MAX_RECEIVED_DATAGRAM]>,
+    /// Where datagrams are received and opened, once there are any.
+    received: Vec<u8>,
+    opened: Vec<u8>,
     stats: TransportStats,
     alarm: Alarm,
     exit: Exit,
@@ -116,6 +125,7 @@ impl Transport {
         generation: u64,
         ssrc: Ssrc,
         server: SocketAddr,
+        queued: mpsc::Receiver<VoiceFrame>,
         owner: WeakRecipient<FromTransport>,
     ) -> Self {
         // Random starts, as RFC 3550 section 5.1 asks.
@@ -128,10 +138,11 @@ impl Transport {
             users: HashMap::new(),
             socket: None,
             owner,
+            queued: Rc::new(RefCell::new(queued)),
             skipped: 0,
-            media: Vec::with_capacity(MAX_RECEIVED_DATAGRAM),
-            packet: Vec::with_capacity(MAX_RECEIVED_DATAGRAM),
-            datagram: Box::new([0; MAX_RECEIVED_DATAGRAM]),
+            packet: Vec::new(),
+            received: Vec::new(),
+            opened: Vec::new(),
             stats: TransportStats::default(),
             alarm: Alarm::default(),
             exit: Exit::Unforeseen,
@@ -186,9 +197,10 @@ impl Transport {
     }
 
     fn receive(&mut self) {
+        self.received.resize(MAX_RECEIVED_DATAGRAM, 0);
         for _ in 0..BATCH {
             let Some((socket, _)) = &self.socket else { return };
-            match socket.receive(&mut self.datagram[..]) {
+            match socket.receive(&mut self.received) {
                 Ok(length) => self.take(length),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // An ICMP message about an earlier datagram; the server may be back for the next.
@@ -201,14 +213,14 @@ impl Transport {
     }
 
     fn take(&mut self, length: usize) {
-        match self.link.datagram(&mut self.datagram[..length], now()) {
+        match self.link.datagram(&mut self.received[..length], now()) {
             Received::Pong(round_trip) => self.stats.round_trip = Some(round_trip),
             Received::Voice { ssrc, payload, .. } => {
                 let Some(user) = self.users.get(&ssrc) else {
                     self.stats.unmapped += 1;
                     return;
                 };
-                match self.frames.openers.open(*user, payload, &mut self.media, now()) {
+                match self.frames.openers.open(*user, payload, &mut self.opened, now()) {
                     Ok(_) => self.stats.opened += 1,
                     Err(_) => self.stats.unopened += 1,
                 }
@@ -225,11 +237,10 @@ impl Transport {
         let elapsed = frame.elapsed.wrapping_add(self.skipped);
         // Until the frame is sent.
         self.skipped = elapsed;
-        if self.frames.sealer.seal(&frame.opus, &mut self.media) == Sealed::Withheld {
-            return Ok(Fate::Withheld);
-        }
         let mut packet = std::mem::take(&mut self.packet);
-        let sealed = self.link.seal(&self.media, elapsed, &mut packet);
+        let sealer = &mut self.frames.sealer;
+        let sealed =
+            self.link.seal(elapsed, &mut packet, |out| sealer.seal(&frame.opus, out) != Sealed::Withheld);
         let sent = sealed.is_ok() && self.send(&packet);
         if sent {
             self.skipped = 0;
@@ -237,7 +248,16 @@ impl Transport {
             self.stats.lateness.record(now().saturating_duration_since(frame.due));
         }
         self.packet = packet;
-        sealed.map(|()| if sent { Fate::Sent } else { Fate::Refused })
+        match sealed {
+            Ok(()) if sent => Ok(Fate::Sent),
+            Ok(()) => Ok(Fate::Refused),
+            Err(LinkError::Withheld) => Ok(Fate::Withheld),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn next_queued(&self) -> Option<VoiceFrame> {
+        self.queued.borrow_mut().try_recv().ok()
     }
 
     fn stats(&self) -> TransportStats {
@@ -269,6 +289,8 @@ impl Actor for Transport {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        let queued = Rc::clone(&self.queued);
+        ctx.add_stream(stream::poll_fn(move |cx| queued.borrow_mut().poll_recv(cx)));
         self.drive(ctx);
     }
 
@@ -297,8 +319,9 @@ impl Handler<SessionDescription> for Transport {
     }
 }
 
-impl Handler<VoiceFrame> for Transport {
-    type Result = ();
+impl StreamHandler<VoiceFrame> for Transport {
+    /// The speaker is no more; the next has another end of the queue.
+    fn finished(&mut self, _: &mut Context<Self>) {}
 
     fn handle(&mut self, frame: VoiceFrame, ctx: &mut Context<Self>) {
         match self.speak(&frame) {
@@ -384,6 +407,10 @@ impl Handler<Stop> for Transport {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        // What was queued before is sent before.
+        while let Some(frame) = self.next_queued() {
+            StreamHandler::<VoiceFrame>::handle(self, frame, ctx);
+        }
         self.exit = Exit::Asked;
         ctx.stop();
     }
@@ -400,6 +427,8 @@ enum Fate {
 
 /// SSRCs that are remembered; a voice channel holds no more users than this.
 const MAX_USERS: usize = 1 << 16;
+/// More than a speaker sends at once to make up for 100 ms.
+const MAX_QUEUED_FRAMES: usize = 16;
 /// Longer than any datagram that the voice server sends.
 const MAX_RECEIVED_DATAGRAM: usize = 2048;
 /// Datagrams taken in one go, before others have their turn.

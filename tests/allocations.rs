@@ -67,6 +67,7 @@ fn end_to_end() {
     let (mut sealed, mut opened) = (Vec::new(), Vec::new());
     let mut carry = |packets: usize| {
         for _ in 0..packets {
+            sealed.clear();
             assert_eq!(frames.sealer.seal(&[0x55; 160], &mut sealed), Sealed::Encrypted);
             assert!(frames.openers.open(user, &sealed, &mut opened, now()).is_ok());
         }
@@ -81,7 +82,7 @@ fn transport(mode: Mode) {
     let mut packet = Vec::with_capacity(MAX_DATAGRAM);
     let mut carry = |packets: usize| {
         for _ in 0..packets {
-            link.seal(&[0x55; 160], 960, &mut packet).expect("a fresh nonce");
+            link.seal(960, &mut packet, written(&[0x55; 160])).expect("a fresh nonce");
             link.voice_sent(packet.len());
             assert!(matches!(link.datagram(&mut packet, now()), Received::Voice { .. }));
         }
@@ -93,4 +94,12 @@ fn transport(mode: Mode) {
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// Writes this frame.
+fn written(frame: &[u8]) -> impl FnOnce(&mut Vec<u8>) -> bool + use<'_> {
+    |out| {
+        out.extend_from_slice(frame);
+        true
+    }
 }

@@ -1,36 +1,39 @@
 //! MediaSlot: where the media actors of a call run, and when within each 20 ms.
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, Addr, ArbiterHandle, Context};
 
 use crate::{actors::metronome::Pace, audio::frame::FRAME, speaker::Phase};
 
-/// The slots of one arbiter that calls have taken.
+/// How many calls of one arbiter send in each of the slots that the 20 ms are divided into. What is due in a slot is sent in
+/// one turn of the arbiter.
 #[derive(Clone, Debug, Default)]
-pub(in crate::actors) struct Slots(Arc<Mutex<BTreeSet<u32>>>);
+pub(in crate::actors) struct Slots(Arc<Mutex<[usize; SLOTS]>>);
 
 impl Slots {
-    /// How many are taken.
+    /// How many calls there are.
     pub(in crate::actors) fn taken(&self) -> usize {
-        self.lock(|slots| slots.len())
+        self.lock(|slots| slots.iter().sum())
     }
 
-    /// Takes the first that is free: those of calls that are over serve again.
-    fn take(&self) -> u32 {
+    /// Fills one slot after another, and once each has what makes a turn worth while, all alike.
+    fn take(&self) -> usize {
         self.lock(|slots| {
-            let free = (1..).find(|slot| !slots.contains(slot)).expect("there are more slots than calls");
-            slots.insert(free);
-            free
+            let spread = (1..=SLOTS).map(|nth| nth * STRIDE % SLOTS);
+            let worth_while = spread.clone().find(|&slot| slots[slot] < WORTH_A_TURN);
+            let least = || spread.min_by_key(|&slot| slots[slot]).expect("there are slots");
+            let slot = worth_while.unwrap_or_else(least);
+            slots[slot] += 1;
+            slot
         })
     }
 
-    fn lock<R>(&self, look: impl FnOnce(&mut BTreeSet<u32>) -> R) -> R {
-        // A set of numbers is never left half changed.
+    fn lock<R>(&self, look: impl FnOnce(&mut [usize; SLOTS]) -> R) -> R {
+        // Numbers are never left half changed.
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -40,13 +43,13 @@ impl Slots {
 pub(in crate::actors) struct MediaSlot {
     pub(in crate::actors) arbiter: Option<ArbiterHandle>,
     epoch: Instant,
-    slot: u32,
+    slot: usize,
     slots: Slots,
 }
 
 impl Drop for MediaSlot {
     fn drop(&mut self) {
-        self.slots.lock(|slots| slots.remove(&self.slot));
+        self.slots.lock(|slots| slots[self.slot] -= 1);
     }
 }
 
@@ -70,9 +73,16 @@ impl MediaSlot {
         if self.arbiter.is_some() { Pace::Precise } else { Pace::Pausable }
     }
 
-    /// Slots are taken so that any number of calls is spread evenly: each falls into the largest gap.
+    /// When within each 20 ms the call sends.
     pub(in crate::actors) fn phase(&self) -> Phase {
-        let share = f64::from(self.slot.reverse_bits()) / f64::from(u32::MAX);
-        Phase { epoch: self.epoch, offset: FRAME.mul_f64(share.min(0.999)) }
+        Phase { epoch: self.epoch, offset: SLOT * self.slot as u32 }
     }
 }
+
+/// What a slot lasts.
+const SLOT: Duration = Duration::from_millis(1);
+const SLOTS: usize = (FRAME.as_millis() / SLOT.as_millis()) as usize;
+/// Slots that are filled one after another lie this far apart, so that the load is spread also while they are few.
+const STRIDE: usize = 9;
+/// Packets that leave in one turn before another slot is used: what the turn itself costs is then little beside them.
+const WORTH_A_TURN: usize = 8;

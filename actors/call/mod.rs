@@ -13,7 +13,7 @@ mod tracks;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
-use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Recipient, WeakRecipient};
+use actix::{Actor, ArbiterHandle, AsyncContext, Context, Recipient, WeakRecipient};
 use rustls::ClientConfig;
 
 pub use self::error::{JoinError, SpeakError};
@@ -34,7 +34,7 @@ use super::{
     gateway::{Close, Gateway, Plan, Send, Speaking},
     speaker::{Connect, Speaker, SpeakingSent, StopTracks},
     stats::CallStats,
-    transport::{self, Transport},
+    transport::{self, FrameSender, Transport, frame_queue},
 };
 use crate::{
     audio::opus::EncoderSettings,
@@ -45,7 +45,7 @@ use crate::{
         session::{ChannelKind, Credentials, MAX_QUEUED_COMMANDS, Scheme, Start},
     },
     id::{GuildId, Ssrc},
-    speaker::{Pacer, TrackEnd, TrackId, VoiceFrame},
+    speaker::{Pacer, TrackEnd, TrackId},
     transport::{
         PathLoss,
         cipher::Mode,
@@ -81,6 +81,8 @@ pub struct Call {
     gateway: Child<Gateway>,
     dave: Child<Dave>,
     transport: Child<Transport>,
+    /// Where the transport takes its frames from.
+    voice_frames: Option<FrameSender>,
     speaker: Child<Speaker>,
     /// Transports that have not told yet what they have done.
     transports_alive: usize,
@@ -117,6 +119,7 @@ impl Call {
             gateway: Child::none(),
             dave: Child::none(),
             transport: Child::none(),
+            voice_frames: None,
             speaker: Child::none(),
             transports_alive: 0,
             resume_point: None,
@@ -229,9 +232,11 @@ impl Call {
         self.dead_path = None;
         let owner = ctx.address().downgrade().recipient();
         let media = &self.context.media;
-        let old = self
-            .transport
-            .replace(|generation| media.start(move || Transport::new(generation, ssrc, server, owner)));
+        let (frames, queued) = frame_queue();
+        let old = self.transport.replace(|generation| {
+            media.start(move || Transport::new(generation, ssrc, server, queued, owner))
+        });
+        self.voice_frames = Some(frames);
         self.transports_alive += 1;
         if let Some(old) = old {
             old.do_send(transport::Stop);
@@ -246,12 +251,14 @@ impl Call {
         };
         let (pace, owner) = (media.pace(), ctx.address().downgrade().recipient());
         self.speaker.replace(|generation| media.start(move || Speaker::new(generation, pacer, pace, owner)));
-        self.speaker.send(Connect(self.voice_frames()));
+        self.connect_speaker();
     }
 
-    /// Where frames go: nowhere unless the voice session is up.
-    fn voice_frames(&self) -> Option<Recipient<VoiceFrame>> {
-        self.transport.addr().filter(|_| self.recovery.is_live()).cloned().map(Addr::recipient)
+    /// Frames go nowhere unless the voice session is up.
+    fn connect_speaker(&self) {
+        let frames =
+            self.voice_frames.clone().filter(|_| self.transport.addr().is_some() && self.recovery.is_live());
+        self.speaker.send(Connect(frames));
     }
 
     /// Closes websocket and transport.
@@ -281,7 +288,7 @@ impl Call {
             ConnectionStatus::Connected => {
                 self.stats.reconnects = self.stats.sessions;
                 self.stats.sessions += 1;
-                self.speaker.send(Connect(self.voice_frames()));
+                self.connect_speaker();
                 match self.joins.channel().filter(|wanted| self.recovery.channel() != Some(*wanted)) {
                     // It was asked for since, or somebody has moved the bot away from it.
                     Some(wanted) => self.ask_bridge(self.joins.request(wanted)),

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use actix::{Arbiter, ArbiterHandle};
 
+use super::load::Load;
 use crate::actors::{
     call::{MediaSlot, Slots},
     driven::now,
@@ -20,7 +21,7 @@ pub(super) struct Arbiters {
     slots: Slots,
     /// Where the manager itself runs, if it has an arbiter of its own.
     control: Option<Arbiter>,
-    players: Lazy,
+    players: [Lazy; 2],
     source_actors: Lazy,
     crypto: Lazy,
 }
@@ -29,6 +30,7 @@ pub(super) struct Arbiters {
 struct Media {
     arbiter: Arbiter,
     slots: Slots,
+    load: Load,
 }
 
 /// An arbiter that may not be needed.
@@ -42,7 +44,7 @@ impl Arbiters {
             epoch: now(),
             media: Vec::new(),
             slots: Slots::default(),
-            players: Lazy::default(),
+            players: Default::default(),
             source_actors: Lazy::default(),
             control: None,
             crypto: Lazy::default(),
@@ -59,23 +61,33 @@ impl Arbiters {
         self.control.is_some()
     }
 
-    /// A slot for a call: on the media arbiter with the fewest calls.
+    /// A slot for a call: on the first media arbiter with room, so that one turn serves many; on another one if there is none.
     pub(super) fn media_slot(&mut self) -> MediaSlot {
-        if self.media.len() < self.most
+        let has_room = self.media.iter().any(|media| media.expected_load() < FULL);
+        if !has_room
+            && self.media.len() < self.most
             && let Some(arbiter) = started()
         {
             arbiter.spawn_fn(metronome::tune_thread);
-            self.media.push(Media { arbiter, slots: Slots::default() });
+            let load = Load::of(&arbiter.handle());
+            self.media.push(Media { arbiter, slots: Slots::default(), load });
         }
-        match self.media.iter().min_by_key(|media| media.slots.taken()) {
-            Some(least) => MediaSlot::new(Some(least.arbiter.handle()), self.epoch, &least.slots),
+        match self.media_for_next() {
+            Some(media) => MediaSlot::new(Some(media.arbiter.handle()), self.epoch, &media.slots),
             None => MediaSlot::new(None, self.epoch, &self.slots),
         }
     }
 
-    /// For [`Player`](crate::actors::Player)s, which never block it.
+    fn media_for_next(&self) -> Option<&Media> {
+        let least_loaded =
+            || self.media.iter().min_by(|one, other| one.expected_load().total_cmp(&other.expected_load()));
+        self.media.iter().find(|media| media.expected_load() < FULL).or_else(least_loaded)
+    }
+
+    /// For a [`Player`](crate::actors::Player): they take turns on two arbiters, which they do not block.
     pub(super) fn players(&mut self) -> Option<ArbiterHandle> {
-        self.players.handle(self.most)
+        self.players.rotate_left(1);
+        self.players[0].handle(self.most)
     }
 
     /// For the user's own source actors, which may.
@@ -90,12 +102,19 @@ impl Arbiters {
 
     /// Ends the threads.
     pub(super) fn stop(&self) {
-        let lazy = [&self.players, &self.source_actors, &self.crypto];
-        let lazy = lazy.into_iter().filter_map(|Lazy(arbiter)| arbiter.as_ref());
+        let lazy = self.players.iter().chain([&self.source_actors, &self.crypto]);
+        let lazy = lazy.filter_map(|Lazy(arbiter)| arbiter.as_ref());
         // The control arbiter last: this runs on it.
         for arbiter in self.media.iter().map(|media| &media.arbiter).chain(lazy).chain(&self.control) {
             arbiter.stop();
         }
+    }
+}
+
+impl Media {
+    /// How busy it will be, in cores, if calls that are silent begin to speak.
+    fn expected_load(&self) -> f32 {
+        self.load.share() + RESERVED * self.slots.taken() as f32
     }
 }
 
@@ -113,70 +132,71 @@ pub(super) fn started() -> Option<Arbiter> {
     Arbiter::try_new().inspect_err(|error| tracing::warn!(%error, "no thread for an arbiter")).ok()
 }
 
+/// How much of a core is kept for each call, beside what the calls of an arbiter use: half of what it takes to encode one.
+const RESERVED: f32 = 0.005;
+/// The expected load above which an arbiter takes no more calls, unless all are above it.
+const FULL: f32 = 0.5;
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, time::Duration};
 
     use super::*;
-    use crate::audio::frame::FRAME;
-
-    #[test]
-    fn calls_that_come_and_go_leave_the_others_spread_and_the_arbiters_evenly_loaded() {
-        actix::System::new().block_on(async {
-            let mut arbiters = Arbiters::new(2);
-            let mut slots: Vec<MediaSlot> = (0..32).map(|_| arbiters.media_slot()).collect();
-            for _ in 0..1_000 {
-                // Of each arbiter the same number, so that both have room again.
-                slots.drain(..16);
-                slots.extend((0..16).map(|_| arbiters.media_slot()));
-            }
-            assert_eq!(arbiters.media.iter().map(|media| media.slots.taken()).collect::<Vec<_>>(), [16, 16]);
-            let mut offsets: Vec<_> = slots.iter().map(|slot| slot.phase().offset).collect();
-            offsets.sort();
-            let gaps = offsets.windows(2).map(|pair| pair[1] - pair[0]);
-            assert!(gaps.max() <= Some(FRAME / 8), "{offsets:?}");
-            arbiters.stop();
-        });
-    }
-
-    #[test]
-    fn the_calls_of_every_arbiter_are_spread_over_the_20_ms() {
-        actix::System::new().block_on(async {
-            let mut arbiters = Arbiters::new(2);
-            let mut phases: BTreeMap<Option<String>, Vec<_>> = BTreeMap::new();
-            let slots: Vec<MediaSlot> = (0..32).map(|_| arbiters.media_slot()).collect();
-            for slot in &slots {
-                let arbiter = slot.arbiter.as_ref().map(|arbiter| format!("{arbiter:?}"));
-                phases.entry(arbiter).or_default().push(slot.phase().offset);
-            }
-            assert_eq!(phases.len(), 2);
-            for mut offsets in phases.into_values() {
-                assert_eq!(offsets.len(), 16);
-                offsets.sort();
-                let gaps = offsets.windows(2).map(|pair| pair[1] - pair[0]);
-                assert!(gaps.max() <= Some(FRAME / 8), "{offsets:?}");
-            }
-            arbiters.stop();
-        });
-    }
 
     /// How many calls each media arbiter has.
     fn calls(arbiters: &Arbiters) -> Vec<usize> {
         arbiters.media.iter().map(|media| media.slots.taken()).collect()
     }
 
+    /// How many of these calls send at each offset in the 20 ms.
+    fn calls_at(slots: &[MediaSlot]) -> BTreeMap<Duration, usize> {
+        slots.iter().fold(BTreeMap::new(), |mut calls, slot| {
+            *calls.entry(slot.phase().offset).or_default() += 1;
+            calls
+        })
+    }
+
     #[test]
-    fn a_call_goes_where_others_have_ended() {
+    fn calls_share_a_turn_until_it_is_worth_while_and_are_then_spread_evenly_also_after_others_have_ended() {
+        actix::System::new().block_on(async {
+            let mut arbiters = Arbiters::new(0);
+            let mut slots: Vec<MediaSlot> = (0..8).map(|_| arbiters.media_slot()).collect();
+            assert_eq!(calls_at(&slots).len(), 1);
+            slots.extend((8..40).map(|_| arbiters.media_slot()));
+            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [8; 5]);
+            let offsets: Vec<_> = calls_at(&slots).into_keys().collect();
+            assert!(
+                offsets.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(2)),
+                "{offsets:?}"
+            );
+            slots.extend((40..400).map(|_| arbiters.media_slot()));
+            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [20; 20]);
+            for _ in 0..1_000 {
+                slots.drain(..50);
+                slots.extend((0..50).map(|_| arbiters.media_slot()));
+            }
+            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [20; 20]);
+        });
+    }
+
+    #[test]
+    fn one_arbiter_is_filled_after_another_as_their_load_allows_and_then_the_least_loaded_takes_the_next() {
         actix::System::new().block_on(async {
             let mut arbiters = Arbiters::new(2);
-            let mut slots: Vec<MediaSlot> = (0..6).map(|_| arbiters.media_slot()).collect();
-            assert_eq!(calls(&arbiters), [3, 3]);
-            // Every other call is on the first arbiter.
-            let ended = [0, 1, 2].map(|at| slots.remove(at));
-            drop(ended);
-            assert_eq!(calls(&arbiters), [0, 3]);
-            slots.extend((0..3).map(|_| arbiters.media_slot()));
-            assert_eq!(calls(&arbiters), [3, 3]);
+            let mut slots: Vec<MediaSlot> = (0..100).map(|_| arbiters.media_slot()).collect();
+            assert_eq!(calls(&arbiters), [100]);
+            slots.extend((0..50).map(|_| arbiters.media_slot()));
+            assert_eq!(calls(&arbiters), [100, 50]);
+            slots.extend((0..250).map(|_| arbiters.media_slot()));
+            assert_eq!(calls(&arbiters), [200, 200]);
+            arbiters.media[0].load.set(0.5);
+            slots.extend((0..100).map(|_| arbiters.media_slot()));
+            assert_eq!(calls(&arbiters), [200, 300]);
+            // Calls that have ended leave room.
+            slots.drain(..150);
+            arbiters.media[0].load.set(0.0);
+            slots.push(arbiters.media_slot());
+            assert_eq!(calls(&arbiters), [101, 250]);
             drop(slots);
             assert_eq!(calls(&arbiters), [0, 0]);
             arbiters.stop();
@@ -184,12 +204,30 @@ mod tests {
     }
 
     #[test]
+    fn the_load_of_a_thread_is_what_it_uses() {
+        actix::System::new().block_on(async {
+            let arbiter = started().expect("a thread");
+            let load = Load::of(&arbiter.handle());
+            assert_eq!(load.share(), 0.0);
+            arbiter.spawn(async {
+                loop {
+                    std::hint::black_box((0..100_000_u64).sum::<u64>());
+                    tokio::task::yield_now().await;
+                }
+            });
+            while load.share() == 0.0 {
+                actix::clock::sleep(Duration::from_millis(50)).await;
+            }
+            assert!(load.share() <= 1.1, "{load:?}");
+            arbiter.stop();
+        });
+    }
+
+    #[test]
     fn without_media_arbiters_nothing_has_a_thread_of_its_own() {
         actix::System::new().block_on(async {
             let mut arbiters = Arbiters::new(0);
-            let slots = [arbiters.media_slot(), arbiters.media_slot()];
-            assert!(slots.iter().all(|slot| slot.arbiter.is_none()));
-            assert_ne!(slots[0].phase().offset, slots[1].phase().offset);
+            assert!(arbiters.media_slot().arbiter.is_none());
             assert!(arbiters.players().is_none() && arbiters.source_actors().is_none());
             assert!(arbiters.crypto().is_none());
         });

@@ -4,6 +4,7 @@ mod arbiters;
 mod bitrates;
 mod handle;
 mod lifetime;
+mod load;
 mod message;
 mod plug;
 mod shards;

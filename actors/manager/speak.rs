@@ -13,7 +13,7 @@ use crate::{
     gateway::payload::SpeakingFlags,
     id::GuildId,
     source::Source,
-    speaker::TrackId,
+    speaker::{ReadAhead, TrackId},
 };
 
 /// **Your bot → VoiceManager.** Play something in the call of this guild. Several tracks are mixed.
@@ -26,6 +26,7 @@ pub struct Speak {
     pub(super) source: TrackSource,
     pub(super) flags: SpeakingFlags,
     pub(super) volume: f32,
+    pub(super) read_ahead: ReadAhead,
 }
 
 impl Speak {
@@ -37,7 +38,9 @@ impl Speak {
 
     /// Plays a [`Source`], run by a [`Player`] of its own.
     pub fn source<S: Source + Unpin>(guild: GuildId, source: S) -> Self {
-        Self::new(guild, TrackSource::Player(starter(Player::new(source))))
+        let live = source.is_live();
+        let speak = Self::new(guild, TrackSource::Player(player(source)));
+        if live { speak.live() } else { speak }
     }
 
     /// Starts this actor on an arbiter for source actors, and plays what it supplies. One that blocks holds up the others
@@ -55,7 +58,8 @@ impl Speak {
     }
 
     fn new(guild: GuildId, source: TrackSource) -> Self {
-        Self { guild, generation: None, source, flags: SpeakingFlags::MICROPHONE, volume: 1.0 }
+        let (flags, read_ahead) = (SpeakingFlags::MICROPHONE, ReadAhead::Stored);
+        Self { guild, generation: None, source, flags, volume: 1.0, read_ahead }
     }
 
     /// How the track speaks: microphone unless said otherwise. Priority counts only with the permission for it.
@@ -68,6 +72,13 @@ impl Speak {
     #[must_use]
     pub fn volume(self, volume: f32) -> Self {
         Self { volume, ..self }
+    }
+
+    /// The audio comes into being as it is heard (a microphone, speech synthesis): the source is asked for 100 ms ahead, and not
+    /// for half a second.
+    #[must_use]
+    pub fn live(self) -> Self {
+        Self { read_ahead: ReadAhead::Live, ..self }
     }
 }
 
@@ -82,12 +93,21 @@ pub(super) enum TrackSource {
 /// Starts a source, on this arbiter if there is one.
 pub(super) type Starter = Box<dyn FnOnce(Option<&ArbiterHandle>) -> Recipient<Demand> + Send>;
 
-pub(super) fn starter<A>(actor: A) -> Starter
+fn starter<A>(actor: A) -> Starter
 where
     A: Actor<Context = Context<A>> + Handler<Demand> + Send,
 {
     Box::new(move |arbiter| match arbiter {
         Some(arbiter) => A::start_in_arbiter(arbiter, |_| actor).recipient(),
         None => actor.start().recipient(),
+    })
+}
+
+/// Starts a player: without an arbiter on the clock of the caller's, which a test may have paused.
+pub(super) fn player<S: Source + Unpin>(source: S) -> Starter {
+    let player = Player::new(source);
+    Box::new(|arbiter| match arbiter {
+        Some(_) => starter(player)(arbiter),
+        None => player.pausable().start().recipient(),
     })
 }

@@ -19,7 +19,7 @@ impl Handler<Speak> for VoiceManager {
     type Result = ResponseActFuture<Self, Result<TrackId, SpeakError>>;
 
     fn handle(&mut self, speak: Speak, _: &mut Context<Self>) -> Self::Result {
-        let Speak { guild, generation, source, flags, volume } = speak;
+        let Speak { guild, generation, source, flags, volume, read_ahead } = speak;
         let known = match (self.calls.get(&guild), generation) {
             (entry, Some(generation)) => entry.is_some_and(|entry| entry.generation == generation),
             (entry, None) => entry.is_some() || self.waiting.contains(guild),
@@ -36,7 +36,7 @@ impl Handler<Speak> for VoiceManager {
         let attaching = opened(source).into_actor(self).map(move |starter, manager, _| {
             let (attached, answer) = oneshot::channel();
             let source = starter?(arbiter.as_ref());
-            let attach = Attach { track, source, flags, volume };
+            let attach = Attach { track, source, flags, volume, read_ahead };
             manager.attach(guild, AttachTrack { attach, generation, attached });
             Ok(answer)
         });
@@ -68,5 +68,5 @@ async fn open(path: std::path::PathBuf) -> Result<Starter, crate::source::Source
         name,
         cause: error.to_string(),
     };
-    Ok(super::speak::starter(crate::actors::source::Player::new(opening.map_err(unreadable)??)))
+    Ok(super::speak::player(opening.map_err(unreadable)??))
 }

@@ -108,6 +108,8 @@ impl Stream for Ticks {
             }
         }
         self.shared.at.set(None);
+        // Whoever sets the next moment in answer to this tick is about to poll anyway.
+        *self.shared.waker.borrow_mut() = None;
         self.armed = None;
         Poll::Ready(Some(Tick))
     }

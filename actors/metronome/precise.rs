@@ -2,17 +2,19 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    cmp::Reverse,
+    collections::BinaryHeap,
     io,
     os::fd::OwnedFd,
     rc::{Rc, Weak},
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
+use slab::Slab;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::actors::driven::now;
@@ -24,8 +26,7 @@ thread_local! {
 /// One speaker's place in the queue of its arbiter.
 pub(super) struct Alarm {
     clock: Rc<Clock>,
-    id: u64,
-    queued: Option<Instant>,
+    key: usize,
 }
 
 struct Clock {
@@ -35,9 +36,12 @@ struct Clock {
 
 #[derive(Default)]
 struct Queue {
-    wakers: BTreeMap<(Instant, u64), Waker>,
+    /// What each alarm waits for, and who is woken then.
+    alarms: Slab<Option<(Instant, Waker)>>,
+    /// The earliest first. An entry that is not what its alarm waits for (any more) is left to be skipped.
+    due: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// What the timer is set to.
     armed: Option<Instant>,
-    ids: u64,
 }
 
 impl Alarm {
@@ -53,50 +57,49 @@ impl Alarm {
                 io::Result::Ok(clock)
             }
         })?;
-        let id = clock.queue.borrow_mut().next_id();
-        Ok(Self { clock, id, queued: None })
+        let key = clock.queue.borrow_mut().alarms.insert(None);
+        Ok(Self { clock, key })
     }
 
     pub(super) fn poll(&mut self, at: Instant, cx: &Context<'_>) -> Poll<()> {
-        self.leave();
+        let mut queue = self.clock.queue.borrow_mut();
         if at <= now() {
+            queue.alarms[self.key] = None;
             return Poll::Ready(());
         }
-        self.queued = Some(at);
-        self.clock.queue.borrow_mut().wakers.insert((at, self.id), cx.waker().clone());
-        self.clock.arm();
+        queue.wait(self.key, at, cx.waker());
+        self.clock.arm(&mut queue);
         Poll::Pending
-    }
-
-    fn leave(&mut self) {
-        if let Some(at) = self.queued.take() {
-            self.clock.queue.borrow_mut().wakers.remove(&(at, self.id));
-        }
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.leave();
+        self.clock.queue.borrow_mut().alarms.remove(self.key);
     }
 }
 
 impl Queue {
-    fn next_id(&mut self) -> u64 {
-        self.ids += 1;
-        self.ids
+    fn wait(&mut self, key: usize, at: Instant, waker: &Waker) {
+        let queued = self.alarms[key].as_ref().is_some_and(|(queued, _)| *queued == at);
+        self.alarms[key] = Some((at, waker.clone()));
+        if !queued {
+            self.due.push(Reverse((at, key)));
+        }
     }
 
-    /// Wakes all that are due, and says when the next is.
-    fn wake_due(&mut self) -> Option<Instant> {
+    /// Wakes all that are due.
+    fn wake_due(&mut self) {
         let now = now();
-        while let Some(entry) = self.wakers.first_entry() {
-            if entry.key().0 > now {
-                return Some(entry.key().0);
+        while let Some(Reverse((at, key))) = self.due.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+            self.due.pop();
+            if let Some(alarm) = self.alarms.get_mut(key)
+                && alarm.as_ref().is_some_and(|(waits_for, _)| *waits_for == at)
+                && let Some((_, waker)) = alarm.take()
+            {
+                waker.wake();
             }
-            entry.remove().wake();
         }
-        None
     }
 }
 
@@ -114,25 +117,26 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Wakes alarms for as long as the arbiter lives.
+    /// Wakes alarms for as long as the arbiter lives: one turn for all that are due.
     async fn run(clock: Rc<Self>) {
         while let Ok(mut ready) = clock.timer.readable().await {
-            let mut expirations = [0; 8];
-            let _ = ready.try_io(|timer| rustix::io::read(timer, &mut expirations).map_err(io::Error::from));
-            clock.queue.borrow_mut().armed = None;
-            clock.arm();
+            // Setting the timer anew also forgets that it has expired: it need not be read.
+            ready.clear_ready();
+            let mut queue = clock.queue.borrow_mut();
+            queue.armed = None;
+            queue.wake_due();
+            clock.arm(&mut queue);
         }
     }
 
-    /// Sets the timer to the first alarm of the queue.
-    fn arm(&self) {
-        let mut queue = self.queue.borrow_mut();
-        let Some(next) = queue.wake_due() else { return };
+    /// Sets the timer to the first of the queue, unless it is.
+    fn arm(&self, queue: &mut Queue) {
+        let Some(Reverse((next, _))) = queue.due.peek().copied() else { return };
         if queue.armed.is_some_and(|armed| armed <= next) {
             return;
         }
         queue.armed = Some(next);
-        let after = next.saturating_duration_since(now()).max(std::time::Duration::from_nanos(1));
+        let after = next.saturating_duration_since(now()).max(Duration::from_nanos(1));
         let value =
             Timespec { tv_sec: after.as_secs() as i64, tv_nsec: i64::from(after.subsec_nanos()) as _ };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };

@@ -22,6 +22,11 @@ impl<S: Source> Decoding<S> {
         Self { source, decoder: None }
     }
 
+    /// Returns whether the source may wait for something.
+    pub fn may_block(&self) -> bool {
+        self.source.may_block()
+    }
+
     /// Returns the next 20 ms in a form that is of use, or `None` after the last.
     ///
     /// # Errors

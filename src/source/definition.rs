@@ -8,7 +8,7 @@ use crate::audio::frame::Frame;
 /// Something that can be played: a file, a stream, a tone.
 ///
 /// A source is pulled, 20 ms at a time, ahead of the time it is heard; it may take a while over a frame
-/// (a disc that spins up), since whoever pulls it keeps five in reserve.
+/// (a disc that spins up), since whoever pulls it keeps some in reserve.
 pub trait Source: Send + 'static {
     /// Returns the next 20 ms, or `None` after the last.
     ///
@@ -21,6 +21,18 @@ pub trait Source: Send + 'static {
     fn duration(&self) -> Option<Duration> {
         None
     }
+
+    /// Returns whether a frame may have to be waited for, on a pipe or a network: such a source gets a thread of its own.
+    /// The others share one, where nothing is pulled while one of them is at work.
+    fn may_block(&self) -> bool {
+        true
+    }
+
+    /// Returns whether the audio comes into being as it is heard (a microphone, speech synthesis): then only 100 ms of it
+    /// are pulled ahead, and half a second otherwise.
+    fn is_live(&self) -> bool {
+        false
+    }
 }
 
 impl Source for Box<dyn Source> {
@@ -30,5 +42,13 @@ impl Source for Box<dyn Source> {
 
     fn duration(&self) -> Option<Duration> {
         self.as_ref().duration()
+    }
+
+    fn may_block(&self) -> bool {
+        self.as_ref().may_block()
+    }
+
+    fn is_live(&self) -> bool {
+        self.as_ref().is_live()
     }
 }

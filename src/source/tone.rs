@@ -54,6 +54,10 @@ impl Source for Tone {
     fn duration(&self) -> Option<Duration> {
         self.length
     }
+
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 /// How loud a [`Tone`] is: heard well beside speech, and no shock in headphones.

@@ -43,6 +43,27 @@ pub struct VoiceFrame {
     pub due: Instant,
 }
 
+/// How much of a track waits at the speaker. Sources are asked for more when half of it is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadAhead {
+    /// 500 ms: for what is there already, such as a file.
+    #[default]
+    Stored,
+    /// 100 ms: for what comes into being as it is heard, such as a microphone.
+    Live,
+}
+
+impl ReadAhead {
+    /// Frames of 20 ms.
+    pub const fn frames(self) -> usize {
+        match self {
+            Self::Stored => 25,
+            Self::Live => 5,
+        }
+    }
+}
+
 /// In which form a source is asked for frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameFormat {

@@ -8,10 +8,12 @@
 //!     └────────────────────────── five silence frames, Speaking 0 ──────────────────────────────┘
 //! ```
 //!
-//! Tracks are pulled by credit: five frames when a track starts, one more for each taken. Without a link to
-//! the voice server nothing is taken, so a track goes on where it was when the call comes back.
+//! Tracks are pulled by credit, in batches: as many frames as a track may be ahead when it starts, and as many as are
+//! missing once half of them are played. Without a link to the voice server nothing is taken, so a track goes on where
+//! it was when the call comes back.
 
 mod action;
+mod encoding;
 mod reason;
 #[cfg(test)]
 mod tests;
@@ -22,18 +24,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use self::track::{Taken, Track};
 pub use self::{
-    action::{Action, Counts, FrameFormat, TrackId, VoiceFrame},
+    action::{Action, Counts, FrameFormat, ReadAhead, TrackId, VoiceFrame},
     reason::TrackEnd,
+};
+use self::{
+    encoding::Encoding,
+    track::{Taken, Track},
 };
 use crate::{
     audio::{
-        frame::{FRAME, FRAME_SAMPLES, Frame, Pcm, SILENCE},
-        mixer::Limiter,
-        opus::{Encoder, EncoderSettings, MAX_PACKET, OpusError},
+        frame::{FRAME, FRAME_SAMPLES, Frame, SILENCE},
+        opus::{EncoderSettings, OpusError},
     },
     gateway::payload::SpeakingFlags,
 };
@@ -42,16 +46,13 @@ use crate::{
 #[derive(Debug)]
 pub struct Pacer {
     tracks: Vec<Track>,
-    encoder: Encoder,
+    encoding: Encoding,
     link: Link,
     state: State,
     flags: SpeakingFlags,
     phase: Phase,
     last_due: Option<Instant>,
     probe: Instant,
-    mix: Pcm,
-    limiter: Limiter,
-    packet: BytesMut,
     counts: Counts,
     actions: VecDeque<Action>,
 }
@@ -97,35 +98,31 @@ impl Pacer {
     pub fn new(settings: &EncoderSettings, phase: Phase) -> Result<Self, OpusError> {
         Ok(Self {
             tracks: Vec::new(),
-            encoder: Encoder::new(settings)?,
+            encoding: Encoding::new(settings)?,
             link: Link::Down,
             state: State::Quiet,
             flags: SpeakingFlags::NONE,
             phase,
             last_due: None,
             probe: phase.epoch,
-            mix: Pcm::default(),
-            limiter: Limiter::new(),
-            packet: BytesMut::with_capacity(ARENA),
             counts: Counts::default(),
             actions: VecDeque::with_capacity(16),
         })
     }
 
     /// A new track; its source is asked for the first frames at once.
-    pub fn attach(&mut self, id: TrackId, flags: SpeakingFlags, volume: f32) {
-        self.tracks.push(Track::new(id, flags, volume));
-        self.actions.push_back(Action::Demand(id, CREDIT));
+    pub fn attach(&mut self, id: TrackId, flags: SpeakingFlags, volume: f32, read_ahead: ReadAhead) {
+        let mut track = Track::new(id, flags, volume, read_ahead);
+        self.actions.extend(track.demand());
+        self.tracks.push(track);
     }
 
-    /// A frame from a source. More than it was asked for is dropped and counted.
-    pub fn supply(&mut self, id: TrackId, frame: Frame, now: Instant) {
+    /// Frames from a source. More than it was asked for are dropped and counted.
+    pub fn supply(&mut self, id: TrackId, frames: impl IntoIterator<Item = Frame>, now: Instant) {
         let Some(track) = self.track(id) else { return };
-        if track.push(frame) {
-            self.start_if_ready(now);
-        } else {
-            self.counts.over_credit += 1;
-        }
+        let refused = frames.into_iter().map(|frame| u64::from(!track.push(frame))).sum::<u64>();
+        self.counts.over_credit += refused;
+        self.start_if_ready(now);
     }
 
     /// The source has no more frames; what it supplied is still played.
@@ -182,7 +179,7 @@ impl Pacer {
     ///
     /// When libopus refuses it.
     pub fn set_bitrate(&mut self, bitrate: u32) -> Result<(), OpusError> {
-        self.encoder.set_bitrate(bitrate)
+        self.encoding.set_bitrate(bitrate)
     }
 
     /// The next order, or nothing until the next fact or [`Self::deadline`].
@@ -353,27 +350,17 @@ impl Pacer {
     }
 
     fn encode(&mut self) -> Bytes {
-        self.mix.fill(0.0);
-        for track in self.tracks.iter_mut().filter(|track| track.is_ready()) {
-            if track.mix_into(&mut self.mix).is_err() {
-                self.counts.codec_errors += 1;
+        let Self { tracks, actions, counts, encoding, .. } = self;
+        let encoded = encoding.encode(|mix| {
+            for track in tracks.iter_mut().filter(|track| track.is_ready()) {
+                counts.codec_errors += u64::from(track.mix_into(mix).is_err());
+                actions.extend(track.took(Taken::Pcm));
             }
-            self.actions.extend(track.took(Taken::Pcm));
-        }
-        self.limiter.limit(&mut self.mix);
-        self.packet.reserve(MAX_PACKET);
-        self.packet.resize(MAX_PACKET, 0);
-        match self.encoder.encode(&self.mix, &mut self.packet) {
-            Ok(length) => {
-                let opus = self.packet.split_to(length).freeze();
-                self.packet.clear();
-                opus
-            }
-            Err(_) => {
-                self.counts.codec_errors += 1;
-                Bytes::from_static(&SILENCE)
-            }
-        }
+        });
+        encoded.unwrap_or_else(|_| {
+            counts.codec_errors += 1;
+            Bytes::from_static(&SILENCE)
+        })
     }
 
     fn send(&mut self, opus: Bytes, due: Instant) {
@@ -401,8 +388,6 @@ impl Pacer {
     }
 }
 
-/// Frames that a source may be ahead: 100 ms.
-pub const CREDIT: usize = 5;
 /// Silence frames after speech, as Discord's documentation asks.
 const SILENCE_FRAMES: u8 = 5;
 /// How late frames may be and still be sent, all at once.
@@ -411,5 +396,3 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 const STALLED_FRAMES: u32 = 5;
 /// How often a silent source is looked at.
 const PROBE: Duration = Duration::from_secs(1);
-/// Packets share one allocation of this size until it is used up.
-const ARENA: usize = 16 * 1024;

@@ -10,6 +10,10 @@ mod timing;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::audio::{
+    frame::Pcm,
+    opus::{Encoder, MAX_PACKET},
+};
 
 const MUSIC: TrackId = TrackId(1);
 const SPEECH: TrackId = TrackId(2);
@@ -89,7 +93,7 @@ impl Story {
     }
 
     fn attach(&mut self, id: TrackId, flags: SpeakingFlags, volume: f32) {
-        self.playout.attach(id, flags, volume);
+        self.playout.attach(id, flags, volume, ReadAhead::Live);
         self.drive();
     }
 
@@ -99,7 +103,7 @@ impl Story {
     }
 
     fn supply(&mut self, id: TrackId, frame: Frame) {
-        self.playout.supply(id, frame, self.now);
+        self.playout.supply(id, [frame], self.now);
         self.drive();
     }
 
@@ -148,7 +152,7 @@ impl Story {
         let Some(source) = self.sources.get_mut(&id) else { return };
         for _ in 0..frames {
             match source() {
-                Some(frame) => self.playout.supply(id, frame, self.now),
+                Some(frame) => self.playout.supply(id, [frame], self.now),
                 None => return self.playout.finish(id, TrackEnd::Finished),
             }
         }

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{
-    CREDIT,
-    action::{Action, TrackId},
+    action::{Action, ReadAhead, TrackId},
     reason::TrackEnd,
 };
 use crate::{
@@ -23,13 +22,21 @@ pub(super) struct Track {
     id: TrackId,
     flags: SpeakingFlags,
     volume: f32,
+    read_ahead: ReadAhead,
     queue: VecDeque<Frame>,
+    /// Frames that the source was asked for and has not supplied.
     credit: usize,
     playback: Playback,
     missing: u32,
     end: Option<TrackEnd>,
-    decoder: Option<Decoder>,
-    scratch: Pcm,
+    decoder: Option<Box<Decoding>>,
+}
+
+/// What it takes to mix packets.
+#[derive(Debug)]
+struct Decoding {
+    decoder: Decoder,
+    samples: Pcm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,20 +55,20 @@ pub(super) enum Taken {
 }
 
 impl Track {
-    pub(super) fn new(id: TrackId, flags: SpeakingFlags, volume: f32) -> Self {
+    pub(super) fn new(id: TrackId, flags: SpeakingFlags, volume: f32, read_ahead: ReadAhead) -> Self {
         // Without any flag Discord takes no audio from us.
         let flags = if flags.is_empty() { SpeakingFlags::MICROPHONE } else { flags };
         Self {
             id,
             flags,
             volume,
-            queue: VecDeque::with_capacity(CREDIT),
-            credit: CREDIT,
+            read_ahead,
+            queue: VecDeque::with_capacity(read_ahead.frames()),
+            credit: 0,
             playback: Playback::New,
             missing: 0,
             end: None,
             decoder: None,
-            scratch: Pcm::default(),
         }
     }
 
@@ -81,6 +88,16 @@ impl Track {
     /// Whether a frame can be taken.
     pub(super) fn is_ready(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// How many frames the source is to be asked for: none until half of what it may be ahead is used up.
+    pub(super) fn demand(&mut self) -> Option<Action> {
+        let (wanted, on_the_way) = (self.read_ahead.frames(), self.queue.len() + self.credit);
+        if self.end.is_some() || on_the_way > wanted / 2 {
+            return None;
+        }
+        self.credit += wanted - on_the_way;
+        Some(Action::Demand(self.id, wanted - on_the_way))
     }
 
     /// Queues a frame if the source was granted one.
@@ -144,12 +161,14 @@ impl Track {
         match self.queue.pop_front() {
             Some(Frame::Pcm(samples)) => mixer::mix(mix, &samples, self.volume),
             Some(Frame::Opus(packet)) => {
-                let decoder = match &mut self.decoder {
-                    Some(decoder) => decoder,
-                    none => none.insert(Decoder::new()?),
+                let Decoding { decoder, samples } = match &mut self.decoder {
+                    Some(decoding) => &mut **decoding,
+                    none => {
+                        none.insert(Box::new(Decoding { decoder: Decoder::new()?, samples: Pcm::default() }))
+                    }
                 };
-                decoder.decode_frame(Some(&packet), &mut self.scratch)?;
-                mixer::mix(mix, &self.scratch, self.volume);
+                decoder.decode_frame(Some(&packet), samples)?;
+                mixer::mix(mix, samples, self.volume);
             }
             None => {}
         }
@@ -165,11 +184,7 @@ impl Track {
         let started = self.playback == Playback::New;
         self.playback = Playback::Playing;
         self.missing = 0;
-        let more = self.end.is_none();
-        if more {
-            self.credit += 1;
-        }
-        let id = self.id;
-        started.then_some(Action::Started(id)).into_iter().chain(more.then_some(Action::Demand(id, 1)))
+        let started = started.then_some(Action::Started(self.id));
+        started.into_iter().chain(self.demand())
     }
 }

@@ -56,6 +56,9 @@ pub enum LinkError {
     /// There is no key yet.
     #[error("no key yet: frames can be sealed once the session is described")]
     NotDescribed,
+    /// There is no frame that may leave.
+    #[error("the frame is withheld: it cannot be encrypted end to end yet")]
+    Withheld,
     /// Every nonce was used with this key.
     #[error("every transport nonce was used with this key: make a new session, which brings a new key")]
     Exhausted,

@@ -88,9 +88,9 @@ impl Link {
         Ok(())
     }
 
-    /// Writes the packet of one Opus or DAVE frame into `out`, replacing what it held. `elapsed` is the time
-    /// since the last packet that was sent, in samples at 48 kHz: 960 for a frame of 20 ms. Allocates nothing when
-    /// `out` has room.
+    /// Writes the packet of one Opus or DAVE frame into `out`, replacing what it held. `write_frame` appends the frame to the
+    /// header that it finds, and says whether there is one. `elapsed` is the time since the last packet that was sent, in
+    /// samples at 48 kHz: 960 for a frame of 20 ms. Allocates nothing when `out` has room.
     ///
     /// [`Self::voice_sent`] says that it was sent; a packet that the system refused leaves its sequence number to
     /// the next, and only its nonce is spent.
@@ -98,22 +98,41 @@ impl Link {
     /// # Errors
     ///
     /// A [`LinkError`] that says what is missing; `out` is then empty and nothing was counted.
-    pub fn seal(&mut self, frame: &[u8], elapsed: u32, out: &mut Vec<u8>) -> Result<(), LinkError> {
-        out.clear();
+    pub fn seal(
+        &mut self,
+        elapsed: u32,
+        out: &mut Vec<u8>,
+        write_frame: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Result<(), LinkError> {
         self.sealed = None;
-        let cipher = self.cipher.as_mut().ok_or(LinkError::NotDescribed)?;
-        let most = MAX_DATAGRAM - FIXED_HEADER - cipher.mode().overhead();
-        if frame.len() > most {
-            return Err(LinkError::FrameTooLong { length: frame.len(), most });
+        let sealed = self.write_packet(elapsed, out, write_frame);
+        match sealed {
+            Ok(timestamp) => self.sealed = Some(timestamp),
+            Err(_) => out.clear(),
         }
+        sealed.map(drop)
+    }
+
+    fn write_packet(
+        &mut self,
+        elapsed: u32,
+        out: &mut Vec<u8>,
+        write_frame: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Result<Timestamp, LinkError> {
+        out.clear();
+        let cipher = self.cipher.as_mut().ok_or(LinkError::NotDescribed)?;
         let timestamp = self.timestamp.after(elapsed);
-        let header = Header::voice(self.sequence, timestamp, self.ssrc);
-        out.reserve(FIXED_HEADER + frame.len() + cipher.mode().overhead());
-        out.extend_from_slice(&header.to_bytes());
-        out.extend_from_slice(frame);
-        cipher.seal(out, FIXED_HEADER).inspect_err(|_| out.clear())?;
-        self.sealed = Some(timestamp);
-        Ok(())
+        out.extend_from_slice(&Header::voice(self.sequence, timestamp, self.ssrc).to_bytes());
+        if !write_frame(out) {
+            return Err(LinkError::Withheld);
+        }
+        let most = MAX_DATAGRAM - FIXED_HEADER - cipher.mode().overhead();
+        let length = out.len().saturating_sub(FIXED_HEADER);
+        if length > most {
+            return Err(LinkError::FrameTooLong { length, most });
+        }
+        cipher.seal(out, FIXED_HEADER)?;
+        Ok(timestamp)
     }
 
     /// The system took the packet that was sealed last, which has this many bytes.

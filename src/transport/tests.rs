@@ -74,7 +74,7 @@ fn packet(clear: &str, plain: &str) -> Vec<u8> {
 
 fn seal(link: &mut Link, elapsed: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    link.seal(&SILENCE, elapsed, &mut out).unwrap();
+    link.seal(elapsed, &mut out, written(&SILENCE)).unwrap();
     link.voice_sent(out.len());
     out
 }
@@ -136,7 +136,7 @@ fn sealing_into_a_buffer_with_room_never_moves_or_grows_it() {
         let before = (out.as_ptr(), out.capacity());
         let longest = MAX_DATAGRAM - FIXED_HEADER - mode.overhead();
         for length in [3, 160, 320, longest] {
-            link.seal(&vec![0x5a; length], 960, &mut out).unwrap();
+            link.seal(960, &mut out, written(&vec![0x5a; length])).unwrap();
             link.voice_sent(out.len());
             assert_eq!((out.as_ptr(), out.capacity()), before, "{mode}, {length} bytes");
         }
@@ -186,7 +186,7 @@ fn a_new_session_goes_on_counting_and_repeats_no_nonce() {
 fn what_the_system_refused_is_not_sent_and_only_its_nonce_is_spent() {
     let mut link = described(GCM);
     let mut refused = Vec::new();
-    link.seal(&SILENCE, 960, &mut refused).unwrap();
+    link.seal(960, &mut refused, written(&SILENCE)).unwrap();
     link.refused(ErrorKind::NetworkUnreachable, start());
     assert_eq!((link.counts().sent_packets, link.counts().sent_bytes), (0, 0));
     let sent = seal(&mut link, 1_920);
@@ -204,7 +204,7 @@ fn when_the_nonces_are_spent_nothing_is_sent_and_the_error_says_what_to_do() {
     seal(&mut link, 960);
     let state = counters(&link);
     let mut out = b"old".to_vec();
-    let error = link.seal(&SILENCE, 960, &mut out).unwrap_err();
+    let error = link.seal(960, &mut out, written(&SILENCE)).unwrap_err();
     assert_eq!((&error, &out[..]), (&LinkError::Exhausted, &[][..]));
     assert!(error.to_string().contains("make a new session"), "{error}");
     assert_eq!((counters(&link), link.counts().sent_packets), (state, 1));
@@ -215,10 +215,10 @@ fn when_the_nonces_are_spent_nothing_is_sent_and_the_error_says_what_to_do() {
 #[test]
 fn what_cannot_be_sealed_leaves_no_plaintext_behind() {
     let mut out = b"old".to_vec();
-    assert_eq!(link().seal(&SILENCE, 960, &mut out), Err(LinkError::NotDescribed));
+    assert_eq!(link().seal(960, &mut out, written(&SILENCE)), Err(LinkError::NotDescribed));
     assert_eq!(out, b"");
     let mut link = described(GCM);
-    let error = link.seal(&[0; 1_429], 960, &mut out).unwrap_err();
+    let error = link.seal(960, &mut out, written(&[0; 1_429])).unwrap_err();
     assert_eq!(error, LinkError::FrameTooLong { length: 1_429, most: 1_428 });
     assert_eq!((out, counters(&link).sequence), (vec![], 0x0102));
 }
@@ -365,4 +365,12 @@ fn voice_before_the_key_is_counted_and_voice_after_it_is_heard() {
     link.described(GCM, &key(), start()).unwrap();
     assert!(matches!(link.datagram(&mut voice.clone(), start()), Received::Voice { .. }));
     assert_eq!(link.counts().not_yet, 1);
+}
+
+/// Writes this frame.
+fn written(frame: &[u8]) -> impl FnOnce(&mut Vec<u8>) -> bool + use<'_> {
+    |out| {
+        out.extend_from_slice(frame);
+        true
+    }
 }

@@ -22,7 +22,7 @@ fn pushed_packets_go_out_untouched_every_20_ms_and_the_pusher_waits_for_room() {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         let (pusher, pushed) = Pusher::new();
-        let track = bot.speak(Speak::start(bot.guild_id(), pushed)).await;
+        let track = bot.speak(Speak::start(bot.guild_id(), pushed).live()).await;
         let packets = &packets_of("demo.opus")[..100];
         let began = Instant::now();
         for packet in packets {
@@ -71,7 +71,7 @@ fn a_pusher_that_pauses_is_silent_and_can_go_on() {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         let (pusher, pushed) = Pusher::new();
-        let track = bot.speak(Speak::start(bot.guild_id(), pushed)).await;
+        let track = bot.speak(Speak::start(bot.guild_id(), pushed).live()).await;
         let packets = packets_of("demo.opus");
         for half in packets[..100].chunks(50) {
             for packet in half {
@@ -95,7 +95,7 @@ fn a_pusher_learns_that_its_track_is_over() {
         let bot = BotOnDiscord::start().await;
         let call = bot.join().await;
         let (pusher, pushed) = Pusher::new();
-        let track = bot.speak(Speak::start(bot.guild_id(), pushed)).await;
+        let track = bot.speak(Speak::start(bot.guild_id(), pushed).live()).await;
         let packet = packets_of("demo.opus")[0].clone();
         pusher.push(packet.clone()).await.unwrap();
         call.stop(Some(track));

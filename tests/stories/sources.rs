@@ -135,13 +135,13 @@ fn a_source_that_hangs_harms_neither_another_track_nor_another_call() {
 }
 
 #[test]
-fn a_slow_source_is_never_owed_more_than_five_frames_and_loses_none() {
+fn a_slow_live_source_is_never_owed_more_than_five_frames_and_loses_none() {
     story(async {
         let bot = BotOnDiscord::start().await;
         bot.join().await;
         let (packets, most_outstanding) = (packets_of("demo.opus"), Arc::default());
         let slow = SlowSource::new(packets.clone(), Duration::from_millis(30), &most_outstanding);
-        let track = bot.speak(Speak::start(bot.guild_id(), slow)).await;
+        let track = bot.speak(Speak::start(bot.guild_id(), slow).live()).await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
 
@@ -174,11 +174,13 @@ fn what_a_source_supplies_unasked_is_dropped_and_counted() {
             (supplied.load(Ordering::Relaxed) as u64, stats.packets - SILENCE_FRAMES as u64);
         assert!((245..=255).contains(&played), "{played} packets in 5 s");
         let queued = supplied - played - stats.speaker.over_credit;
-        assert!(queued <= 5 + 10, "{queued} frames were neither played nor dropped");
-        let heard = packets_heard(&bot.heard());
-        // Five of the first fifty, then the first of every ten.
-        assert!(heard[..5].iter().all(|packet| *packet == packets[0]));
-        assert!(heard[5..played as usize] == packets[1..played as usize - 4]);
+        assert!(queued <= 25, "{queued} frames were neither played nor dropped");
+        let heard = &packets_heard(&bot.heard())[..played as usize];
+        // What was asked for first, and then of each demand, which has another packet, the 13 that were asked for.
+        assert!(heard[..25].iter().all(|packet| *packet == packets[0]));
+        for (demand, batch) in heard[25..].chunks(13).enumerate() {
+            assert!(batch.iter().all(|packet| *packet == packets[1 + demand]), "demand {demand}");
+        }
         bot.assert_no_violations();
     });
 }

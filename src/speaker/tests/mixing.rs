@@ -76,8 +76,8 @@ fn two_tracks_are_heard_together() {
         let mut story = Story::linked();
         story.sources.insert(MUSIC, music);
         story.sources.insert(SPEECH, speech);
-        story.playout.attach(MUSIC, MICROPHONE, 1.0);
-        story.playout.attach(SPEECH, MICROPHONE, 1.0);
+        story.playout.attach(MUSIC, MICROPHONE, 1.0, ReadAhead::Live);
+        story.playout.attach(SPEECH, MICROPHONE, 1.0, ReadAhead::Live);
         story.drive();
         story.pass(SECOND);
         let heard = story.heard();
@@ -116,7 +116,7 @@ fn two_loud_tracks_stay_inside_full_scale_without_overtones() {
     let mut story = Story::linked();
     for id in [MUSIC, SPEECH] {
         story.sources.insert(id, pcm_source(500.0, 0.9));
-        story.playout.attach(id, MICROPHONE, 1.0);
+        story.playout.attach(id, MICROPHONE, 1.0, ReadAhead::Live);
     }
     story.drive();
     story.pass(SECOND);
@@ -138,8 +138,8 @@ fn the_music_goes_on_alone_and_untouched_when_the_speech_beside_it_ends() {
             (left >= 0).then(|| Frame::Pcm(speech()))
         }),
     );
-    story.playout.attach(MUSIC, MICROPHONE, 1.0);
-    story.playout.attach(SPEECH, MICROPHONE, 1.0);
+    story.playout.attach(MUSIC, MICROPHONE, 1.0, ReadAhead::Live);
+    story.playout.attach(SPEECH, MICROPHONE, 1.0, ReadAhead::Live);
     story.drive();
     story.pass(SECOND);
     story.log();

@@ -160,7 +160,7 @@ fn a_speaker_asked_before_its_phase_begins_waits_for_it() {
 #[test]
 fn in_twenty_four_hours_no_frame_drifts() {
     let mut story = Story::linked();
-    story.playout.attach(MUSIC, MICROPHONE, 1.0);
+    story.playout.attach(MUSIC, MICROPHONE, 1.0, ReadAhead::Live);
     let frames: u32 = 24 * 3600 * 50;
     let (frame, mut sent) = (packet(0), 0);
     while sent < frames {
@@ -171,9 +171,7 @@ fn in_twenty_four_hours_no_frame_drifts() {
                 sent += 1;
             }
             Some(Action::Demand(id, wanted)) => {
-                for _ in 0..wanted {
-                    story.playout.supply(id, Frame::Opus(frame.clone()), story.now);
-                }
+                story.playout.supply(id, vec![Frame::Opus(frame.clone()); wanted], story.now);
             }
             Some(Action::Speaking(_)) => story.playout.speaking_sent(story.now),
             Some(_) => {}

@@ -32,7 +32,7 @@ pub enum Sealed {
     Encrypted,
     /// The call is at protocol version 0: the output is the frame as it was.
     Plain,
-    /// Encryption is required and there is no key yet: the output is empty and nothing may be sent.
+    /// Encryption is required and there is no key yet: nothing was appended and nothing may be sent.
     Withheld,
 }
 
@@ -77,12 +77,11 @@ impl FrameSealer {
         };
     }
 
-    /// Turns one Opus frame into what goes on the wire. `out` is replaced; it allocates only while it grows.
+    /// Appends to `out` what goes on the wire for one Opus frame; it allocates only while it grows.
     ///
     /// The 3-byte silence frame is encrypted like any other: receivers take either form, and an observer then learns
     /// nothing about who is silent.
     pub fn seal(&mut self, opus: &[u8], out: &mut Vec<u8>) -> Sealed {
-        out.clear();
         match &mut self.sender {
             Sender::Withheld => Sealed::Withheld,
             Sender::Plain => {
@@ -131,9 +130,10 @@ impl SendingKey {
             self.cipher = self.ratchet.draw();
         }
         let nonce = self.used as u32;
+        let start = out.len();
         out.extend_from_slice(opus);
-        let Some(tag) = self.cipher.seal(nonce, &[], out) else {
-            out.clear();
+        let Some(tag) = self.cipher.seal(nonce, &[], &mut out[start..]) else {
+            out.truncate(start);
             return Sealed::Withheld;
         };
         out.extend_from_slice(&tag);
@@ -265,6 +265,7 @@ mod tests {
             let mut sealer = FrameSealer::new();
             sealer.switch(&vector_key());
             sealer.skip_to(nonce - 1);
+            out.clear();
             assert_eq!(sealer.seal(&opus, &mut out), Sealed::Encrypted);
             assert_eq!(out, hex(frame), "nonce {nonce}");
         }
@@ -272,11 +273,10 @@ mod tests {
 
     #[test]
     fn without_a_key_nothing_leaves() {
-        let mut out = b"left over".to_vec();
+        let mut out = b"header".to_vec();
         assert_eq!(FrameSealer::new().seal(&[1, 2, 3], &mut out), Sealed::Withheld);
-        assert!(out.is_empty());
         assert_eq!(FrameSealer::new().seal(&SILENCE, &mut out), Sealed::Withheld);
-        assert!(out.is_empty());
+        assert_eq!(out, b"header");
     }
 
     #[test]
@@ -297,7 +297,8 @@ mod tests {
         assert_eq!(sealer.seal(&[9, 8, 7], &mut out), Sealed::Plain);
         assert_eq!(out, [9, 8, 7]);
         sealer.switch(&SenderKey::Withhold);
-        assert_eq!(sealer.seal(&[9, 8, 7], &mut out), Sealed::Withheld);
+        assert_eq!(sealer.seal(&[6, 5, 4], &mut out), Sealed::Withheld);
+        assert_eq!(out, [9, 8, 7]);
     }
 
     #[test]
@@ -309,6 +310,7 @@ mod tests {
         for change in pause {
             sealer.switch(&epoch([1; 16]));
             for _ in 0..3 {
+                out.clear();
                 sealer.seal(&[0], &mut out);
                 seen.push(nonce_of(&out));
             }

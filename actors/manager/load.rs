@@ -1,0 +1,64 @@
+//! Load: how busy the thread of an arbiter is.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::ArbiterHandle;
+
+/// How much of a core the thread of an arbiter used of late, as far as the platform tells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Load(Arc<AtomicU32>);
+
+impl Load {
+    /// The load of this arbiter, measured from now on.
+    pub(super) fn of(arbiter: &ArbiterHandle) -> Self {
+        let load = Self::default();
+        let measured = load.clone();
+        arbiter.spawn_fn(move || {
+            actix_rt::spawn(measured.measure());
+        });
+        load
+    }
+
+    /// 1.0 is all of a core.
+    pub(super) fn share(&self) -> f32 {
+        self.0.load(Ordering::Relaxed) as f32 / PER_CORE
+    }
+
+    #[cfg(test)]
+    pub(super) fn set(&self, share: f32) {
+        self.0.store((share * PER_CORE) as u32, Ordering::Relaxed);
+    }
+
+    async fn measure(self) {
+        let mut before = cpu_time();
+        loop {
+            actix::clock::sleep(PERIOD).await;
+            let Some((used, begun)) = cpu_time().zip(before) else { return };
+            let share = (used.saturating_sub(begun)).as_secs_f32() / PERIOD.as_secs_f32();
+            self.0.store((share * PER_CORE) as u32, Ordering::Relaxed);
+            before = Some(used);
+        }
+    }
+}
+
+/// What this thread has used so far.
+fn cpu_time() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Some(Duration::new(used.tv_sec.try_into().ok()?, used.tv_nsec.try_into().ok()?))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// How often it is measured.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The unit: a thousandth of a core.
+const PER_CORE: f32 = 1_000.0;
