@@ -13,7 +13,7 @@
 //!            └────────┼───▲────────────────────────────────────────────┘
 //!  media     ┌────────┼───│ Speaking, by way of the Call ──────────────┐  media arbiters: nothing else runs here
 //!            │        ├──▶ Speaker ◀── Supply, Demand ──▶ Source       │  Speaker: 20 ms, mix, encode
-//!            │        │       ▼ VoiceFrame                             │  Source: many, on other arbiters
+//!            │        │       ▼ VoiceSender, which is called            │  Source: many, on other arbiters
 //!            │        └──▶ Transport                                   │  Transport: udp, RTP, DAVE, cipher
 //!            └─────────────────────────────────────────────────────────┘
 //! ```
@@ -64,6 +64,7 @@ pub mod stats;
 mod tcp;
 mod transport;
 mod udp;
+mod voice_sender;
 mod websocket;
 
 pub use self::{

@@ -6,17 +6,18 @@ use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, StreamHandler,
     WeakRecipient,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     driven::{Exit, now},
     metronome::{Pace, Tick, TickHandle, ticks},
     source::{Credit, Demand, Supplied, Supplier, Supply},
+    voice_sender::VoiceSender,
 };
 use crate::{
     call::Cause,
     gateway::payload::SpeakingFlags,
-    speaker::{Action, Counts, Pacer, ReadAhead, TrackEnd, TrackId, VoiceFrame},
+    speaker::{Action, Counts, Pacer, ReadAhead, TrackEnd, TrackId},
 };
 
 /// **Call → Speaker.** Play this source.
@@ -35,10 +36,10 @@ pub(super) struct Attach {
 #[rtype(result = "()")]
 pub(super) struct StopTracks(pub(super) Option<TrackId>);
 
-/// **Call → Speaker.** Frames may flow into this queue; with none, tracks wait.
+/// **Call → Speaker.** Frames may flow this way; with none, tracks wait.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub(super) struct Connect(pub(super) Option<mpsc::Sender<VoiceFrame>>);
+pub(super) struct Connect(pub(super) Option<VoiceSender>);
 
 /// **Call → Speaker.** What was ordered about speaking has been sent.
 #[derive(Clone, Copy, Debug, Message)]
@@ -91,7 +92,7 @@ pub(super) struct Speaker {
     generation: u64,
     pacer: Pacer,
     sources: HashMap<TrackId, AttachedSource>,
-    transport: Option<mpsc::Sender<VoiceFrame>>,
+    sender: Option<VoiceSender>,
     owner: WeakRecipient<FromSpeaker>,
     pace: Pace,
     tick_handle: Option<TickHandle>,
@@ -115,7 +116,7 @@ impl Speaker {
             generation,
             pacer,
             sources: HashMap::new(),
-            transport: None,
+            sender: None,
             owner,
             pace,
             tick_handle: None,
@@ -136,7 +137,7 @@ impl Speaker {
             Action::Demand(track, frames) => self.demand(track, frames, ctx),
             Action::Probe(track) => self.demand(track, 0, ctx),
             Action::Voice(frame) => {
-                let taken = self.transport.as_ref().is_some_and(|queue| queue.try_send(frame).is_ok());
+                let taken = self.sender.as_ref().is_some_and(|sender| sender.send(&frame));
                 self.unsent += u64::from(!taken);
             }
             Action::Speaking(flags) => self.report(Report::Speaking(flags)),
@@ -254,12 +255,12 @@ impl Handler<StopTracks> for Speaker {
 impl Handler<Connect> for Speaker {
     type Result = ();
 
-    fn handle(&mut self, Connect(transport): Connect, ctx: &mut Context<Self>) {
-        match &transport {
+    fn handle(&mut self, Connect(sender): Connect, ctx: &mut Context<Self>) {
+        match &sender {
             Some(_) => self.pacer.link_up(now()),
             None => self.pacer.link_down(),
         }
-        self.transport = transport;
+        self.sender = sender;
         self.drive(ctx);
     }
 }

@@ -1,38 +1,24 @@
 //! Transport: the UDP side of one voice session: one socket to the voice server, and another when the path dies.
 
-use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc};
+use std::{collections::HashMap, io, net::SocketAddr, sync::MutexGuard};
 
 use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle, StreamHandler,
     WeakRecipient,
 };
-use futures_util::stream;
-use tokio::sync::mpsc;
 
 use super::{
     driven::{Alarm, Driven, Exit, now},
     stats::TransportStats,
     udp::Socket,
+    voice_sender::{MediaSession, SendFailed, VoiceSender},
 };
 use crate::{
     call::Cause,
     gateway::payload::SessionDescription,
     id::{Ssrc, UserId},
-    speaker::VoiceFrame,
-    transport::{
-        Action, Datagram, Link, LinkError, PathStatus, Received, RtpStart, WebsocketLoss,
-        dave::{Frames, KeyChange, Sealed},
-    },
+    transport::{Action, Datagram, Link, PathStatus, Received, RtpStart, WebsocketLoss, dave::KeyChange},
 };
-
-/// **Speaker → Transport.** Send these frames. A queue and no messages: packets are too many for a mailbox, which asks for
-/// memory for each.
-pub(super) type FrameSender = mpsc::Sender<VoiceFrame>;
-
-/// The two ends of a queue of frames, which takes a burst that makes up for 100 ms, and refuses more.
-pub(super) fn frame_queue() -> (FrameSender, mpsc::Receiver<VoiceFrame>) {
-    mpsc::channel(MAX_QUEUED_FRAMES)
-}
 
 impl Message for SessionDescription {
     type Result = ();
@@ -102,20 +88,14 @@ pub(super) enum Report {
 pub(super) struct Transport {
     generation: u64,
     server: SocketAddr,
-    link: Link,
-    frames: Frames,
+    sender: VoiceSender,
     users: HashMap<Ssrc, UserId>,
-    /// The socket, and the stream that tells what arrives on it.
-    socket: Option<(Socket, SpawnHandle)>,
+    /// The stream that tells what arrives on the socket.
+    arrivals: Option<SpawnHandle>,
     owner: WeakRecipient<FromTransport>,
-    queued: Rc<RefCell<mpsc::Receiver<VoiceFrame>>>,
-    /// Samples whose frames were not sent since the last packet.
-    skipped: u32,
-    packet: Vec<u8>,
     /// Where datagrams are received and opened, once there are any.
     received: Vec<u8>,
     opened: Vec<u8>,
-    stats: TransportStats,
     alarm: Alarm,
     exit: Exit,
 }
@@ -123,30 +103,33 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(
         generation: u64,
-        ssrc: Ssrc,
         server: SocketAddr,
-        queued: mpsc::Receiver<VoiceFrame>,
+        sender: VoiceSender,
         owner: WeakRecipient<FromTransport>,
     ) -> Self {
-        // Random starts, as RFC 3550 section 5.1 asks.
-        let start = RtpStart { sequence: fastrand::u16(..), timestamp: fastrand::u32(..), counter: 0 };
         Self {
             generation,
             server,
-            link: Link::new(ssrc, start, now()),
-            frames: Frames::new(),
+            sender,
             users: HashMap::new(),
-            socket: None,
+            arrivals: None,
             owner,
-            queued: Rc::new(RefCell::new(queued)),
-            skipped: 0,
-            packet: Vec::new(),
             received: Vec::new(),
             opened: Vec::new(),
-            stats: TransportStats::default(),
             alarm: Alarm::default(),
             exit: Exit::Unforeseen,
         }
+    }
+
+    /// The way out of a new voice session.
+    pub(super) fn voice_sender(ssrc: Ssrc) -> VoiceSender {
+        // Random starts, as RFC 3550 section 5.1 asks.
+        let start = RtpStart { sequence: fastrand::u16(..), timestamp: fastrand::u32(..), counter: 0 };
+        VoiceSender::new(Link::new(ssrc, start, now()))
+    }
+
+    fn session(&self) -> MutexGuard<'_, MediaSession> {
+        self.sender.session()
     }
 
     fn report(&self, report: Report) {
@@ -160,21 +143,10 @@ impl Transport {
         ctx.stop();
     }
 
-    /// Sends without waiting: what the system does not take at once would be late anyway. Says whether it was taken.
-    fn send(&mut self, datagram: &[u8]) -> bool {
-        let Some((socket, _)) = &self.socket else { return false };
-        let sent = socket.send(datagram);
-        if let Err(error) = &sent
-            && error.kind() != io::ErrorKind::WouldBlock
-        {
-            self.link.refused(error.kind(), now());
-        }
-        sent.is_ok()
-    }
-
-    fn send_control(&mut self, datagram: &Datagram) {
-        if self.send(datagram) {
-            self.link.datagram_sent(datagram);
+    fn send_control(&self, datagram: &Datagram) {
+        let mut session = self.session();
+        if session.send(datagram) {
+            session.link.datagram_sent(datagram);
         }
     }
 
@@ -183,15 +155,16 @@ impl Transport {
         self.unbind(ctx);
         match Socket::connect(self.server) {
             Ok(socket) => {
-                let arrivals = ctx.add_stream(socket.arrivals());
-                self.socket = Some((socket, arrivals));
+                self.arrivals = Some(ctx.add_stream(socket.arrivals()));
+                self.session().socket = Some(socket);
             }
-            Err(error) => self.link.bind_failed(error.kind()),
+            Err(error) => self.session().link.bind_failed(error.kind()),
         }
     }
 
     fn unbind(&mut self, ctx: &mut Context<Self>) {
-        if let Some((_, arrivals)) = self.socket.take() {
+        self.session().socket = None;
+        if let Some(arrivals) = self.arrivals.take() {
             ctx.cancel_future(arrivals);
         }
     }
@@ -199,32 +172,38 @@ impl Transport {
     fn receive(&mut self) {
         self.received.resize(MAX_RECEIVED_DATAGRAM, 0);
         for _ in 0..BATCH {
-            let Some((socket, _)) = &self.socket else { return };
-            match socket.receive(&mut self.received) {
+            let session = self.sender.session();
+            let Some(socket) = &session.socket else { return };
+            let received = socket.receive(&mut self.received);
+            drop(session);
+            match received {
                 Ok(length) => self.take(length),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // An ICMP message about an earlier datagram; the server may be back for the next.
                 Err(error) => {
-                    self.stats.refused += 1;
-                    self.link.refused(error.kind(), now());
+                    let mut session = self.session();
+                    session.stats.refused += 1;
+                    session.link.refused(error.kind(), now());
                 }
             }
         }
     }
 
     fn take(&mut self, length: usize) {
-        match self.link.datagram(&mut self.received[..length], now()) {
-            Received::Pong(round_trip) => self.stats.round_trip = Some(round_trip),
+        let mut session = self.sender.session();
+        let MediaSession { link, frames, stats, .. } = &mut *session;
+        match link.datagram(&mut self.received[..length], now()) {
+            Received::Pong(round_trip) => stats.round_trip = Some(round_trip),
             Received::Voice { ssrc, payload, .. } => {
                 let Some(user) = self.users.get(&ssrc) else {
-                    self.stats.unmapped += 1;
+                    stats.unmapped += 1;
                     return;
                 };
-                match self.frames.openers.open(*user, payload, &mut self.opened, now()) {
-                    Ok(_) => self.stats.opened += 1,
-                    Err(_) => self.stats.unopened += 1,
+                match frames.openers.open(*user, payload, &mut self.opened, now()) {
+                    Ok(_) => stats.opened += 1,
+                    Err(_) => stats.unopened += 1,
                 }
-                if self.frames.openers.take_failing().is_some() {
+                if frames.openers.take_failing().is_some() {
                     self.report(Report::FailedFrames);
                 }
             }
@@ -232,56 +211,32 @@ impl Transport {
         }
     }
 
-    /// Encrypts a frame end to end, seals it, and sends it. Nothing leaves that should be encrypted and is not.
-    fn speak(&mut self, frame: &VoiceFrame) -> Result<Fate, LinkError> {
-        let elapsed = frame.elapsed.wrapping_add(self.skipped);
-        // Until the frame is sent.
-        self.skipped = elapsed;
-        let mut packet = std::mem::take(&mut self.packet);
-        let sealer = &mut self.frames.sealer;
-        let sealed =
-            self.link.seal(elapsed, &mut packet, |out| sealer.seal(&frame.opus, out) != Sealed::Withheld);
-        let sent = sealed.is_ok() && self.send(&packet);
-        if sent {
-            self.skipped = 0;
-            self.link.voice_sent(packet.len());
-            self.stats.lateness.record(now().saturating_duration_since(frame.due));
-        }
-        self.packet = packet;
-        match sealed {
-            Ok(()) if sent => Ok(Fate::Sent),
-            Ok(()) => Ok(Fate::Refused),
-            Err(LinkError::Withheld) => Ok(Fate::Withheld),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn next_queued(&self) -> Option<VoiceFrame> {
-        self.queued.borrow_mut().try_recv().ok()
-    }
-
     fn stats(&self) -> TransportStats {
+        let session = self.session();
         TransportStats {
-            counts: self.link.counts().clone(),
-            mode: self.link.mode().map(|mode| mode.to_string()),
-            ..self.stats.clone()
+            counts: session.link.counts().clone(),
+            mode: session.link.mode().map(|mode| mode.to_string()),
+            ..session.stats.clone()
         }
     }
 }
 
 impl Driven for Transport {
     fn drive(&mut self, ctx: &mut Context<Self>) {
-        while let Some(action) = self.link.poll(now()) {
+        loop {
+            let action = self.session().link.poll(now());
             match action {
-                Action::Bind => self.bind(ctx),
-                Action::Unbind => self.unbind(ctx),
-                Action::Send(datagram) => self.send_control(&datagram),
-                Action::SelectProtocol(address) => self.report(Report::Discovered(address)),
-                Action::Report(status) => self.report(Report::Path(status)),
-                Action::Fail(error) => return self.fail(error.to_string(), ctx),
+                Some(Action::Bind) => self.bind(ctx),
+                Some(Action::Unbind) => self.unbind(ctx),
+                Some(Action::Send(datagram)) => self.send_control(&datagram),
+                Some(Action::SelectProtocol(address)) => self.report(Report::Discovered(address)),
+                Some(Action::Report(status)) => self.report(Report::Path(status)),
+                Some(Action::Fail(error)) => return self.fail(error.to_string(), ctx),
+                None => break,
             }
         }
-        self.alarm.set(self.link.deadline(), ctx);
+        let deadline = self.session().link.deadline();
+        self.alarm.set(deadline, ctx);
     }
 }
 
@@ -289,12 +244,12 @@ impl Actor for Transport {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let queued = Rc::clone(&self.queued);
-        ctx.add_stream(stream::poll_fn(move |cx| queued.borrow_mut().poll_recv(cx)));
+        self.session().transport = Some(ctx.address().recipient());
         self.drive(ctx);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
+        self.session().transport = None;
         let cause = self.exit.cause("Transport");
         self.report(Report::Exited { cause, stats: Box::new(self.stats()) });
     }
@@ -307,37 +262,27 @@ impl StreamHandler<io::Result<()>> for Transport {
     }
 }
 
+impl Handler<SendFailed> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, SendFailed(error): SendFailed, ctx: &mut Context<Self>) {
+        match error {
+            Some(error) => self.fail(error.to_string(), ctx),
+            None => self.drive(ctx),
+        }
+    }
+}
+
 impl Handler<SessionDescription> for Transport {
     type Result = ();
 
     fn handle(&mut self, description: SessionDescription, ctx: &mut Context<Self>) {
-        match self.link.described(&description.mode, &description.secret_key, now()) {
+        let described = self.session().link.described(&description.mode, &description.secret_key, now());
+        match described {
             Ok(()) => self.report(Report::Opened),
             Err(error) => return self.fail(error.to_string(), ctx),
         }
         self.drive(ctx);
-    }
-}
-
-impl StreamHandler<VoiceFrame> for Transport {
-    /// The speaker is no more; the next has another end of the queue.
-    fn finished(&mut self, _: &mut Context<Self>) {}
-
-    fn handle(&mut self, frame: VoiceFrame, ctx: &mut Context<Self>) {
-        match self.speak(&frame) {
-            Ok(Fate::Sent) => {}
-            Ok(Fate::Withheld) => self.stats.withheld += 1,
-            Ok(Fate::Refused) => {
-                self.stats.unsent += 1;
-                self.drive(ctx);
-            }
-            Err(error) => {
-                self.stats.unsent += 1;
-                if error == LinkError::Exhausted {
-                    self.fail(error.to_string(), ctx);
-                }
-            }
-        }
     }
 }
 
@@ -346,9 +291,9 @@ impl Handler<Websocket> for Transport {
 
     fn handle(&mut self, websocket: Websocket, ctx: &mut Context<Self>) {
         match websocket {
-            Websocket::Lost(loss) => self.link.websocket_lost(loss, now()),
-            Websocket::Heard => self.link.websocket_heard(),
-            Websocket::Resumed => self.link.websocket_resumed(now()),
+            Websocket::Lost(loss) => self.session().link.websocket_lost(loss, now()),
+            Websocket::Heard => self.session().link.websocket_heard(),
+            Websocket::Resumed => self.session().link.websocket_resumed(now()),
         }
         self.drive(ctx);
     }
@@ -361,9 +306,9 @@ impl Handler<ServerChanged> for Transport {
         match server {
             Some(server) => {
                 self.server = server;
-                self.link.server_changed(now());
+                self.session().link.server_changed(now());
             }
-            None => self.link.server_lost(now()),
+            None => self.session().link.server_lost(now()),
         }
         self.drive(ctx);
     }
@@ -373,7 +318,7 @@ impl Handler<KeyChange> for Transport {
     type Result = ();
 
     fn handle(&mut self, change: KeyChange, _: &mut Context<Self>) {
-        self.frames.install(change, now());
+        self.session().frames.install(change, now());
     }
 }
 
@@ -407,28 +352,13 @@ impl Handler<Stop> for Transport {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        // What was queued before is sent before.
-        while let Some(frame) = self.next_queued() {
-            StreamHandler::<VoiceFrame>::handle(self, frame, ctx);
-        }
         self.exit = Exit::Asked;
         ctx.stop();
     }
 }
 
-/// What became of a frame.
-enum Fate {
-    Sent,
-    /// There is no key to encrypt it end to end.
-    Withheld,
-    /// The system did not take it, or there is no socket.
-    Refused,
-}
-
 /// SSRCs that are remembered; a voice channel holds no more users than this.
 const MAX_USERS: usize = 1 << 16;
-/// More than a speaker sends at once to make up for 100 ms.
-const MAX_QUEUED_FRAMES: usize = 16;
 /// Longer than any datagram that the voice server sends.
 const MAX_RECEIVED_DATAGRAM: usize = 2048;
 /// Datagrams taken in one go, before others have their turn.
@@ -442,7 +372,7 @@ impl Handler<super::fault::RefuseSends> for Transport {
     type Result = ();
 
     fn handle(&mut self, fault: super::fault::RefuseSends, _: &mut Context<Self>) {
-        if let Some((socket, _)) = &mut self.socket {
+        if let Some(socket) = &mut self.session().socket {
             socket.refuse(fault.kind);
         }
     }

@@ -4,18 +4,18 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
-    rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::Stream;
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 
-/// Two handles on one socket: tokio tells when there is something to read, and the system itself whether it takes
-/// what is written, which needs no round through the reactor.
+/// tokio tells when there is something to read, and the system itself whether it takes what is written, which needs no
+/// round through the reactor.
 pub(super) struct Socket {
-    out: std::net::UdpSocket,
-    input: Rc<UdpSocket>,
+    socket: Arc<UdpSocket>,
     #[cfg(feature = "faults")]
     refuses: Option<io::ErrorKind>,
 }
@@ -28,8 +28,7 @@ impl Socket {
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
-            out: socket.try_clone()?,
-            input: Rc::new(UdpSocket::from_std(socket)?),
+            socket: Arc::new(UdpSocket::from_std(socket)?),
             #[cfg(feature = "faults")]
             refuses: None,
         })
@@ -41,17 +40,17 @@ impl Socket {
         if let Some(kind) = self.refuses {
             return Err(kind.into());
         }
-        self.out.send(datagram).map(drop)
+        SockRef::from(&*self.socket).send(datagram).map(drop)
     }
 
     /// Takes a datagram that has arrived.
     pub(super) fn receive(&self, datagram: &mut [u8]) -> io::Result<usize> {
-        self.input.try_recv(datagram)
+        self.socket.try_recv(datagram)
     }
 
     /// Says whenever datagrams have arrived.
     pub(super) fn arrivals(&self) -> Arrivals {
-        Arrivals(Rc::clone(&self.input))
+        Arrivals(Arc::clone(&self.socket))
     }
 
     /// Refuses from now on to send.
@@ -62,7 +61,7 @@ impl Socket {
 }
 
 /// Says whenever datagrams have arrived.
-pub(super) struct Arrivals(Rc<UdpSocket>);
+pub(super) struct Arrivals(Arc<UdpSocket>);
 
 impl Stream for Arrivals {
     type Item = io::Result<()>;

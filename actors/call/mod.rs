@@ -34,7 +34,8 @@ use super::{
     gateway::{Close, Gateway, Plan, Send, Speaking},
     speaker::{Connect, Speaker, SpeakingSent, StopTracks},
     stats::CallStats,
-    transport::{self, FrameSender, Transport, frame_queue},
+    transport::{self, Transport},
+    voice_sender::VoiceSender,
 };
 use crate::{
     audio::opus::EncoderSettings,
@@ -81,8 +82,8 @@ pub struct Call {
     gateway: Child<Gateway>,
     dave: Child<Dave>,
     transport: Child<Transport>,
-    /// Where the transport takes its frames from.
-    voice_frames: Option<FrameSender>,
+    /// The way out by way of the transport.
+    sender: Option<VoiceSender>,
     speaker: Child<Speaker>,
     /// Transports that have not told yet what they have done.
     transports_alive: usize,
@@ -119,7 +120,7 @@ impl Call {
             gateway: Child::none(),
             dave: Child::none(),
             transport: Child::none(),
-            voice_frames: None,
+            sender: None,
             speaker: Child::none(),
             transports_alive: 0,
             resume_point: None,
@@ -232,11 +233,11 @@ impl Call {
         self.dead_path = None;
         let owner = ctx.address().downgrade().recipient();
         let media = &self.context.media;
-        let (frames, queued) = frame_queue();
-        let old = self.transport.replace(|generation| {
-            media.start(move || Transport::new(generation, ssrc, server, queued, owner))
-        });
-        self.voice_frames = Some(frames);
+        let sender = Transport::voice_sender(ssrc);
+        self.sender = Some(sender.clone());
+        let old = self
+            .transport
+            .replace(|generation| media.start(move || Transport::new(generation, server, sender, owner)));
         self.transports_alive += 1;
         if let Some(old) = old {
             old.do_send(transport::Stop);
@@ -256,9 +257,8 @@ impl Call {
 
     /// Frames go nowhere unless the voice session is up.
     fn connect_speaker(&self) {
-        let frames =
-            self.voice_frames.clone().filter(|_| self.transport.addr().is_some() && self.recovery.is_live());
-        self.speaker.send(Connect(frames));
+        let up = self.transport.addr().is_some() && self.recovery.is_live();
+        self.speaker.send(Connect(self.sender.clone().filter(|_| up)));
     }
 
     /// Closes websocket and transport.

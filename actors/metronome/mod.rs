@@ -100,7 +100,10 @@ impl Stream for Ticks {
                     sleep.as_mut().poll(cx).is_pending()
                 }
                 #[cfg(target_os = "linux")]
-                Timer::Precise(alarm) => alarm.poll(at, cx).is_pending(),
+                Timer::Precise(alarm) => {
+                    alarm.wake_at(at, cx);
+                    true
+                }
             };
             if pending {
                 *self.shared.waker.borrow_mut() = Some(cx.waker().clone());

@@ -7,7 +7,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     rc::{Rc, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
@@ -61,15 +61,11 @@ impl Alarm {
         Ok(Self { clock, key })
     }
 
-    pub(super) fn poll(&mut self, at: Instant, cx: &Context<'_>) -> Poll<()> {
+    /// Wakes this task at `at`, instead of when it was to be woken before.
+    pub(super) fn wake_at(&mut self, at: Instant, cx: &Context<'_>) {
         let mut queue = self.clock.queue.borrow_mut();
-        if at <= now() {
-            queue.alarms[self.key] = None;
-            return Poll::Ready(());
-        }
         queue.wait(self.key, at, cx.waker());
         self.clock.arm(&mut queue);
-        Poll::Pending
     }
 }
 

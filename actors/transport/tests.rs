@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::{net::UdpSocket, sync::mpsc};
 
 use super::*;
-use crate::{audio::frame::SILENCE, id::SecretKey, transport::dave::SenderKey};
+use crate::{audio::frame::SILENCE, id::SecretKey, speaker::VoiceFrame, transport::dave::SenderKey};
 
 /// Passes on what the transport reports.
 struct Owner(mpsc::UnboundedSender<Report>);
@@ -28,7 +28,7 @@ impl Handler<FromTransport> for Owner {
 struct Session {
     server: UdpSocket,
     transport: Addr<Transport>,
-    frames: FrameSender,
+    sender: VoiceSender,
     reports: mpsc::UnboundedReceiver<Report>,
     _owner: Recipient<FromTransport>,
 }
@@ -39,15 +39,15 @@ impl Session {
         Self::start_with(|_| ()).await
     }
 
-    async fn start_with(adjust: impl FnOnce(&mut Transport)) -> Self {
+    async fn start_with(adjust: impl FnOnce(&VoiceSender)) -> Self {
         let server = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let (to, reports) = mpsc::unbounded_channel();
         let owner = Owner(to).start().recipient();
         let address = server.local_addr().expect("an address");
-        let (frames, queued) = frame_queue();
-        let mut transport = Transport::new(1, SSRC, address, queued, owner.downgrade());
-        adjust(&mut transport);
-        let mut session = Self { server, transport: transport.start(), frames, reports, _owner: owner };
+        let sender = Transport::voice_sender(SSRC);
+        adjust(&sender);
+        let transport = Transport::new(1, address, sender.clone(), owner.downgrade());
+        let mut session = Self { server, transport: transport.start(), sender, reports, _owner: owner };
         session.answer_discovery().await;
         assert!(matches!(session.report().await, Report::Discovered(_)));
         let mode = "aead_aes256_gcm_rtpsize".into();
@@ -72,8 +72,12 @@ impl Session {
         report.expect("a report in time").expect("the transport lives")
     }
 
-    fn speak_plainly(&self) {
-        self.transport.do_send(KeyChange::Sender(SenderKey::Plain));
+    async fn speak_plainly(&self) {
+        self.install(SenderKey::Plain).await;
+    }
+
+    async fn install(&self, key: SenderKey) {
+        self.transport.send(KeyChange::Sender(key)).await.expect("it lives");
     }
 
     fn say(&self, frames: u32) {
@@ -83,14 +87,7 @@ impl Session {
     }
 
     fn send(&self, opus: Bytes) {
-        self.frames.try_send(VoiceFrame { opus, elapsed: 960, due: now() }).expect("there is room");
-    }
-
-    /// Waits until so many frames were withheld. Keys come by another way than frames, and may overtake them.
-    async fn withheld(&self, frames: u64) {
-        while self.transport.send(GetStats).await.expect("it lives").withheld < frames {
-            tokio::task::yield_now().await;
-        }
+        assert!(self.sender.send(&VoiceFrame { opus, elapsed: 960, due: now() }), "the transport is no more");
     }
 
     /// Sequence number and timestamp of the next RTP packet.
@@ -112,7 +109,7 @@ async fn every_session_starts_rtp_at_a_place_of_its_own() {
     let (mut sequences, mut timestamps) = (HashSet::new(), HashSet::new());
     for _ in 0..4 {
         let session = Session::start().await;
-        session.speak_plainly();
+        session.speak_plainly().await;
         session.say(1);
         let (sequence, timestamp) = session.packet().await;
         sequences.insert(sequence);
@@ -125,13 +122,12 @@ async fn every_session_starts_rtp_at_a_place_of_its_own() {
 #[actix::test]
 async fn the_time_in_which_nothing_was_sent_is_in_the_timestamp_and_not_in_the_sequence() {
     let session = Session::start().await;
-    session.speak_plainly();
+    session.speak_plainly().await;
     session.say(1);
     let (sequence, timestamp) = session.packet().await;
-    session.transport.do_send(KeyChange::Sender(SenderKey::Withhold));
+    session.install(SenderKey::Withhold).await;
     session.say(10);
-    session.withheld(10).await;
-    session.speak_plainly();
+    session.speak_plainly().await;
     session.say(2);
     let after = (sequence.wrapping_add(1), timestamp.wrapping_add(11 * 960));
     assert_eq!(session.packet().await, after);
@@ -142,12 +138,12 @@ async fn the_time_in_which_nothing_was_sent_is_in_the_timestamp_and_not_in_the_s
 
 #[actix::test]
 async fn a_session_whose_nonces_are_spent_ends_and_says_what_to_do() {
-    let spent = |transport: &mut Transport| {
+    let spent = |sender: &VoiceSender| {
         let start = RtpStart { sequence: 0, timestamp: 0, counter: u32::MAX };
-        transport.link = Link::new(SSRC, start, now());
+        sender.session().link = Link::new(SSRC, start, now());
     };
     let mut session = Session::start_with(spent).await;
-    session.speak_plainly();
+    session.speak_plainly().await;
     session.say(3);
     let Report::Exited { cause, stats } = session.report().await else { panic!("it goes on") };
     let Some(Cause::Transport(why)) = cause else { panic!("{cause:?}") };
@@ -158,7 +154,7 @@ async fn a_session_whose_nonces_are_spent_ends_and_says_what_to_do() {
 #[actix::test]
 async fn a_frame_too_long_for_a_datagram_is_counted_and_the_next_is_heard() {
     let session = Session::start().await;
-    session.speak_plainly();
+    session.speak_plainly().await;
     session.send(vec![0; 2_000].into());
     session.say(1);
     session.packet().await;
@@ -169,7 +165,7 @@ async fn a_frame_too_long_for_a_datagram_is_counted_and_the_next_is_heard() {
 #[actix::test]
 async fn a_transport_that_is_told_to_stop_says_what_it_sent_and_sends_no_more() {
     let mut session = Session::start().await;
-    session.speak_plainly();
+    session.speak_plainly().await;
     session.say(3);
     session.transport.do_send(Stop);
     let Report::Exited { cause: None, stats } = session.report().await else { panic!("it goes on") };

@@ -119,6 +119,10 @@ impl Source for Repeated {
         self.playing = (self.open)()?;
         self.playing.next_frame()
     }
+
+    fn may_block(&self) -> bool {
+        self.playing.may_block()
+    }
 }
 
 #[cfg(test)]
