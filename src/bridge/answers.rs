@@ -1,6 +1,9 @@
-//! What Discord was asked and has not answered yet.
+//! What Discord was asked and has not answered yet, and how long its answers take.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::id::ChannelId;
 
@@ -10,9 +13,19 @@ use crate::id::ChannelId;
 /// that the bot is in no channel answers the leave, and is no kick.
 #[derive(Debug, Default)]
 pub(super) struct Unanswered {
-    /// The channels, and until when the answer may come.
-    joins: VecDeque<(ChannelId, Instant)>,
+    joins: VecDeque<Question>,
     has_left: bool,
+    /// How long the last answer to a join took.
+    latency: Duration,
+}
+
+/// A join that was sent.
+#[derive(Debug)]
+struct Question {
+    channel: ChannelId,
+    asked: Instant,
+    /// Until when the answer may come. It is waited for no longer.
+    until: Instant,
 }
 
 impl Unanswered {
@@ -22,24 +35,40 @@ impl Unanswered {
     }
 
     /// Discord was asked for this channel.
-    pub(super) fn join(&mut self, channel: ChannelId, until: Instant) {
+    pub(super) fn join(&mut self, channel: ChannelId, asked: Instant, until: Instant) {
         if self.joins.len() == JOINS_MAX {
             self.joins.pop_front();
         }
-        self.joins.push_back((channel, until));
+        self.joins.push_back(Question { channel, asked, until });
     }
 
     /// Discord says that the bot is in this channel.
-    pub(super) fn answered(&mut self, channel: ChannelId) {
-        if let Some(index) = self.joins.iter().position(|(asked, _)| *asked == channel) {
-            self.joins.remove(index);
-            self.has_left &= !self.joins.is_empty();
+    pub(super) fn answered(&mut self, channel: ChannelId, now: Instant) {
+        let Some(index) = self.joins.iter().position(|question| question.channel == channel) else { return };
+        if let Some(question) = self.joins.remove(index).filter(|question| now <= question.until) {
+            self.latency = now.duration_since(question.asked);
         }
+        self.has_left &= !self.joins.is_empty();
     }
 
     /// Whether a null state that comes now is the answer to a leave.
     pub(super) fn explain_null(&self, now: Instant) -> bool {
-        self.has_left && self.joins.iter().any(|(_, until)| *until > now)
+        self.has_left && self.joins.iter().any(|question| question.until > now)
+    }
+
+    /// How long what Discord has to say may be on its way, going by its last answer.
+    pub(super) fn longest_latency(&self) -> Duration {
+        self.latency + self.latency / 2
+    }
+
+    /// The main gateway is back. The time that it was away says nothing of its answers.
+    pub(super) fn restored(&mut self, now: Instant) {
+        self.joins.iter_mut().for_each(|question| question.asked = now);
+    }
+
+    /// Nothing is answered any more; Discord is as slow as it was.
+    pub(super) fn forget(&mut self) {
+        *self = Self { latency: self.latency, ..Self::default() };
     }
 }
 
