@@ -15,6 +15,8 @@ use crate::id::ChannelId;
 pub(super) struct Unanswered {
     joins: VecDeque<Question>,
     has_left: bool,
+    /// The channel that the last answer named, and until when Discord may say so once more.
+    said: Option<(ChannelId, Instant)>,
     /// How long the last answer to a join took.
     latency: Duration,
 }
@@ -42,18 +44,31 @@ impl Unanswered {
         self.joins.push_back(Question { channel, asked, until });
     }
 
-    /// Discord says that the bot is in this channel.
+    /// Discord says that the bot is in this channel. Where an answer to a leave is still to come, an answer that is said once
+    /// more before it is none to the join after it.
     pub(super) fn answered(&mut self, channel: ChannelId, now: Instant) {
+        let once_more = self.said.is_some_and(|(said, until)| said == channel && now <= until);
+        if self.has_left && once_more {
+            return;
+        }
         let Some(index) = self.joins.iter().position(|question| question.channel == channel) else { return };
-        if let Some(question) = self.joins.remove(index).filter(|question| now <= question.until) {
-            self.latency = now.duration_since(question.asked);
+        if let Some(question) = self.joins.remove(index) {
+            self.said = Some((channel, now + question.until.duration_since(question.asked)));
+            if now <= question.until {
+                self.latency = now.duration_since(question.asked);
+            }
         }
         self.has_left &= !self.joins.is_empty();
     }
 
+    /// Discord says that the bot is in no channel: what it says next is no repetition.
+    pub(super) fn out(&mut self) {
+        self.said = None;
+    }
+
     /// Whether a null state that comes now is the answer to a leave.
     pub(super) fn explain_null(&self, now: Instant) -> bool {
-        self.has_left && self.joins.iter().any(|question| question.until > now)
+        self.has_left && self.joins.iter().any(|question| question.until + TOO_LATE > now)
     }
 
     /// How long what Discord has to say may be on its way, going by its last answer.
@@ -72,5 +87,7 @@ impl Unanswered {
     }
 }
 
+/// How much later than it is waited for an answer may still come.
+const TOO_LATE: Duration = Duration::from_secs(2);
 /// A bot asks less often within the time that an answer may take.
 const JOINS_MAX: usize = 8;

@@ -144,6 +144,7 @@ impl GuildVoice {
     }
 
     fn out_of_voice(&mut self, now: Instant) {
+        self.unanswered.out();
         match &self.state {
             State::AwaitLeft { .. } => self.left(now),
             // Before its own voice state, a null state belongs to the session before.

@@ -176,13 +176,29 @@ fn a_late_answer_to_a_leave_is_no_kick_while_the_join_after_it_is_unanswered() {
 }
 
 #[test]
+fn an_answer_that_comes_twice_is_none_to_the_join_after_it() {
+    let mut story = Story::joining();
+    story.now += 3 * SECOND;
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.wait(), (SECOND, vec![op4(LOUNGE)]));
+    story.now += 8 * SECOND;
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.is_in(LOUNGE), [], "the first answer, which is late, once more");
+    assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
+    assert_eq!(story.is_out(), [], "it has left before it joined again");
+    assert_eq!(story.is_out(), [], "as it was told already");
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.is_out(), [Action::Kicked], "all was answered");
+}
+
+#[test]
 fn a_leave_that_is_never_answered_hides_no_kick_for_long() {
     let mut story = Story::joined();
     assert_eq!(story.rejoin(), [op4(None)]);
     assert_eq!(story.wait(), (SECOND, vec![op4(LOUNGE)]));
     story.now += 9 * SECOND;
     story.is_in(STAGE);
-    story.now += SECOND;
+    story.now += 3 * SECOND;
     assert_eq!(story.is_out(), [Action::Kicked]);
 }
 
