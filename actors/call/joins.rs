@@ -17,6 +17,9 @@ pub(super) struct Joins {
 }
 
 struct RequestedChannel {
+    /// The one that the joins named.
+    asked: ChannelId,
+    /// The one that is waited for: a moderator may have moved the bot since it was in the other.
     channel: ChannelId,
     progress: Progress,
     waiters: Vec<oneshot::Sender<JoinOutcome>>,
@@ -66,9 +69,16 @@ impl Joins {
                 requested.waiters.push(join.outcome);
                 Requested::Already
             }
+            Some(requested) if requested.asked == join.channel => {
+                requested.channel = join.channel;
+                requested.progress = Progress::Asked;
+                requested.waiters.push(join.outcome);
+                Requested::New
+            }
             _ => {
                 self.supersede();
                 self.requested = Some(RequestedChannel {
+                    asked: join.channel,
                     channel: join.channel,
                     progress: Progress::Asked,
                     waiters: vec![join.outcome],
@@ -149,6 +159,24 @@ mod tests {
         assert_eq!(ask(&mut joins, LOUNGE), Requested::Already);
         joins.located(CELLAR);
         assert_eq!(joins.channel(), Some(CELLAR), "the first has reached it, and the second waits with it");
+    }
+
+    #[test]
+    fn a_join_of_the_same_channel_after_a_move_takes_the_first_back_there() {
+        let mut joins = Joins::default();
+        let ask = |joins: &mut Joins| {
+            let (outcome, answer) = oneshot::channel();
+            let join = JoinChannel { channel: LOUNGE, flags: SelfFlags::default(), outcome };
+            (joins.wait(join), answer)
+        };
+        let (_, mut first) = ask(&mut joins);
+        joins.located(LOUNGE);
+        joins.located(STAGE);
+        let (asked, _second) = ask(&mut joins);
+        assert_eq!((asked, joins.channel()), (Requested::New, Some(LOUNGE)));
+        first.try_recv().expect_err("it waits with the second");
+        joins.located(CELLAR);
+        assert_eq!(joins.channel(), Some(LOUNGE), "which has reached nothing yet");
     }
 
     #[test]
