@@ -1,19 +1,21 @@
 //! Bridge: between a bot's main gateway and its calls; each shard has one.
 
+mod known;
 mod message;
 mod of_shard;
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use actix::{Actor, Context, Handler, Recipient, WeakRecipient};
 
-pub(super) use self::message::{BridgeExited, RegisterCall};
+use self::known::MainGatewayState;
+pub(super) use self::{
+    known::{Fact, Known},
+    message::{BridgeExited, RegisterCall},
+};
 pub use self::{
     message::{
-        GuildAvailable, GuildDeleted, GuildUnavailable, MainGatewayAnswered, MainGatewayLost,
+        GuildAvailable, GuildDeleted, GuildPredicate, GuildUnavailable, MainGatewayAnswered, MainGatewayLost,
         MainGatewayRestored, MainSessionReplaced, Plug, ProbeMainGateway, StageChannel, VoiceServerUpdate,
         VoiceStateUpdate,
     },
@@ -25,7 +27,7 @@ use crate::{
         Action, CallRequest, Doubt, GuildVoice, JoinFailure, Report, Request, VoiceUpdateQueue,
         events::{UpdateVoiceState, VoiceState},
     },
-    id::{ChannelId, GuildId, SessionId, ShardId, UserId},
+    id::{GuildId, ShardId, UserId},
 };
 
 /// The actor over one [`GuildVoice`] per guild of a shard.
@@ -34,25 +36,13 @@ pub(super) struct Bridge {
     shard: ShardId,
     user: UserId,
     gateway: Recipient<UpdateVoiceState>,
-    main_gateway: MainGatewayState,
-    /// The name of the main session, where it is known.
-    session: Option<SessionId>,
+    known: Known,
     prober: Option<Recipient<ProbeMainGateway>>,
     doubt: Doubt,
     join_timeout: Duration,
     guilds: HashMap<GuildId, Guild>,
-    /// The guilds that have an outage.
-    outages: HashSet<GuildId>,
-    stages: HashMap<GuildId, HashSet<ChannelId>>,
     updates: VoiceUpdateQueue,
     alarm: Alarm,
-}
-
-/// Whether the main gateway can be asked for anything.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum MainGatewayState {
-    Up,
-    Lost,
 }
 
 struct Guild {
@@ -103,21 +93,24 @@ impl Guild {
 }
 
 impl Bridge {
-    pub(super) fn new(plug: Plug, join_timeout: Duration, owner: WeakRecipient<BridgeExited>) -> Self {
-        let Plug { user, gateway, session, shard, prober } = plug;
+    /// The bridge to this main gateway; the one before may have been told what is known.
+    pub(super) fn new(
+        plug: Plug,
+        known: Known,
+        join_timeout: Duration,
+        owner: WeakRecipient<BridgeExited>,
+    ) -> Self {
+        let Plug { user, gateway, shard, prober, .. } = plug;
         Self {
             owner,
             shard,
             user,
             gateway,
-            main_gateway: MainGatewayState::Up,
-            session,
+            known,
             prober,
             doubt: Doubt::default(),
             join_timeout,
             guilds: HashMap::new(),
-            outages: HashSet::new(),
-            stages: HashMap::new(),
             updates: VoiceUpdateQueue::default(),
             alarm: Alarm::default(),
         }
@@ -125,22 +118,27 @@ impl Bridge {
 
     /// The main gateway can be asked again; nothing that expired meanwhile counts.
     fn main_gateway_restored(&mut self) {
-        if self.main_gateway == MainGatewayState::Lost {
+        if self.is_away() {
             self.guilds.values_mut().for_each(|guild| guild.voice.main_gateway_restored(now()));
             self.report_restored();
         }
     }
 
     fn report_restored(&mut self) {
-        let before = std::mem::replace(&mut self.main_gateway, MainGatewayState::Up);
-        if before == MainGatewayState::Lost {
+        if self.is_away() {
+            self.known.restored();
             self.guilds.values().for_each(|guild| guild.report(Report::MainGatewayRestored));
         }
     }
 
+    /// Whether the main gateway can be asked for nothing.
+    fn is_away(&self) -> bool {
+        self.known.main_gateway() == MainGatewayState::Lost
+    }
+
     /// Whether Discord sees the bot, of our own main session, in a guild where there is no call, or one that is over.
     fn is_ghost(&self, guild: GuildId, state: &VoiceState) -> bool {
-        let ours = self.session.as_ref().is_some_and(|session| *session == state.session_id);
+        let ours = self.known.session().is_some_and(|session| *session == state.session_id);
         let is_over = |guild: &Guild| guild.joined_by.is_some() && guild.voice.is_out();
         ours && state.channel.is_some() && self.guilds.get(&guild).is_none_or(is_over)
     }
@@ -151,9 +149,8 @@ impl Bridge {
 
     /// The guild, known from now on.
     fn guild(&mut self, id: GuildId) -> &mut Guild {
-        let (user, join_timeout, session) = (self.user, self.join_timeout, self.session.clone());
-        let stages = self.stages.get(&id).into_iter().flatten().copied();
-        let outage = self.outages.contains(&id);
+        let (user, join_timeout, session) = (self.user, self.join_timeout, self.known.session().cloned());
+        let (stages, outage) = (self.known.stages(id), self.known.has_outage(id));
         self.guilds.entry(id).or_insert_with(|| {
             let mut voice = GuildVoice::new(id, user, join_timeout);
             voice.main_session(session);
@@ -210,7 +207,7 @@ impl Bridge {
 
 impl Driven for Bridge {
     fn drive(&mut self, ctx: &mut Context<Self>) {
-        if self.main_gateway == MainGatewayState::Lost {
+        if self.is_away() {
             // No question arrives, and no silence is an answer.
             return self.alarm.set(None, ctx);
         }
@@ -276,10 +273,9 @@ impl Handler<VoiceServerUpdate> for Bridge {
 impl Handler<MainSessionReplaced> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, _: MainSessionReplaced, ctx: &mut Context<Self>) {
+    fn handle(&mut self, replaced: MainSessionReplaced, ctx: &mut Context<Self>) {
         self.report_restored();
-        // Its name is told by the next Plug, or never.
-        self.session = None;
+        replaced.note(&mut self.known);
         for guild in self.guilds.values_mut() {
             guild.voice.main_session(None);
             guild.voice.main_session_replaced(now());
@@ -300,8 +296,8 @@ impl Handler<MainGatewayAnswered> for Bridge {
 impl Handler<MainGatewayLost> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, _: MainGatewayLost, ctx: &mut Context<Self>) {
-        self.main_gateway = MainGatewayState::Lost;
+    fn handle(&mut self, lost: MainGatewayLost, ctx: &mut Context<Self>) {
+        lost.note(&mut self.known);
         self.doubt.heard();
         self.guilds.values().for_each(|guild| guild.report(Report::MainGatewayLost));
         self.drive(ctx);
@@ -320,10 +316,9 @@ impl Handler<MainGatewayRestored> for Bridge {
 impl Handler<GuildDeleted> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, GuildDeleted(guild): GuildDeleted, ctx: &mut Context<Self>) {
-        self.outages.remove(&guild);
-        self.stages.remove(&guild);
-        if let Some(guild) = self.guilds.get_mut(&guild) {
+    fn handle(&mut self, deleted: GuildDeleted, ctx: &mut Context<Self>) {
+        deleted.note(&mut self.known);
+        if let Some(guild) = self.guilds.get_mut(&deleted.0) {
             guild.voice.guild_deleted();
             guild.report(Report::GuildDeleted);
         }
@@ -334,9 +329,9 @@ impl Handler<GuildDeleted> for Bridge {
 impl Handler<GuildUnavailable> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, GuildUnavailable(id): GuildUnavailable, ctx: &mut Context<Self>) {
-        self.outages.insert(id);
-        if let Some(guild) = self.guilds.get_mut(&id) {
+    fn handle(&mut self, outage: GuildUnavailable, ctx: &mut Context<Self>) {
+        outage.note(&mut self.known);
+        if let Some(guild) = self.guilds.get_mut(&outage.0) {
             guild.voice.guild_unavailable(now());
             guild.report(Report::GuildUnavailable);
         }
@@ -347,19 +342,16 @@ impl Handler<GuildUnavailable> for Bridge {
 impl Handler<GuildAvailable> for Bridge {
     type Result = ();
 
-    fn handle(
-        &mut self,
-        GuildAvailable { guild: id, voice_states }: GuildAvailable,
-        ctx: &mut Context<Self>,
-    ) {
+    fn handle(&mut self, available: GuildAvailable, ctx: &mut Context<Self>) {
+        let had_outage = self.known.has_outage(available.guild);
+        available.note(&mut self.known);
+        let GuildAvailable { guild: id, voice_states } = available;
         let own = voice_states.into_iter().find(|state| state.user == self.user);
         let own = own.map(|state| VoiceState { guild: Some(id), ..state });
         if own.as_ref().is_some_and(|state| self.is_ghost(id, state)) {
             self.guild(id).voice.leave(now());
         }
-        if self.outages.remove(&id)
-            && let Some(guild) = self.guilds.get_mut(&id)
-        {
+        if had_outage && let Some(guild) = self.guilds.get_mut(&id) {
             guild.report(Report::GuildAvailable);
             guild.voice.guild_available(own.as_ref(), now());
         }
@@ -370,10 +362,10 @@ impl Handler<GuildAvailable> for Bridge {
 impl Handler<StageChannel> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, StageChannel { guild, channel }: StageChannel, _: &mut Context<Self>) {
-        self.stages.entry(guild).or_default().insert(channel);
-        if let Some(voice) = self.voice(guild) {
-            voice.stages([channel]);
+    fn handle(&mut self, stage: StageChannel, _: &mut Context<Self>) {
+        stage.note(&mut self.known);
+        if let Some(voice) = self.voice(stage.guild) {
+            voice.stages([stage.channel]);
         }
     }
 }
@@ -382,13 +374,13 @@ impl Handler<Plug> for Bridge {
     type Result = ();
 
     fn handle(&mut self, plug: Plug, ctx: &mut Context<Self>) {
-        self.gateway = plug.gateway;
-        self.session = plug.session;
-        self.prober = plug.prober;
-        for guild in self.guilds.values_mut() {
-            guild.voice.main_session(self.session.clone());
-        }
         self.main_gateway_restored();
+        plug.note(&mut self.known);
+        for guild in self.guilds.values_mut() {
+            guild.voice.main_session(self.known.session().cloned());
+        }
+        self.gateway = plug.gateway;
+        self.prober = plug.prober;
         self.drive(ctx);
     }
 }
@@ -398,16 +390,12 @@ impl Handler<RegisterCall> for Bridge {
 
     fn handle(&mut self, message: RegisterCall, _: &mut Context<Self>) {
         let RegisterCall { guild: id, generation, call } = message;
-        let away = self.main_gateway == MainGatewayState::Lost;
-        let outage = self.outages.contains(&id);
+        let (away, outage) = (self.is_away(), self.known.has_outage(id));
         let guild = self.guild(id);
         guild.call = Some(RegisteredCall { generation, reports: call });
-        if away {
-            guild.report(Report::MainGatewayLost);
-        }
-        if outage {
-            guild.report(Report::GuildUnavailable);
-        }
+        // A call that had another bridge may have missed what changed since.
+        guild.report(if away { Report::MainGatewayLost } else { Report::MainGatewayRestored });
+        guild.report(if outage { Report::GuildUnavailable } else { Report::GuildAvailable });
     }
 }
 

@@ -36,7 +36,7 @@
 //! | Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
 //! | Call | itself: it leaves, and ends with a reason | the others live on |
-//! | Bridge | what Discord said at that moment | VoiceManager starts another, and each call tells it where the bot is |
+//! | Bridge | what Discord said at that moment | VoiceManager starts another, which is told whether the main gateway is away, which guilds have an outage, and which channels are stages; each call tells it where the bot is |
 //! | VoiceManager | what it was handling | it goes on, with its calls, subscribers and arbiters; also when it is registered |
 //! | ShardConnection of a MainGateway | nothing: Discord buffers | MainGateway starts another after a pause, which resumes the main session; the fifth time in a minute it stops, with a reason |
 //! | MainGateway | its main sessions: its calls leave | the bot starts another |
@@ -69,7 +69,7 @@ mod websocket;
 
 pub use self::{
     bridge::{
-        GuildAvailable, GuildDeleted, GuildUnavailable, MainGatewayAnswered, MainGatewayLost,
+        GuildAvailable, GuildDeleted, GuildPredicate, GuildUnavailable, MainGatewayAnswered, MainGatewayLost,
         MainGatewayRestored, MainSessionReplaced, OfShard, Plug, ProbeMainGateway, StageChannel,
         VoiceServerUpdate, VoiceStateUpdate,
     },

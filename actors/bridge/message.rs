@@ -1,5 +1,7 @@
 //! What a bridge is told, asked and reports.
 
+use std::{fmt, sync::Arc};
+
 use actix::{Message, Recipient, WeakRecipient};
 
 use crate::{
@@ -30,6 +32,8 @@ pub struct Plug {
     pub session: Option<SessionId>,
     /// Whose guilds come to this main gateway: all, unless the bot shards.
     pub shard: ShardId,
+    /// Which guilds these are, if the bot does not share them out by Discord's formula.
+    pub guilds: Option<GuildPredicate>,
     /// Is asked whether the main gateway still answers.
     pub prober: Option<Recipient<ProbeMainGateway>>,
 }
@@ -38,7 +42,7 @@ impl Plug {
     /// A main gateway that is this user, and sends op 4 for it.
     #[must_use]
     pub fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
-        Self { user, gateway, session: None, shard: ShardId::SINGLE, prober: None }
+        Self { user, gateway, session: None, shard: ShardId::SINGLE, guilds: None, prober: None }
     }
 
     /// Takes [`ProbeMainGateway`]. With it, a connection that swallows what is written to it is found within seconds.
@@ -53,10 +57,41 @@ impl Plug {
         Self { shard, ..self }
     }
 
+    /// The guilds that come to this main gateway, for bots that share them out in another way than by Discord's formula. The
+    /// shard is then only its name, and another for each main gateway. A guild that no predicate takes is where the formula
+    /// has it; one that several take is with the first.
+    #[must_use]
+    pub fn guilds(self, are_here: impl Fn(GuildId) -> bool + Send + Sync + 'static) -> Self {
+        Self { guilds: Some(GuildPredicate::new(are_here)), ..self }
+    }
+
     /// The `session_id` of READY.
     #[must_use]
     pub fn session(self, session: SessionId) -> Self {
         Self { session: Some(session), ..self }
+    }
+}
+
+/// Tells which guilds come to a main gateway.
+#[derive(Clone)]
+pub struct GuildPredicate(Arc<dyn Fn(GuildId) -> bool + Send + Sync>);
+
+impl GuildPredicate {
+    /// Those of which this is true. It is asked for every voice event, so it has to be quick and to give the same answer.
+    pub fn new(are_here: impl Fn(GuildId) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(are_here))
+    }
+
+    /// Whether what concerns this guild comes here.
+    #[must_use]
+    pub fn has(&self, guild: GuildId) -> bool {
+        (self.0)(guild)
+    }
+}
+
+impl fmt::Debug for GuildPredicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GuildPredicate")
     }
 }
 

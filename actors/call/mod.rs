@@ -290,7 +290,7 @@ impl Call {
                 self.stats.sessions += 1;
                 self.connect_speaker();
                 match self.joins.channel().filter(|wanted| self.recovery.channel() != Some(*wanted)) {
-                    // It was asked for since, or somebody has moved the bot away from it.
+                    // It was asked for since, or after a move from there of which nobody had heard yet.
                     Some(wanted) => self.ask_bridge(self.joins.request(wanted)),
                     None => self.joins.answer(&self.joined(ctx)),
                 }
@@ -321,7 +321,11 @@ impl Call {
 
     fn send_speaking(&mut self, flags: SpeakingFlags) {
         self.speaking = flags;
-        self.gateway.send(Speaking(flags));
+        match self.gateway.addr() {
+            Some(gateway) => gateway.do_send(Speaking(flags)),
+            None if flags.is_empty() => self.recovery.speaking_ended(now()),
+            None => {}
+        }
     }
 
     /// The voice gateway knows what the speaker ordered about speaking.

@@ -23,9 +23,15 @@ impl Handler<Report> for Call {
 
     fn handle(&mut self, report: Report, ctx: &mut Context<Self>) {
         match report {
-            Report::Credentials(credentials) => self.recovery.credentials(credentials),
+            Report::Credentials(credentials) => {
+                self.joins.located(credentials.channel);
+                self.recovery.credentials(credentials);
+            }
             Report::EndpointLost => self.recovery.endpoint_lost(now()),
-            Report::Moved(channel) => self.recovery.moved(channel),
+            Report::Moved(channel) => {
+                self.joins.located(channel);
+                self.recovery.moved(channel);
+            }
             Report::NotMoved(failure) => self.joins.answer(&Err(JoinError::NotMoved(failure))),
             Report::Redirected(channel) => {
                 self.joins.redirect(channel);

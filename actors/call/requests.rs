@@ -26,7 +26,9 @@ impl Handler<JoinChannel> for Call {
             return self.ending.backlog.join(join);
         }
         let appearance = self.joins.appear(join.flags);
-        if self.recovery.is_live() && self.recovery.channel() == Some(channel) {
+        // One that is asked for and told, but has no session yet, is not reached.
+        let here = self.recovery.channel() == Some(channel) && self.joins.channel() != Some(channel);
+        if self.recovery.is_live() && here {
             let elsewhere = self.joins.channel().is_some() || appearance == Requested::New;
             self.joins.supersede();
             // Whoever asked may no longer wait.

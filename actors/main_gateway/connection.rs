@@ -134,7 +134,7 @@ impl ShardConnection {
                 tracing::info!(shard = self.plan.id.index, ?why, "main gateway: reconnecting");
                 self.plan.manager.do_send(MainGatewayLost.of(self.plan.id));
                 self.report(Report::Lost(why.to_string()));
-                self.publish(MainGatewayEvent::Reconnecting(why));
+                self.publish(MainGatewayEvent::Reconnecting { shard: self.plan.id, why });
             }
             Action::Fail(error) => {
                 self.report(Report::Refused(error));
@@ -161,7 +161,7 @@ impl ShardConnection {
                 tracing::warn!(shard = self.plan.id.index, error, "main gateway: unreachable");
                 self.input = None;
                 self.report(Report::Lost(error.clone()));
-                self.publish(MainGatewayEvent::Unreachable(error));
+                self.publish(MainGatewayEvent::Unreachable { shard: self.plan.id, why: error });
                 self.shard.closed(None, now());
             }
         }
@@ -176,7 +176,7 @@ impl ShardConnection {
     }
 
     fn dispatch(&mut self, dispatch: Dispatch) {
-        self.publish(MainGatewayEvent::Dispatch(dispatch.clone()));
+        self.publish(MainGatewayEvent::Dispatch { shard: self.plan.id, dispatch: dispatch.clone() });
         let manager = &self.plan.manager;
         match dispatch {
             Dispatch::Ready { user, session_id } => {

@@ -37,14 +37,29 @@ use crate::{
 #[non_exhaustive]
 pub enum MainGatewayEvent {
     /// An event that concerns voice.
-    Dispatch(Dispatch),
+    Dispatch {
+        /// To which shard it came.
+        shard: ShardId,
+        /// The event.
+        dispatch: Dispatch,
+    },
     /// A connection was lost; another is tried soon.
-    Reconnecting(Loss),
-    /// Why a connection could not be opened; another is tried soon.
-    Unreachable(String),
+    Reconnecting {
+        /// Whose connection.
+        shard: ShardId,
+        /// How it was lost.
+        why: Loss,
+    },
+    /// A connection could not be opened; another is tried soon.
+    Unreachable {
+        /// Whose connection.
+        shard: ShardId,
+        /// Why not, in words.
+        why: String,
+    },
     /// Discord did not say how many shards it recommends; it is asked again, up to five times, and then the bot does without.
     ShardsUnknown(GatewayBotError),
-    /// Discord refuses the bot; the actor stops.
+    /// Discord refuses the bot, with all its shards; the actor stops.
     Refused(MainGatewayError),
 }
 

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::handle::CallHandle;
 use crate::{
-    actors::{call::JoinError, event::CallEvent, stats::CallStats},
+    actors::{bridge::GuildPredicate, call::JoinError, event::CallEvent, stats::CallStats},
     bridge::events::{SelfFlags, UpdateVoiceState},
     id::{ChannelId, GuildId, ShardId, UserId},
     speaker::TrackId,
@@ -79,19 +79,27 @@ pub struct PlugChannel {
     pub gateway: mpsc::Sender<UpdateVoiceState>,
     /// Whose guilds come to this main gateway: all, unless the bot shards.
     pub shard: ShardId,
+    /// Which guilds these are, if the bot does not share them out by Discord's formula.
+    pub guilds: Option<GuildPredicate>,
 }
 
 impl PlugChannel {
     /// A main gateway that is this user, and sends op 4 for it.
     #[must_use]
     pub fn new(user: UserId, gateway: mpsc::Sender<UpdateVoiceState>) -> Self {
-        Self { user, gateway, shard: ShardId::SINGLE }
+        Self { user, gateway, shard: ShardId::SINGLE, guilds: None }
     }
 
     /// One shard of several: it is added to the others, and takes the place of an earlier one for the same shard.
     #[must_use]
     pub fn shard(self, shard: ShardId) -> Self {
         Self { shard, ..self }
+    }
+
+    /// The guilds that come to this main gateway, as with [`Plug::guilds`](crate::actors::Plug::guilds).
+    #[must_use]
+    pub fn guilds(self, are_here: impl Fn(GuildId) -> bool + Send + Sync + 'static) -> Self {
+        Self { guilds: Some(GuildPredicate::new(are_here)), ..self }
     }
 }
 

@@ -35,7 +35,8 @@ impl VoiceManager {
         }
         let owner = self.address(ctx).downgrade().recipient();
         let plug = self.shards.plugged(shard)?.clone();
-        let bridge = Bridge::new(plug, self.config.supervision.join_timeout, owner).start();
+        let (known, join_timeout) = (self.shards.known(shard), self.config.supervision.join_timeout);
+        let bridge = Bridge::new(plug, known, join_timeout, owner).start();
         self.shards.bridge_started(shard, bridge.clone());
         Some(bridge)
     }
@@ -69,14 +70,15 @@ impl VoiceManager {
                 }
             }
         }
-        for (guild, backlog) in self.waiting.plugged(shard) {
+        let shards = &self.shards;
+        for (guild, backlog) in self.waiting.plugged(|guild| shards.shard_of(guild) == shard) {
             self.take_up(guild, backlog, ctx);
         }
     }
 
     /// The calls of a shard were of another one: they have to join again with this one's session.
     fn move_calls_to(&self, shard: ShardId) {
-        for (_, entry) in self.calls.iter().filter(|(guild, _)| shard.has(**guild)) {
+        for (_, entry) in self.calls.iter().filter(|(guild, _)| self.shards.shard_of(**guild) == shard) {
             entry.call.do_send(Report::MainGatewayRestored);
             entry.call.do_send(Report::MainSessionReplaced);
         }
@@ -84,7 +86,7 @@ impl VoiceManager {
 
     /// Tells a new bridge of the calls of its shard, and them of it.
     fn hand_over(&self, shard: ShardId, bridge: &Addr<Bridge>) {
-        for (&guild, entry) in self.calls.iter().filter(|(guild, _)| shard.has(**guild)) {
+        for (&guild, entry) in self.calls.iter().filter(|(guild, _)| self.shards.shard_of(**guild) == shard) {
             let reports = entry.call.downgrade().recipient();
             bridge.do_send(RegisterCall { guild, generation: entry.generation, call: reports });
             entry.call.do_send(NewBridge(bridge.clone().recipient()));
@@ -103,8 +105,10 @@ impl Handler<Plug> for VoiceManager {
 impl Handler<PlugChannel> for VoiceManager {
     type Result = ();
 
-    fn handle(&mut self, PlugChannel { user, gateway, shard }: PlugChannel, ctx: &mut Context<Self>) {
-        self.plug_in(Plug::new(user, Forward(gateway).start().recipient()).shard(shard), ctx);
+    fn handle(&mut self, plug: PlugChannel, ctx: &mut Context<Self>) {
+        let PlugChannel { user, gateway, shard, guilds } = plug;
+        let plug = Plug::new(user, Forward(gateway).start().recipient()).shard(shard);
+        self.plug_in(Plug { guilds, ..plug }, ctx);
     }
 }
 
@@ -128,7 +132,7 @@ impl Handler<Unplug> for VoiceManager {
     fn handle(&mut self, Unplug(gateway): Unplug, _: &mut Context<Self>) {
         for shard in self.shards.unplug(&gateway) {
             // It does not come back, so there is nothing to wait for.
-            self.shards.tell(shard, MainGatewayRestored);
+            self.shards.inform(shard, MainGatewayRestored);
         }
     }
 }
@@ -155,7 +159,7 @@ impl Handler<GuildDeleted> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, deleted: GuildDeleted, _: &mut Context<Self>) {
-        self.shards.tell(self.shards.shard_of(deleted.0), deleted);
+        self.shards.inform(self.shards.shard_of(deleted.0), deleted);
     }
 }
 
@@ -163,7 +167,7 @@ impl Handler<GuildUnavailable> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, outage: GuildUnavailable, _: &mut Context<Self>) {
-        self.shards.tell(self.shards.shard_of(outage.0), outage);
+        self.shards.inform(self.shards.shard_of(outage.0), outage);
     }
 }
 
@@ -171,7 +175,7 @@ impl Handler<GuildAvailable> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, available: GuildAvailable, _: &mut Context<Self>) {
-        self.shards.tell(self.shards.shard_of(available.guild), available);
+        self.shards.inform(self.shards.shard_of(available.guild), available);
     }
 }
 
@@ -179,7 +183,7 @@ impl Handler<StageChannel> for VoiceManager {
     type Result = ();
 
     fn handle(&mut self, stage: StageChannel, _: &mut Context<Self>) {
-        self.shards.tell(self.shards.shard_of(stage.guild), stage);
+        self.shards.inform(self.shards.shard_of(stage.guild), stage);
     }
 }
 
@@ -190,7 +194,7 @@ macro_rules! pass_on {
             type Result = ();
 
             fn handle(&mut self, message: $message, _: &mut Context<Self>) {
-                self.shards.tell_all(message);
+                self.shards.inform_all(message);
             }
         }
 
@@ -198,7 +202,7 @@ macro_rules! pass_on {
             type Result = ();
 
             fn handle(&mut self, OfShard { shard, message }: OfShard<$message>, _: &mut Context<Self>) {
-                self.shards.tell(shard, message);
+                self.shards.inform(shard, message);
             }
         }
     )*};

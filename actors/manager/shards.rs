@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix::{Addr, Handler, Message, Recipient};
 
 use crate::{
-    actors::bridge::{Bridge, Plug},
+    actors::bridge::{Bridge, Fact, GuildPredicate, Known, Plug},
     bridge::events::UpdateVoiceState,
     id::{GuildId, ShardId, UserId},
 };
@@ -24,13 +24,21 @@ pub(super) struct Shards {
 struct PluggedShard {
     /// None once it is unplugged.
     plug: Option<Plug>,
+    /// As the last plug has it.
+    guilds: Option<GuildPredicate>,
     bridge: Option<Addr<Bridge>>,
+    /// What its next bridge has to know.
+    known: Known,
 }
 
 impl Shards {
     /// The shard that a guild belongs to.
     pub(super) fn shard_of(&self, guild: GuildId) -> ShardId {
-        ShardId::of(guild, self.count)
+        let takes = |shard: &PluggedShard| shard.guilds.as_ref().is_some_and(|guilds| guilds.has(guild));
+        match self.by_index.iter().find(|(_, shard)| takes(shard)) {
+            Some((&index, _)) => ShardId { index, count: self.count },
+            None => ShardId::of(guild, self.count),
+        }
     }
 
     /// The user that is plugged in, or was last.
@@ -45,7 +53,15 @@ impl Shards {
         }
         self.user = Some(plug.user);
         let shard = self.by_index.entry(plug.shard.index).or_default();
+        plug.note(&mut shard.known);
+        shard.guilds.clone_from(&plug.guilds);
         shard.plug = Some(plug);
+    }
+
+    /// What was told of a shard.
+    pub(super) fn known(&self, shard: ShardId) -> Known {
+        let known = self.by_index.get(&shard.index).filter(|_| shard.count == self.count);
+        known.map(|shard| shard.known.clone()).unwrap_or_default()
     }
 
     /// What was plugged in for a shard, if it still is.
@@ -110,13 +126,31 @@ impl Shards {
         }
     }
 
-    /// Passes a message on to the bridges of all shards.
-    pub(super) fn tell_all<M: Message<Result = ()> + Clone + Send + 'static>(&self, message: M)
+    /// Passes a message on to the bridge of a shard, and notes it for the next.
+    pub(super) fn inform<M: Fact + Message<Result = ()> + Send + 'static>(
+        &mut self,
+        shard: ShardId,
+        message: M,
+    ) where
+        Bridge: Handler<M>,
+    {
+        let known = self.by_index.get_mut(&shard.index).filter(|_| shard.count == self.count);
+        if let Some(shard) = known {
+            message.note(&mut shard.known);
+        }
+        self.tell(shard, message);
+    }
+
+    /// Passes a message on to the bridges of all shards, and notes it for the next.
+    pub(super) fn inform_all<M: Fact + Message<Result = ()> + Clone + Send + 'static>(&mut self, message: M)
     where
         Bridge: Handler<M>,
     {
-        for bridge in self.by_index.values().filter_map(|shard| shard.bridge.as_ref()) {
-            bridge.do_send(message.clone());
+        for shard in self.by_index.values_mut() {
+            message.note(&mut shard.known);
+            if let Some(bridge) = &shard.bridge {
+                bridge.do_send(message.clone());
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     actors::call::{AttachTrack, Backlog, JoinChannel, JoinError, Released},
-    id::{GuildId, ShardId},
+    id::GuildId,
 };
 
 /// All guilds for which something waits.
@@ -101,11 +101,11 @@ impl Waiting {
         guilds.into_iter().for_each(|guild| self.cancel(guild, error));
     }
 
-    /// What waits for a main gateway in the guilds of this shard.
-    pub(super) fn plugged(&mut self, shard: ShardId) -> Vec<(GuildId, Backlog)> {
-        let of_shard =
-            self.guilds.extract_if(|guild, wait| shard.has(*guild) && matches!(wait.awaited, Awaited::Plug));
-        of_shard.map(|(guild, wait)| (guild, wait.backlog)).collect()
+    /// What waits for a main gateway in these guilds.
+    pub(super) fn plugged(&mut self, are_here: impl Fn(GuildId) -> bool) -> Vec<(GuildId, Backlog)> {
+        let here =
+            self.guilds.extract_if(|guild, wait| are_here(*guild) && matches!(wait.awaited, Awaited::Plug));
+        here.map(|(guild, wait)| (guild, wait.backlog)).collect()
     }
 
     /// What the call was asked last, if it is still wanted, and what has waited for that.

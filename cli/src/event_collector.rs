@@ -72,14 +72,14 @@ impl Handler<MainGatewayEvent> for EventCollector {
 
     fn handle(&mut self, event: MainGatewayEvent, _: &mut Context<Self>) {
         match event {
-            MainGatewayEvent::Dispatch(dispatch) => {
+            MainGatewayEvent::Dispatch { dispatch, .. } => {
                 self.status.send_modify(|status| Self::apply_dispatch(status, dispatch));
             }
             // Before the bot is let in, the failure of the command says it.
-            MainGatewayEvent::Reconnecting(why) if self.status.borrow().user.is_some() => {
+            MainGatewayEvent::Reconnecting { why, .. } if self.status.borrow().user.is_some() => {
                 self.screen.print_line(format_args!("main gateway: {why}; connecting again"));
             }
-            MainGatewayEvent::Unreachable(why) => {
+            MainGatewayEvent::Unreachable { why, .. } => {
                 self.status.send_modify(|status| status.unreachable = Some(why));
             }
             MainGatewayEvent::Refused(error) => {

@@ -83,7 +83,7 @@ impl GuildVoice {
                 ServerState::Held { until, .. } => *known = ServerState::Held { server, until: *until },
                 // Discord repeats itself; a voice session that runs is not made anew for it.
                 ServerState::Connected { server: Some(known), .. } if *known == server => {}
-                ServerState::Connected { .. } => {
+                ServerState::Connected { .. } | ServerState::Useless { .. } => {
                     *known = ServerState::Held { server, until: now + MOVE_STATE_TIMEOUT }
                 }
             },
@@ -92,7 +92,7 @@ impl GuildVoice {
     }
 
     fn in_channel(&mut self, now_in: ChannelId, id: SessionId, now: Instant) {
-        self.unanswered.answered(now_in);
+        self.unanswered.answered(now_in, now);
         match &mut self.state {
             State::AwaitEvents { goal, arriving, pending, until, .. } => {
                 let first = pending.state.replace((id, now_in)).is_none();
@@ -136,7 +136,7 @@ impl GuildVoice {
             {
                 *server = ServerState::Awaited { until: now, without: JoinFailure::NoServer };
             }
-            ServerState::Connected { .. } | ServerState::Awaited { .. } => {
+            ServerState::Connected { .. } | ServerState::Awaited { .. } | ServerState::Useless { .. } => {
                 let until = now + self.join_timeout;
                 *server = ServerState::Awaited { until, without: JoinFailure::NoServer };
             }
@@ -144,6 +144,7 @@ impl GuildVoice {
     }
 
     fn out_of_voice(&mut self, now: Instant) {
+        self.unanswered.out();
         match &self.state {
             State::AwaitLeft { .. } => self.left(now),
             // Before its own voice state, a null state belongs to the session before.

@@ -23,6 +23,7 @@ mod incoming;
 mod queue;
 mod reason;
 mod report;
+mod restoring;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,7 @@ pub use self::{
 };
 use self::{
     answers::Unanswered,
-    events::{SelfFlags, UpdateVoiceState, VoiceState},
+    events::{SelfFlags, UpdateVoiceState},
     state::{Asked, Goal, Move, Op4, PendingEvents, Server, ServerState, State},
 };
 use crate::{
@@ -159,81 +160,6 @@ impl GuildVoice {
         self.state = State::Joined { session_id, channel, server, moving: None };
     }
 
-    /// The bot is no longer in the guild: there is nothing to leave, and nowhere to be.
-    pub fn guild_deleted(&mut self) {
-        self.state = State::Idle { goal: None };
-        self.suppression = None;
-        self.outage = None;
-        self.unanswered = Unanswered::default();
-        self.cancel_op_4();
-    }
-
-    /// The guild has an outage. Voice often plays on, so nothing is given up; but nothing is answered either.
-    pub fn guild_unavailable(&mut self, now: Instant) {
-        self.outage.get_or_insert(now + OUTAGE_TIMEOUT);
-    }
-
-    /// The outage is over, and Discord sees the bot in this state, or in no channel.
-    pub fn guild_available(&mut self, own: Option<&VoiceState>, now: Instant) {
-        if self.outage.take().is_none() {
-            return;
-        }
-        match own.filter(|state| state.channel.is_some()) {
-            Some(state) => {
-                self.voice_state(state, now);
-                self.main_gateway_restored(now);
-            }
-            // The outage took the bot out of its channel, which is no kick.
-            None => self.main_session_replaced(now),
-        }
-    }
-
-    /// The voice session is of no use any more: leave, and join again, for fresh credentials.
-    pub fn rejoin(&mut self, now: Instant) {
-        match (&self.state, self.goal()) {
-            // Fresh credentials are asked for already.
-            (State::AwaitLeft { .. } | State::AwaitEvents { asked: Asked::No, .. }, _) | (_, None) => {}
-            (_, Some(goal)) => self.request_leave(Some(goal), now),
-        }
-    }
-
-    /// The main gateway began a new session, which is in no voice channel: join again.
-    pub fn main_session_replaced(&mut self, now: Instant) {
-        self.unanswered = Unanswered::default();
-        match self.goal() {
-            Some(goal) => self.request_join(goal, now),
-            None => self.state = State::Idle { goal: None },
-        }
-    }
-
-    /// The main gateway is back and its session goes on. What was asked while it was away may not have arrived.
-    pub fn main_gateway_restored(&mut self, now: Instant) {
-        let answer = now + self.join_timeout;
-        match &mut self.state {
-            State::Idle { .. } => {}
-            State::AwaitLeft { goal, .. } => {
-                let goal = *goal;
-                self.request_leave(goal, now);
-            }
-            State::AwaitEvents { goal, arriving, until, .. } => {
-                let channel = goal.channel;
-                *until = answer.max(*until);
-                *arriving = Some(answer);
-                self.send_op_4(Some(channel));
-            }
-            State::Joined { server, moving, .. } => {
-                if let ServerState::Awaited { until, .. } = server {
-                    *until = answer.max(*until);
-                }
-                if let Some(Move { to, until }) = moving {
-                    let to = *to;
-                    *until = answer;
-                    self.send_op_4(Some(to));
-                }
-            }
-        }
-    }
-
     /// The user wants to leave. A join that Discord does not know of yet is taken back.
     pub fn leave(&mut self, now: Instant) {
         match &self.state {
@@ -252,11 +178,14 @@ impl GuildVoice {
         }
         let answer = now + self.join_timeout;
         if let Some(channel) = self.asked_for {
-            self.unanswered.join(channel, answer);
+            self.unanswered.join(channel, now, answer);
         }
         match &mut self.state {
             State::Idle { .. } => {}
-            State::AwaitLeft { goal, until } => *until = now + leave_timeout(*goal, self.join_timeout),
+            State::AwaitLeft { goal, until } => {
+                let answer = self.unanswered.longest_latency();
+                *until = now + leave_timeout(*goal, answer, self.join_timeout);
+            }
             State::AwaitEvents { arriving, asked, until, .. } => {
                 *asked = Asked::Yes;
                 *until = answer.max(*until);
@@ -348,7 +277,9 @@ impl GuildVoice {
 
     /// Leaves; what Discord still sends of the session before is of no interest until it has confirmed that.
     fn request_leave(&mut self, goal: Option<Goal>, now: Instant) {
-        self.state = State::AwaitLeft { goal, until: now + leave_timeout(goal, self.join_timeout) };
+        let answer = self.unanswered.longest_latency();
+        let until = now + leave_timeout(goal, answer, self.join_timeout);
+        self.state = State::AwaitLeft { goal, until };
         self.send_op_4(None);
     }
 
@@ -402,6 +333,9 @@ impl GuildVoice {
                 let server = server.clone();
                 self.connect(server, Some(now));
             }
+            State::Joined { server: ServerState::Useless { until }, .. } if *until <= now => {
+                self.leave_to_rejoin(now);
+            }
             State::Joined { server: ServerState::Awaited { until, without }, .. } if *until <= now => {
                 let failure = *without;
                 self.fail(failure);
@@ -433,14 +367,13 @@ impl GuildVoice {
 
 /// How long Discord may take to allocate another voice server after a null endpoint.
 pub const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a guild may be unavailable before its call ends.
-const OUTAGE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long to wait for the null state before joining again.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long to wait for the null state. A bot that has nowhere else to be can wait until it is certain that it was heard.
-fn leave_timeout(goal: Option<Goal>, join_timeout: Duration) -> Duration {
-    if goal.is_some() { LEAVE_TIMEOUT } else { join_timeout }
+/// How long to wait for the null state, where answers take this long. A bot that has nowhere else to be can wait until it is
+/// certain that it was heard.
+fn leave_timeout(goal: Option<Goal>, answer: Duration, join_timeout: Duration) -> Duration {
+    if goal.is_some() { answer.clamp(LEAVE_TIMEOUT, LEAVE_TIMEOUT.max(join_timeout)) } else { join_timeout }
 }
 
 /// How much later than the server half the state half of a move may come. They are two messages on one websocket.

@@ -71,6 +71,8 @@ pub(super) enum ServerState {
     Held { server: Server, until: Instant },
     /// There must be another.
     Awaited { until: Instant, without: JoinFailure },
+    /// It has refused the session. Whether that was a kick or a move is told by then, or it was neither.
+    Useless { until: Instant },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +100,7 @@ impl ServerState {
     pub(super) fn until(&self) -> Option<Instant> {
         match self {
             Self::Connected { .. } => None,
-            Self::Held { until, .. } | Self::Awaited { until, .. } => Some(*until),
+            Self::Held { until, .. } | Self::Awaited { until, .. } | Self::Useless { until } => Some(*until),
         }
     }
 }

@@ -129,7 +129,7 @@ impl Recovery {
         match &self.state {
             _ if self.is_over() => {}
             // Half a join leaves the bot in the channel, and Discord's answer may only be late.
-            State::AwaitFirstCredentials { .. } => self.give_up(EndReason::NotJoined(failure)),
+            State::AwaitFirstCredentials { .. } => self.leave(EndReason::NotJoined(failure)),
             State::InVoice { connection: Connection::Backoff { then: Step::Rejoin, .. }, .. } => {}
             _ => self.step(Step::Rejoin, Cause::Join(failure), now),
         }
@@ -190,7 +190,7 @@ impl Recovery {
             self.actions.push_back(Action::DoubtMainGateway);
         }
         match self.policy.reaction(&cause, self.progress()) {
-            Reaction::GiveUp => self.stop(cause),
+            Reaction::GiveUp => self.stop(cause, now),
             Reaction::AwaitMove => self.await_move(cause, now),
             Reaction::OtherMode => {
                 let refused = self.mode.take();
@@ -209,8 +209,10 @@ impl Recovery {
         if self.is_over() || !(self.is_live() || connecting) {
             return;
         }
+        // No frame leaves any more, also none that would end speech.
+        self.set(Connection::AwaitSession(Missing::Both));
         match self.policy.reaction(&cause, self.progress()) {
-            Reaction::GiveUp => self.stop(cause),
+            Reaction::GiveUp => self.stop(cause, now),
             _ => self.step(Step::Rejoin, cause, now),
         }
     }
@@ -221,23 +223,15 @@ impl Recovery {
             return;
         }
         match self.failures.failed(&Cause::Panicked("Speaker"), &self.policy, now) {
-            Some(end) => self.give_up(end),
+            Some(end) => self.leave(end),
             None => self.actions.push_back(Action::StartSpeaker),
         }
     }
 
     /// The user ends the call: the tracks are stopped, the silence that ends speech is sent, and then the call ends.
     pub fn disconnect(&mut self, reason: EndReason, now: Instant) {
-        if self.is_over() {
-            return;
-        }
-        let until = now + self.policy.end_speech_timeout;
-        match &mut self.state {
-            State::InVoice { connection, ending, .. } if connection.is_live() => {
-                *ending = Some(EndingSpeech { until, reason });
-                self.actions.push_back(Action::StopTracks);
-            }
-            _ => self.give_up(reason),
+        if !self.is_over() {
+            self.give_up(reason, now);
         }
     }
 
@@ -252,13 +246,13 @@ impl Recovery {
     /// The bot does not speak.
     pub fn speech_ended(&mut self) {
         if let Some(ending) = self.state.ending() {
-            self.give_up(ending.reason.clone());
+            self.leave(ending.reason.clone());
         }
     }
 
     /// The encoder cannot be made, so there is nothing to be said in this call.
     pub fn cannot_speak(&mut self, why: String) {
-        self.give_up(EndReason::NoEncoder(why));
+        self.leave(EndReason::NoEncoder(why));
     }
 
     /// The main gateway is away. What it is asked for is waited for until it is back; a first join only for so long.
@@ -445,12 +439,12 @@ impl Recovery {
 
     fn rejoin_once(&mut self, cause: Cause, now: Instant) {
         match cause {
-            Cause::Closed(code) if !self.failures.first_time(code, now) => self.stop(cause),
+            Cause::Closed(code) if !self.failures.first_time(code, now) => self.stop(cause, now),
             _ => self.step(Step::Rejoin, cause, now),
         }
     }
 
-    fn stop(&mut self, cause: Cause) {
+    fn stop(&mut self, cause: Cause, now: Instant) {
         let reason = match cause {
             Cause::Closed(code) => EndReason::Refused(code),
             Cause::Handshake(error) => EndReason::Incompatible(error),
@@ -458,7 +452,7 @@ impl Recovery {
             Cause::E2ee(DaveError::NotEncrypted) => EndReason::NotEncrypted,
             last => EndReason::GaveUp { failures: self.failures.count() + 1, last },
         };
-        self.give_up(reason);
+        self.give_up(reason, now);
     }
 
     /// Takes the next step after a pause that grows with what failed of late.
@@ -469,7 +463,7 @@ impl Recovery {
         } else if !self.discord_is_away()
             && let Some(end) = self.failures.connection_lost(&cause, &self.policy, now)
         {
-            return self.give_up(end);
+            return self.give_up(end, now);
         }
         let pause = match then {
             Step::Resume { attempt: 1 } => Duration::ZERO,
@@ -489,8 +483,20 @@ impl Recovery {
         self.actions.push_back(Action::Report(status));
     }
 
+    /// Ends. Where frames can be sent, also while only the websocket is away, the bot ends its speech before.
+    fn give_up(&mut self, reason: EndReason, now: Instant) {
+        let until = now + self.policy.end_speech_timeout;
+        match &mut self.state {
+            State::InVoice { connection, ending, .. } if connection.is_live() => {
+                *ending = Some(EndingSpeech { until, reason });
+                self.actions.push_back(Action::StopTracks);
+            }
+            _ => self.leave(reason),
+        }
+    }
+
     /// Ends, and takes the bot out of the channel.
-    fn give_up(&mut self, reason: EndReason) {
+    fn leave(&mut self, reason: EndReason) {
         if !self.is_ended() {
             self.actions.push_back(Action::Leave);
             self.end(reason);

@@ -20,6 +20,10 @@ use crate::transport::dave::DaveError;
 /// | the actor that mixes and encodes | [`Restart`](Reaction::Restart): the connection is not touched | the tracks of the call, each reported as ended |
 /// | a close code after which trying again is wrong, a server that offers nothing usable, a call without end-to-end encryption where it is required | [`GiveUp`](Reaction::GiveUp) | the call, with a typed reason |
 ///
+/// A call that gives up while frames can still be sent ends its speech before, within
+/// [`end_speech_timeout`](Self::end_speech_timeout). A rejoin waits for as long as the main gateway takes to answer, where that
+/// is longer than the pause: what ended the session may have been a kick, or a move, that is still to be told.
+///
 /// A shard of a `MainGateway` that panics is started again under the same pauses and the same limit.
 ///
 /// Pauses double from [`first_pause`](Self::first_pause) to [`longest_pause`](Self::longest_pause), and are up to a quarter

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_voice::{
     actors::{CallEventKind, CallHandle, JoinError},
     bridge::{ALLOCATION_TIMEOUT, JoinFailure},
-    call::EndReason,
+    call::{ConnectionStatus, EndReason},
     gateway::close::{CloseCode, Verdict},
 };
 use actix_voice_loopback::{Dave, Event, MediaRule, Rule, Side};
@@ -100,6 +100,8 @@ fn presence(world: &World, live: &[Option<CallHandle>]) -> Vec<String> {
         let seen = world.seen_in(guild);
         match (call, &seen[..]) {
             (None, []) => {}
+            // All who joined it were told that it goes on where it is.
+            (None, [channel]) if goes_on(world, guild) && told_channel(world, guild) == Some(*channel) => {}
             (None, _) => found.push(format!("guild {guild}: a ghost in channel {seen:?}")),
             (Some(_), [channel]) => {
                 let connected = world.discord.connected_to(&world.guilds[guild].channels[*channel]);
@@ -115,6 +117,19 @@ fn presence(world: &World, live: &[Option<CallHandle>]) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether the last join of a guild was refused, and its call has connected since the last end.
+fn goes_on(world: &World, guild: usize) -> bool {
+    let record = world.record.borrow();
+    let last = record.joins.iter().rfind(|join| join.guild == guild);
+    let refused =
+        matches!(last.and_then(|join| join.answer.as_ref()), Some((_, Err(JoinError::NotMoved(_)))));
+    let mut of_guild = record.events.iter().filter(|(_, event)| world.number_of(event.guild) == guild);
+    let last = of_guild
+        .rfind(|(_, event)| matches!(event.kind, CallEventKind::Connection(_) | CallEventKind::Ended(_)));
+    let connected = CallEventKind::Connection(ConnectionStatus::Connected);
+    refused && last.is_some_and(|(_, event)| event.kind == connected)
 }
 
 /// Where the user must believe the call to be: where it was joined first, or moved since.
@@ -299,8 +314,12 @@ impl Record {
         self.acts_in(guild, from, until).any(Act::disturbs)
     }
 
+    /// What happened to this guild in this time, or before, and still went on.
     fn acts_in(&self, guild: usize, from: Instant, until: Instant) -> impl Iterator<Item = &Act> {
-        let inside = self.acts.iter().filter(move |(at, _)| *at >= from && *at <= until);
+        let calm = self.calms.iter().copied().filter(|calm| *calm < from).max();
+        let inside = self.acts.iter().filter(move |(at, act)| {
+            *at <= until && (*at >= from || act.lasts() && calm.is_none_or(|calm| *at > calm))
+        });
         let touches = move |act: &&Act| act.guild().is_none_or(|of| of == guild);
         inside.map(|(_, act)| act).filter(touches)
     }
@@ -333,10 +352,20 @@ impl Record {
         }
     }
 
-    /// Discord answers late, or never.
-    fn explains_failure(&self, _failure: JoinFailure, guild: usize, at: Instant) -> bool {
+    /// Discord answers late, or never; what the failure names is what happened.
+    fn explains_failure(&self, failure: JoinFailure, guild: usize, at: Instant) -> bool {
         let mut acts = self.acts_in(guild, at - SETTLING, at);
-        acts.any(|act| act.delays_answers() || matches!(act, Act::Kick { .. } | Act::Move { .. }))
+        match failure {
+            JoinFailure::NoEndpoint => acts.any(|act| matches!(act, Act::TakeEndpoint { .. })),
+            JoinFailure::GuildUnavailable => acts.any(|act| matches!(act, Act::Outage { .. })),
+            JoinFailure::NoGateway | JoinFailure::SlowGateway => {
+                acts.any(|act| act.delays_answers() && act.guild().is_none())
+            }
+            _ => {
+                let mut acts = self.acts_in(guild, at - ANSWERING, at);
+                acts.any(|act| act.delays_answers() || matches!(act, Act::Kick { .. } | Act::Move { .. }))
+            }
+        }
     }
 }
 
@@ -344,6 +373,8 @@ impl Record {
 pub const QUIET: Duration = Duration::from_secs(180);
 /// How long the effects of a disturbance may be felt.
 const SETTLING: Duration = Duration::from_secs(120);
+/// How long after a disturbance an answer may be missing.
+const ANSWERING: Duration = Duration::from_secs(60);
 /// How long a join may take where nothing is in its way.
 const QUIET_JOIN: Duration = Duration::from_secs(7);
 /// The longest handshake of a voice session: websocket, Ready, discovery, description.

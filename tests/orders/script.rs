@@ -89,6 +89,11 @@ impl Act {
         !matches!(self, Self::Join { .. } | Self::Disconnect { .. } | Self::Speak { .. })
     }
 
+    /// Whether it goes on until something ends it.
+    pub fn lasts(&self) -> bool {
+        matches!(self, Self::MainLatency { .. } | Self::TakeEndpoint { .. } | Self::Outage { .. })
+    }
+
     /// Whether what Discord tells the bot may be late, lost, or nothing for a while.
     pub fn delays_answers(&self) -> bool {
         matches!(

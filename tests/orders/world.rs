@@ -40,6 +40,8 @@ pub struct GuildRecord {
 #[derive(Default)]
 pub struct Record {
     pub acts: Vec<(Instant, Act)>,
+    /// When everything that lasts was ended.
+    pub calms: Vec<Instant>,
     pub joins: Vec<Asked<Result<CallHandle, JoinError>>>,
     pub disconnects: Vec<Asked<()>>,
     pub events: Vec<(Instant, CallEvent)>,
@@ -122,6 +124,7 @@ impl World {
 
     /// Ends the faults that go on until somebody ends them.
     pub fn calm(&self) {
+        self.record.borrow_mut().calms.push(Instant::now());
         self.discord.main_latency(Duration::ZERO..Duration::ZERO, EventDelivery::InOrder);
         self.discord.double_main_events(0.0);
         let open = |begun: fn(usize) -> Act, ended: fn(usize) -> Act| {

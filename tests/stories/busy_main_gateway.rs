@@ -211,9 +211,10 @@ fn the_same_voice_server_once_more_changes_nothing() {
         let bot = BotOnDiscord::start().await;
         let track = bot.join_and_play("demo.opus").await;
         let server = bot.events.all().into_iter().find_map(|event| match event {
-            BotEvent::MainGateway(MainGatewayEvent::Dispatch(Dispatch::VoiceServerUpdate(server))) => {
-                Some(server)
-            }
+            BotEvent::MainGateway(MainGatewayEvent::Dispatch {
+                dispatch: Dispatch::VoiceServerUpdate(server),
+                ..
+            }) => Some(server),
             _ => None,
         });
         bot.manager.send(VoiceServerUpdate(server.expect("Discord told one"))).await.unwrap();

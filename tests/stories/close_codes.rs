@@ -134,12 +134,13 @@ impl Close {
         bot.until_left(Duration::from_secs(1)).await;
     }
 
-    /// Only a session that is refused while its websocket is away ends in mid-word: it is not there to say otherwise.
+    /// A session that is replaced while its websocket is away is left in mid-word: the track goes on in the next. One that
+    /// ends says so, whatever is away.
     fn assert_violations(self, bot: &BotOnDiscord) {
         let away = matches!(self.stage, Stage::Resuming(step) if step != HandshakeStep::Resumed);
         let mid_word = |violation: &Violation| {
             matches!(violation.rule, Rule::Media(MediaRule::SilenceMissing { .. }))
-                && self.fate != Resumes
+                && self.fate == Rejoins
                 && away
         };
         let violations = bot.discord.violations();

@@ -42,7 +42,10 @@ impl OtherBot {
             .next("the guest is in its guild", |event| {
                 matches!(
                     event,
-                    BotEvent::MainGateway(MainGatewayEvent::Dispatch(Dispatch::GuildAvailable { .. }))
+                    BotEvent::MainGateway(MainGatewayEvent::Dispatch {
+                        dispatch: Dispatch::GuildAvailable { .. },
+                        ..
+                    })
                 )
                 .then_some(())
             })

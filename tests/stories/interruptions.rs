@@ -152,20 +152,10 @@ impl Scene {
     /// Where the bot is in the end.
     fn outcome(self) -> Outcome {
         match self.interruption {
-            Interruption::Move | Interruption::Kick if self.is_overtaken() => Outcome::InFirst,
             Interruption::Kick => Outcome::Out,
-            // Until the join is answered it counts more than a move.
-            Interruption::Move if self.moment < Moment::Speaking => Outcome::InFirst,
             Interruption::Move => Outcome::InSecond,
             _ => Outcome::InFirst,
         }
-    }
-
-    /// Whether the voice gateway refuses the session so long before the main gateway says why that the call has joined
-    /// anew by then.
-    fn is_overtaken(self) -> bool {
-        let refused = matches!(self.moment, Moment::Named | Moment::Opened | Moment::ResumeOpened);
-        refused && self.latency > Duration::from_secs(1)
     }
 
     /// Lets it happen once the bot has come this far.

@@ -205,7 +205,7 @@ fn an_untrusted_main_gateway_is_reported_and_joining_does_not_hang() {
         gateway.listener(events.recorder().recipient()).start();
         let why = events
             .next("the certificate is refused", |event| match event {
-                BotEvent::MainGateway(MainGatewayEvent::Unreachable(why)) => Some(why.clone()),
+                BotEvent::MainGateway(MainGatewayEvent::Unreachable { why, .. }) => Some(why.clone()),
                 _ => None,
             })
             .await;
@@ -265,7 +265,10 @@ fn an_untrusted_voice_gateway_is_a_typed_error() {
             .next("the bot is in its guild", |event| {
                 matches!(
                     event,
-                    BotEvent::MainGateway(MainGatewayEvent::Dispatch(Dispatch::GuildAvailable { .. }))
+                    BotEvent::MainGateway(MainGatewayEvent::Dispatch {
+                        dispatch: Dispatch::GuildAvailable { .. },
+                        ..
+                    })
                 )
                 .then_some(())
             })

@@ -32,10 +32,11 @@ async fn main_event(bot: &BotOnDiscord, awaited: &str, pick: impl Fn(&MainGatewa
 
 /// The loss is reported and resumed, and in the call nothing happens.
 async fn assert_not_heard(bot: &BotOnDiscord, track: TrackId, lost: Loss) {
-    let lost =
-        |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Reconnecting(why) if *why == lost);
+    let lost = |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Reconnecting { why, .. } if *why == lost);
     main_event(bot, "the loss", lost).await;
-    let resumed = |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Dispatch(Dispatch::Resumed));
+    let resumed = |event: &MainGatewayEvent| {
+        matches!(event, MainGatewayEvent::Dispatch { dispatch: Dispatch::Resumed, .. })
+    };
     main_event(bot, "the resume", resumed).await;
     assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
     let stats = bot.disconnect().await;
@@ -148,8 +149,9 @@ fn a_first_join_does_not_wait_for_the_main_gateway_for_ever() {
 
 /// The bot identifies anew, its call comes back, and the track goes on where it was.
 async fn assert_comes_back(bot: &BotOnDiscord, track: TrackId) {
-    let ready =
-        |event: &MainGatewayEvent| matches!(event, MainGatewayEvent::Dispatch(Dispatch::Ready { .. }));
+    let ready = |event: &MainGatewayEvent| {
+        matches!(event, MainGatewayEvent::Dispatch { dispatch: Dispatch::Ready { .. }, .. })
+    };
     main_event(bot, "a new session", ready).await;
     bot.next_status(ConnectionStatus::Connected).await;
     assert_eq!(bot.track_end(track).await, TrackEnd::Finished);

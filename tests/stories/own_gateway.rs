@@ -13,7 +13,7 @@ use actix_voice::{
     id::{ChannelId, Token},
     speaker::TrackEnd,
 };
-use actix_voice_loopback::{Discord, Event};
+use actix_voice_loopback::{Builder, Discord, Event, EventOrder};
 use tokio::sync::Notify;
 
 use crate::support::{
@@ -51,16 +51,16 @@ impl Handler<MainGatewayEvent> for OwnBot {
 
     fn handle(&mut self, event: MainGatewayEvent, ctx: &mut Context<Self>) {
         match event {
-            MainGatewayEvent::Dispatch(Dispatch::Ready { user, .. }) => {
+            MainGatewayEvent::Dispatch { dispatch: Dispatch::Ready { user, .. }, .. } => {
                 let gateway = self.gateway.take().expect("one session");
                 self.manager.do_send(Plug::new(user, gateway));
             }
-            MainGatewayEvent::Dispatch(Dispatch::VoiceStateUpdate(state)) => {
+            MainGatewayEvent::Dispatch { dispatch: Dispatch::VoiceStateUpdate(state), .. } => {
                 ctx.run_later(self.lag.state, |forwarder, _| {
                     forwarder.manager.do_send(VoiceStateUpdate(state))
                 });
             }
-            MainGatewayEvent::Dispatch(Dispatch::VoiceServerUpdate(server)) => {
+            MainGatewayEvent::Dispatch { dispatch: Dispatch::VoiceServerUpdate(server), .. } => {
                 ctx.run_later(self.lag.server, |forwarder, _| {
                     forwarder.manager.do_send(VoiceServerUpdate(server))
                 });
@@ -73,7 +73,11 @@ impl Handler<MainGatewayEvent> for OwnBot {
 impl OwnBot {
     /// Logs in as another bot of the fixture's Discord; its manager replaces the fixture's.
     async fn set(lag: Lag) -> BotOnDiscord {
-        let mut bot = BotOnDiscord::start().await;
+        Self::set_on(Discord::builder(), lag).await
+    }
+
+    async fn set_on(discord: Builder, lag: Lag) -> BotOnDiscord {
+        let mut bot = BotOnDiscord::start_on(discord).await;
         let account = bot.discord.bot("own bot");
         // Our MainGateway plays somebody else's: the manager that it talks to is gone.
         let nobody = VoiceManager::new(bot.config.clone()).start();
@@ -119,6 +123,25 @@ fn the_two_events_may_come_apart() {
             bot.join().await;
             play_to_the_end(&bot).await;
         }
+    });
+}
+
+#[test]
+fn of_two_joins_of_a_channel_that_has_no_session_yet_neither_is_answered_before_the_other() {
+    story(async {
+        let discord = Discord::builder().event_order(EventOrder::CloseLast);
+        let bot = OwnBot::set_on(discord, LAGS[0]).await;
+        let second = bot.guild.channel("second");
+        bot.join().await;
+        let again = async {
+            let told = |event: &CallEventKind| *event == CallEventKind::Moved(ChannelId(second.id));
+            bot.next_event("the move", told).await;
+            bot.request_join(&second).await
+        };
+        let (first, again) = tokio::join!(bot.request_join(&second), again);
+        first.expect("the first is answered");
+        again.expect("and so is the second");
+        assert!(bot.discord.connected_to(&second).contains(&bot.account.user_id), "once the call can speak");
     });
 }
 
@@ -194,7 +217,10 @@ fn of_a_listener_that_does_not_keep_up_the_newest_events_are_dropped_but_never_t
         tokio::time::sleep(Duration::from_secs(1)).await;
         let seen = seen.borrow();
         assert_eq!(seen.len(), 1_002, "the one in hand, a thousand that waited, and the refusal");
-        assert!(matches!(seen[0], MainGatewayEvent::Dispatch(Dispatch::Ready { .. })), "the oldest are kept");
+        assert!(
+            matches!(seen[0], MainGatewayEvent::Dispatch { dispatch: Dispatch::Ready { .. }, .. }),
+            "the oldest are kept"
+        );
         assert!(matches!(seen.last(), Some(MainGatewayEvent::Refused(_))), "{:?}", seen.last());
     });
 }

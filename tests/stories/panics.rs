@@ -4,7 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use actix_voice::{
     actors::{
-        CallEventKind, CallStats, Join, JoinError, MainGateway, Speak, VoiceManager,
+        CallEventKind, CallStats, Join, JoinError, MainGateway, MainGatewayLost, MainGatewayRestored, Speak,
+        StageChannel, VoiceManager,
         fault::{Panic, Victim},
     },
     audio::frame::{FRAME, Frame},
@@ -14,13 +15,13 @@ use actix_voice::{
     source::{Source, SourceError},
     speaker::{TrackEnd, TrackId},
 };
-use actix_voice_loopback::{Discord, Side};
+use actix_voice_loopback::{Dave, Discord, Side};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::support::{
     bot::BotOnDiscord,
-    log::speaking_flags,
+    log::{op, speaking_flags},
     real_time,
     recording::{packets_heard, packets_of, with_silence},
     sources::{LoopSource, QueueSource, WhenEmpty},
@@ -277,6 +278,63 @@ fn the_bridge_may_panic_while_the_bot_joins() {
         assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
         let stats = bot.disconnect().await;
         bot.assert_demo_heard(&stats);
+    });
+}
+
+#[test]
+fn a_bridge_that_panics_while_the_main_gateway_is_away_has_a_successor_that_waits_for_it() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let track = bot.join_and_play("demo.opus").await;
+        bot.manager.send(MainGatewayLost).await.unwrap();
+        bot.panic(Victim::Bridge).await;
+        bot.discord.close_voice(bot.account.user_id, 4006, "");
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let asked = || bot.discord.received(Side::Main, bot.account.user_id, op::UPDATE_VOICE_STATE).len();
+        assert_eq!(asked(), 1, "for joining");
+        bot.manager.send(MainGatewayRestored).await.unwrap();
+        bot.next_status(ConnectionStatus::Connected).await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+
+        // And it may come back at the very moment of the panic.
+        bot.manager.send(MainGatewayLost).await.unwrap();
+        bot.panic(Victim::Bridge).await;
+        bot.manager.send(MainGatewayRestored).await.unwrap();
+        bot.discord.close_voice(bot.account.user_id, 4006, "");
+        bot.next_status(ConnectionStatus::Connected).await;
+        bot.disconnect().await;
+    });
+}
+
+#[test]
+fn a_bridge_that_panics_during_an_outage_has_a_successor_that_waits_for_its_end() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let track = bot.join_and_play("demo.opus").await;
+        bot.discord.make_guild_unavailable(&bot.guild);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bot.panic(Victim::Bridge).await;
+        tokio::time::sleep(Duration::from_secs(400)).await;
+        bot.discord.restore_guild(&bot.guild);
+        bot.next_status(ConnectionStatus::Connected).await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.disconnect().await;
+        let ended =
+            bot.events.call_events().into_iter().find(|event| matches!(event, CallEventKind::Ended(_)));
+        assert_eq!(ended, Some(CallEventKind::Ended(EndReason::Left)));
+    });
+}
+
+#[test]
+fn a_bridge_that_panics_has_a_successor_that_knows_the_stages() {
+    story(async {
+        let bot = BotOnDiscord::start_on(Discord::builder().dave(Dave::Off)).await;
+        let stage = StageChannel { guild: bot.guild_id(), channel: ChannelId(bot.channel.id) };
+        bot.manager.send(stage).await.unwrap();
+        bot.panic(Victim::Bridge).await;
+        let track = bot.join_and_play("demo.opus").await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished, "nothing is encrypted on a stage");
+        bot.disconnect().await;
     });
 }
 

@@ -220,9 +220,10 @@ fn speaking_is_said_again_after_a_resume() {
 /// The tokens of all voice servers that the bot was told of.
 fn tokens(bot: &BotOnDiscord) -> Vec<Token> {
     let told = bot.events.all().into_iter().filter_map(|event| match event {
-        BotEvent::MainGateway(MainGatewayEvent::Dispatch(Dispatch::VoiceServerUpdate(server))) => {
-            Some(server.token)
-        }
+        BotEvent::MainGateway(MainGatewayEvent::Dispatch {
+            dispatch: Dispatch::VoiceServerUpdate(server),
+            ..
+        }) => Some(server.token),
         _ => None,
     });
     told.collect()

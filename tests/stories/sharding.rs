@@ -149,9 +149,41 @@ fn a_shard_that_loses_its_session_concerns_the_calls_of_its_guilds_only() {
         tokio::time::sleep(Duration::from_secs(30)).await;
 
         assert_eq!(bot.statuses(0), [ConnectionStatus::Connected], "the other shard's call is told nothing");
+        let lost = |event: &BotEvent| match event {
+            BotEvent::MainGateway(MainGatewayEvent::Reconnecting { shard, .. }) => Some(*shard),
+            _ => None,
+        };
+        assert_eq!(bot.events.next("the loss", lost).await, ShardId { index: 1, count: 2 });
         let stats = [calls[0].disconnect().await.unwrap(), calls[1].disconnect().await.unwrap()];
         assert_eq!((stats[0].reconnects, stats[1].reconnects), (0, 1));
         bot.assert_no_violations();
+    });
+}
+
+#[test]
+fn a_main_gateway_may_have_guilds_by_another_rule_than_discords() {
+    story(async {
+        let bot = ShardedBot::start(Discord::builder(), 1, Shards::One).await;
+        let user = bot.log_in().await.expect("Discord lets the bot in");
+        let gateway = || bot.gateway.clone().recipient();
+        let here = GuildId(bot.places[0].guild.id);
+        let formula = ShardId::of(here, 2);
+        let other = ShardId { index: 1 - formula.index, ..formula };
+        bot.manager
+            .send(Plug::new(user, gateway()).shard(other).guilds(move |guild| guild == here))
+            .await
+            .unwrap();
+        bot.manager.send(Plug::new(user, gateway()).shard(formula).guilds(|_| false)).await.unwrap();
+        let asked = Instant::now();
+        bot.manager.send(MainGatewayLost.of(formula)).await.unwrap();
+        bot.join(0).await.expect("the bot joins by the main gateway that has the guild");
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        bot.manager.send(MainGatewayLost.of(other)).await.unwrap();
+        bot.discord.close_voice(bot.account.user_id, 4006, "");
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert_eq!(received(&bot.discord, Side::Main, op::UPDATE_VOICE_STATE).len(), 1, "it is away");
+        bot.manager.send(MainGatewayRestored.of(other)).await.unwrap();
+        bot.until(0, ConnectionStatus::Connected).await;
     });
 }
 

@@ -176,12 +176,89 @@ fn a_late_answer_to_a_leave_is_no_kick_while_the_join_after_it_is_unanswered() {
 }
 
 #[test]
+fn an_answer_that_comes_twice_is_none_to_the_join_after_it() {
+    let mut story = Story::joining();
+    story.now += 3 * SECOND;
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.wait(), (SECOND, vec![op4(LOUNGE)]));
+    story.now += 8 * SECOND;
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.is_in(LOUNGE), [], "the first answer, which is late, once more");
+    assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
+    assert_eq!(story.is_out(), [], "it has left before it joined again");
+    assert_eq!(story.is_out(), [], "as it was told already");
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.is_out(), [Action::Kicked], "all was answered");
+}
+
+#[test]
 fn a_leave_that_is_never_answered_hides_no_kick_for_long() {
     let mut story = Story::joined();
     assert_eq!(story.rejoin(), [op4(None)]);
     assert_eq!(story.wait(), (SECOND, vec![op4(LOUNGE)]));
     story.now += 9 * SECOND;
     story.is_in(STAGE);
-    story.now += SECOND;
+    story.now += 3 * SECOND;
     assert_eq!(story.is_out(), [Action::Kicked]);
+}
+
+/// A bot in the lounge, as Discord has told so long after it was asked.
+fn joined_after(latency: Duration) -> Story {
+    let mut story = Story::joining();
+    story.now += latency;
+    assert_eq!(story.is_in(LOUNGE), []);
+    assert_eq!(story.told("t1"), [credentials(LOUNGE, "t1")]);
+    story
+}
+
+#[test]
+fn where_answers_are_slow_a_kick_and_a_move_are_heard_before_the_bot_joins_again() {
+    let mut story = joined_after(2 * SECOND);
+    assert_eq!(story.rejoin(), []);
+    story.now += 2 * SECOND;
+    assert_eq!(story.is_out(), [Action::Kicked]);
+
+    let mut story = joined_after(2 * SECOND);
+    assert_eq!(story.rejoin(), []);
+    assert_eq!(story.is_in(STAGE), [Action::Moved(STAGE)]);
+    assert_eq!(story.told("t2"), [credentials(STAGE, "t2")], "these are fresh");
+    assert_eq!(story.voice.deadline(), None);
+
+    let mut story = joined_after(2 * SECOND);
+    assert_eq!(story.rejoin(), []);
+    assert_eq!(story.told("t2"), []);
+    assert_eq!(story.wait().1, [credentials(LOUNGE, "t2")], "another server is of use again");
+    assert_eq!(story.voice.deadline(), None);
+
+    let mut story = joined_after(2 * SECOND);
+    assert_eq!(story.rejoin(), []);
+    assert_eq!(story.rejoin(), []);
+    assert_eq!(story.wait(), (5 * SECOND / 2, vec![op4(None)]), "it was neither");
+    assert_eq!(story.wait(), (3 * SECOND, vec![op4(LOUNGE)]), "a leave takes as long as a join");
+}
+
+#[test]
+fn where_answers_are_quick_a_bot_joins_again_at_once() {
+    let mut story = joined_after(SECOND / 3);
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.wait(), (SECOND, vec![op4(LOUNGE)]));
+}
+
+#[test]
+fn the_time_that_the_main_gateway_was_away_is_not_how_long_it_takes_to_answer() {
+    let mut story = Story::joining();
+    story.now += 9 * SECOND;
+    story.voice.main_gateway_restored(story.now);
+    assert_eq!(story.actions(), [op4(LOUNGE)]);
+    story.is_in(LOUNGE);
+    story.told("t1");
+    assert_eq!(story.rejoin(), [op4(None)]);
+
+    let mut story = Story::joined();
+    story.join(STAGE);
+    assert_eq!(story.wait().1, [Action::NotMoved(JoinFailure::NoAnswer)]);
+    story.now += 3600 * SECOND;
+    story.is_in(STAGE);
+    story.told("t2");
+    assert_eq!(story.rejoin(), [op4(None)], "what comes an hour later is no answer");
 }

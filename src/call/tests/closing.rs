@@ -14,7 +14,8 @@ fn every_close_code_of_a_live_session_leads_to_its_reaction() {
                 assert!(story.call.is_live(), "{code}: audio goes on");
             }
             Verdict::Stop => {
-                assert_eq!(actions, gives_up(EndReason::Refused(CloseCode(code))), "{code}");
+                assert_eq!(actions, [Action::StopTracks], "{code}: the silence that ends speech can leave");
+                story.gives_up_after_speech(EndReason::Refused(CloseCode(code)));
             }
             verdict => {
                 assert_eq!(actions, [Action::Close, reconnecting(closed(code))], "{code}");
@@ -41,7 +42,8 @@ fn every_close_code_of_an_attempt_to_resume_leads_to_its_reaction() {
         match CloseCode(code).verdict_while_resuming() {
             Verdict::Resume => assert_eq!(actions, [resuming(closed(code))], "{code}"),
             Verdict::Stop => {
-                assert_eq!(actions, gives_up(EndReason::Refused(CloseCode(code))), "{code}");
+                assert_eq!(actions, [Action::StopTracks], "{code}: only the websocket is away");
+                story.gives_up_after_speech(EndReason::Refused(CloseCode(code)));
             }
             _ => assert_eq!(actions, [Action::Close, reconnecting(closed(code))], "{code}"),
         }
@@ -195,7 +197,8 @@ fn codes_with_one_more_chance_do_not_take_turns() {
     story.lives_on();
     story.rejoins(closed(4002));
     story.lives_on();
-    assert_eq!(story.gateway_lost(closed(4001)), gives_up(EndReason::Refused(CloseCode(4001))));
+    assert_eq!(story.gateway_lost(closed(4001)), [Action::StopTracks]);
+    story.gives_up_after_speech(EndReason::Refused(CloseCode(4001)));
 }
 
 #[test]

@@ -72,6 +72,17 @@ fn a_call_that_says_goodbye_mends_nothing() {
 }
 
 #[test]
+fn a_call_without_a_path_has_no_speech_to_end() {
+    let mut story = Story::live();
+    story.gateway_lost(lost());
+    for _ in 0..3 {
+        story.speaker_lost();
+    }
+    let last = Cause::Transport("no answer".into());
+    assert_eq!(story.transport_lost(), gives_up(EndReason::GaveUp { failures: 5, last }));
+}
+
+#[test]
 fn a_kick_during_the_goodbye_ends_it() {
     let mut story = Story::live();
     story.leave();

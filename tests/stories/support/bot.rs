@@ -72,7 +72,10 @@ impl BotOnDiscord {
             .next("the bot is in its guild", |event| {
                 matches!(
                     event,
-                    BotEvent::MainGateway(MainGatewayEvent::Dispatch(Dispatch::GuildAvailable { .. }))
+                    BotEvent::MainGateway(MainGatewayEvent::Dispatch {
+                        dispatch: Dispatch::GuildAvailable { .. },
+                        ..
+                    })
                 )
                 .then_some(())
             })
