@@ -34,6 +34,44 @@ pub enum ControlArbiter {
     Callers,
 }
 
+/// How the threads that send and receive audio are scheduled among all others of the machine. What the system does not allow
+/// is left out; only Linux is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MediaPriority {
+    /// As any other thread.
+    Normal,
+    /// Before others: nice −10. It takes root, `CAP_SYS_NICE`, or `RLIMIT_NICE` (`LimitNICE=-10` in a unit of systemd,
+    /// `--cap-add SYS_NICE` for a container).
+    #[default]
+    Raised,
+    /// Before all others: `SCHED_FIFO`. It takes root, `CAP_SYS_NICE`, or `RLIMIT_RTPRIO` (`LimitRTPRIO=1`); without, it is as
+    /// `Raised`. A bot that encodes more than its cores can do then keeps everything else on them waiting, heartbeats too.
+    Realtime,
+}
+
+/// What a call costs that would make a media arbiter (thread) busier than is good for the calls that it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Admission {
+    /// Nothing: all are let in, and frames may come late.
+    #[default]
+    All,
+    /// Its join: it is refused with [`JoinError::Overloaded`](super::JoinError::Overloaded) where the least busy arbiter has
+    /// used more than this much of a core in the last second, as 1.0 is all of it.
+    Refuse {
+        /// The load above which nobody is let in.
+        above: f32,
+    },
+    /// Its quality: what it encodes is encoded with this complexity, of 0 to 10.
+    Degrade {
+        /// The load above which calls that begin are degraded.
+        above: f32,
+        /// The complexity; 0 takes some third of the time of 10.
+        complexity: u8,
+    },
+}
+
 /// How a [`VoiceManager`](super::VoiceManager) works; `Config::default()` is right for Discord.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -43,6 +81,10 @@ pub struct Config {
     /// How many arbiters (threads) do nothing but send and receive audio; by default one per core. With 0 audio
     /// runs beside the control plane, on its clock.
     pub media_arbiters: usize,
+    /// How the threads of media arbiters are scheduled.
+    pub media_priority: MediaPriority,
+    /// Who is let in when the media arbiters are busy.
+    pub admission: Admission,
     /// How frames are encoded that do not come as Opus.
     pub encoder: EncoderSettings,
     /// Whether voice gateways are spoken to over TLS. The URL of a [`MainGateway`](super::MainGateway) says it for that one.
@@ -67,6 +109,8 @@ impl Default for Config {
         Self {
             control_arbiter: ControlArbiter::Own,
             media_arbiters: std::thread::available_parallelism().map_or(1, usize::from),
+            media_priority: MediaPriority::default(),
+            admission: Admission::default(),
             encoder: EncoderSettings::default(),
             encryption: Encryption::Tls,
             endpoints: Endpoints::Any,

@@ -2,12 +2,15 @@
 
 use actix::{Actor, ActorContext, Addr, ArbiterHandle, Context, Handler, Message, WeakRecipient};
 
-use super::driven::{Alarm, Driven, Exit, now};
+use super::{
+    driven::{Alarm, Driven, Exit, now},
+    meters::meters,
+};
 use crate::{
     call::Cause,
     gateway::payload::{Command, DaveEvent},
     id::UserId,
-    transport::dave::{Action, E2eeState, Fingerprints, Group, KeyChange},
+    transport::dave::{Action, E2eeState, Fingerprints, Group, KeyChange, SenderKey},
 };
 
 impl Message for KeyChange {
@@ -103,7 +106,12 @@ impl Driven for Dave {
         while let Some(action) = self.group.poll(now()) {
             match action {
                 Action::Send(command) => self.report(Report::Send(command)),
-                Action::Install(change) => self.report(Report::Install(change)),
+                Action::Install(change) => {
+                    if matches!(change, KeyChange::Sender(SenderKey::Epoch { .. })) {
+                        meters().e2ee_epoch();
+                    }
+                    self.report(Report::Install(change));
+                }
                 Action::State(state) => self.report(Report::State(state)),
                 Action::UnannouncedMember(user) => self.report(Report::UnannouncedMember(user)),
                 Action::Notice(notice) => tracing::debug!(%notice, "DAVE"),
@@ -138,7 +146,11 @@ impl Handler<DaveInput> for Dave {
             DaveInput::Described(version) => self.group.described(version),
             DaveInput::ClientsConnect(users) => self.group.clients_connect(&users),
             DaveInput::ClientDisconnect(user) => self.group.client_disconnect(user),
-            DaveInput::Event(event) => self.group.event(event, now()),
+            DaveInput::Event(event) => {
+                let began = now();
+                self.group.event(event, began);
+                meters().e2ee_took(now() - began);
+            }
             DaveInput::Resumed => self.group.resumed(now()),
             DaveInput::FailedFrames => self.group.failed_frames(now()),
             DaveInput::Stop => {

@@ -2,7 +2,10 @@
 
 use actix::{Actor, Context, Handler, Message, WeakRecipient};
 
-use super::driven::{Alarm, Driven, Exit, now};
+use super::{
+    driven::{Alarm, Driven, Exit, now},
+    meters::meters,
+};
 use crate::gateway::heartbeat::{Action, Heartbeat};
 
 /// **Gateway → Heartbeater.** The other side acknowledged the beat with this nonce.
@@ -85,6 +88,7 @@ impl Handler<HeartbeatAck> for Heartbeater {
 
     fn handle(&mut self, HeartbeatAck(nonce): HeartbeatAck, ctx: &mut Context<Self>) {
         if let Some(round_trip) = self.heartbeat.acknowledge(nonce, now()) {
+            meters().gateway_round_trip(round_trip);
             self.report(Beat::RoundTrip(round_trip));
         }
         self.drive(ctx);

@@ -13,7 +13,7 @@
 //!            └────────┼───▲────────────────────────────────────────────┘
 //!  media     ┌────────┼───│ Speaking, by way of the Call ──────────────┐  media arbiters: nothing else runs here
 //!            │        ├──▶ Speaker ◀── Supply, Demand ──▶ Source       │  Speaker: 20 ms, mix, encode
-//!            │        │       ▼ VoiceSender, which is called            │  Source: many, on other arbiters
+//!            │        │       ▼ VoiceSender, which is called           │  Source: many, on other arbiters
 //!            │        └──▶ Transport                                   │  Transport: udp, RTP, DAVE, cipher
 //!            └─────────────────────────────────────────────────────────┘
 //! ```
@@ -57,6 +57,7 @@ mod gateway;
 mod heartbeat;
 pub mod main_gateway;
 pub mod manager;
+pub mod meters;
 mod metronome;
 pub mod source;
 mod speaker;
@@ -74,7 +75,7 @@ pub use self::{
         VoiceServerUpdate, VoiceStateUpdate,
     },
     call::{JoinError, SpeakError},
-    config::{Config, ControlArbiter, Encryption, StartError},
+    config::{Admission, Config, ControlArbiter, Encryption, MediaPriority, StartError},
     driven::now,
     event::{CallEvent, CallEventKind},
     main_gateway::{Login, Logout, MainGateway, Shards},

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     driven::{Exit, now},
+    meters::meters,
     metronome::{Pace, Tick, TickHandle, ticks},
     source::{Credit, Demand, Supplied, Supplier, Supply},
     voice_sender::VoiceSender,
@@ -173,10 +174,11 @@ impl Speaker {
     }
 
     fn drive(&mut self, ctx: &mut Context<Self>) {
-        let now = now();
+        let (now, before) = (now(), self.pacer.counts());
         while let Some(action) = self.pacer.poll(now) {
             self.carry_out(action, ctx);
         }
+        meters().spoke(before, self.pacer.counts());
         if let Some(tick_handle) = &self.tick_handle {
             tick_handle.set(self.pacer.deadline());
         }

@@ -9,6 +9,7 @@ use actix::{
 
 use super::{
     driven::{Alarm, Driven, Exit, now},
+    meters::meters,
     stats::TransportStats,
     udp::Socket,
     voice_sender::{MediaSession, SendFailed, VoiceSender},
@@ -190,10 +191,14 @@ impl Transport {
     }
 
     fn take(&mut self, length: usize) {
+        meters().received(length);
         let mut session = self.sender.session();
         let MediaSession { link, frames, stats, .. } = &mut *session;
         match link.datagram(&mut self.received[..length], now()) {
-            Received::Pong(round_trip) => stats.round_trip = Some(round_trip),
+            Received::Pong(round_trip) => {
+                stats.round_trip = Some(round_trip);
+                meters().udp_round_trip(round_trip);
+            }
             Received::Voice { ssrc, payload, .. } => {
                 let Some(user) = self.users.get(&ssrc) else {
                     stats.unmapped += 1;
@@ -207,7 +212,8 @@ impl Transport {
                     self.report(Report::FailedFrames);
                 }
             }
-            Received::Discovered(_) | Received::Ignored(_) => {}
+            Received::Ignored(reason) => meters().ignored(reason),
+            Received::Discovered(_) => {}
         }
     }
 

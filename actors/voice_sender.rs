@@ -10,7 +10,7 @@ use std::{
 
 use actix::{Message, Recipient};
 
-use super::{driven::now, stats::TransportStats, udp::Socket};
+use super::{driven::now, meters::meters, stats::TransportStats, udp::Socket};
 use crate::{
     speaker::VoiceFrame,
     transport::{
@@ -77,10 +77,10 @@ impl VoiceSender {
         }
         match session.speak(frame) {
             Ok(Fate::Sent) => {}
-            Ok(Fate::Withheld) => session.stats.withheld += 1,
+            Ok(Fate::Withheld) => session.withhold(),
             Ok(Fate::Refused) => session.failed(None),
             Err(LinkError::Exhausted) => session.failed(Some(LinkError::Exhausted)),
-            Err(_) => session.stats.unsent += 1,
+            Err(_) => session.count_unsent(),
         }
         true
     }
@@ -99,8 +99,18 @@ impl MediaSession {
         sent.is_ok()
     }
 
-    fn failed(&mut self, error: Option<LinkError>) {
+    fn withhold(&mut self) {
+        self.stats.withheld += 1;
+        meters().withheld();
+    }
+
+    fn count_unsent(&mut self) {
         self.stats.unsent += 1;
+        meters().unsent();
+    }
+
+    fn failed(&mut self, error: Option<LinkError>) {
+        self.count_unsent();
         if let Some(transport) = &self.transport {
             transport.do_send(SendFailed(error));
         }
@@ -119,7 +129,9 @@ impl MediaSession {
         if sent {
             self.skipped = 0;
             self.link.voice_sent(packet.len());
-            self.stats.lateness.record(now().saturating_duration_since(frame.due));
+            let late = now().saturating_duration_since(frame.due);
+            self.stats.lateness.record(late);
+            meters().sent(packet.len(), late);
         }
         self.packet = packet;
         match sealed {

@@ -105,7 +105,7 @@ fn arbiters() -> usize {
     let threads = fs::read_dir("/proc/self/task").expect("Linux lists its threads");
     // One that ends meanwhile has no name any more.
     let names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("actix-rt|system")).count()
+    names.filter(|name| name.starts_with("actix-rt|system") || name.trim() == "voice-media").count()
 }
 
 /// How many timers of the system this process has.

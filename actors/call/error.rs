@@ -12,6 +12,15 @@ pub enum JoinError {
     /// Too much was asked of a call that is still to come.
     #[error("a thousand requests wait for the call of this guild: wait for their answers first")]
     TooMany,
+    /// The media arbiters are too busy, as [`Config::admission`](crate::actors::Config::admission) has it.
+    #[error(
+        "no media arbiter has room, the least busy uses {per_cent} % of a core: end a call, give the bot more cores, or \
+         allow more in Config::admission"
+    )]
+    Overloaded {
+        /// What the least busy media arbiter has used in the last second, in hundredths of a core.
+        per_cent: u32,
+    },
     /// The call ended before it could speak.
     #[error(transparent)]
     Ended(#[from] EndReason),

@@ -32,6 +32,7 @@ use super::{
     driven::{Alarm, Driven, now},
     event::{CallEvent, CallEventKind},
     gateway::{Close, Gateway, Plan, Send, Speaking},
+    meters::meters,
     speaker::{Connect, Speaker, SpeakingSent, StopTracks},
     stats::CallStats,
     transport::{self, Transport},
@@ -301,6 +302,7 @@ impl Call {
             }
             ConnectionStatus::Resuming(_) | ConnectionStatus::Reconnecting(_) => {}
         }
+        meters().connection(&status);
         self.publish(CallEventKind::Connection(status));
     }
 

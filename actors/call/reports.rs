@@ -9,6 +9,7 @@ use crate::{
         driven::{Driven, now},
         event::CallEventKind,
         gateway::{self, Discovered, FromGateway},
+        meters::meters,
         speaker::{self, FromSpeaker},
         transport::{self, FromTransport},
     },
@@ -150,7 +151,10 @@ impl Call {
             PathStatus::Dead(loss) => Some(loss),
             PathStatus::Restored => None,
         };
-        self.stats.path_losses += u64::from(self.dead_path.is_some());
+        if self.dead_path.is_some() {
+            self.stats.path_losses += 1;
+            meters().path_lost();
+        }
         self.publish(CallEventKind::MediaPath(status));
     }
 }

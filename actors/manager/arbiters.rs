@@ -5,16 +5,21 @@ use std::time::Instant;
 use actix::{Arbiter, ArbiterHandle};
 
 use super::load::Load;
-use crate::actors::{
-    call::{MediaSlot, Slots},
-    driven::now,
-    metronome,
+use crate::{
+    actors::{
+        call::{JoinError, MediaSlot, Slots},
+        config::{Admission, MediaPriority},
+        driven::now,
+        metronome,
+    },
+    audio::opus::EncoderSettings,
 };
 
 /// The arbiters of one manager. Where the system gives no thread, the caller's arbiter has to do.
 pub(super) struct Arbiters {
     /// How many media arbiters there may be; with none, all is done on the caller's.
     most: usize,
+    priority: MediaPriority,
     epoch: Instant,
     media: Vec<Media>,
     /// Those of the caller's arbiter.
@@ -38,9 +43,10 @@ struct Media {
 struct Lazy(Option<Arbiter>);
 
 impl Arbiters {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize, priority: MediaPriority) -> Self {
         Self {
             most,
+            priority,
             epoch: now(),
             media: Vec::new(),
             slots: Slots::default(),
@@ -49,6 +55,11 @@ impl Arbiters {
             control: None,
             crypto: Lazy::default(),
         }
+    }
+
+    /// Everything on the caller's arbiter.
+    pub(super) fn none() -> Self {
+        Self::new(0, MediaPriority::Normal)
     }
 
     /// The manager runs on this arbiter, which ends with the others.
@@ -68,13 +79,40 @@ impl Arbiters {
             && self.media.len() < self.most
             && let Some(arbiter) = started()
         {
-            arbiter.spawn_fn(metronome::tune_thread);
-            let load = Load::of(&arbiter.handle());
+            let priority = self.priority;
+            arbiter.spawn_fn(move || metronome::tune_thread(priority));
+            let load = Load::of(&arbiter.handle(), self.media.len());
             self.media.push(Media { arbiter, slots: Slots::default(), load });
         }
         match self.media_for_next() {
             Some(media) => MediaSlot::new(Some(media.arbiter.handle()), self.epoch, &media.slots),
             None => MediaSlot::new(None, self.epoch, &self.slots),
+        }
+    }
+
+    /// How a call that begins now is to encode.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Overloaded`] where it is not let in.
+    pub(super) fn admit(
+        &self,
+        admission: Admission,
+        encoder: &EncoderSettings,
+    ) -> Result<EncoderSettings, JoinError> {
+        let load = if self.media.len() < self.most {
+            0.0
+        } else {
+            self.media.iter().map(|media| media.load.share()).reduce(f32::min).unwrap_or(0.0)
+        };
+        match admission {
+            Admission::Refuse { above } if load > above => {
+                Err(JoinError::Overloaded { per_cent: (load * 100.0) as u32 })
+            }
+            Admission::Degrade { above, complexity } if load > above => {
+                Ok(EncoderSettings { complexity, ..encoder.clone() })
+            }
+            _ => Ok(encoder.clone()),
         }
     }
 
@@ -159,7 +197,7 @@ mod tests {
     #[test]
     fn calls_share_a_turn_until_it_is_worth_while_and_are_then_spread_evenly_also_after_others_have_ended() {
         actix::System::new().block_on(async {
-            let mut arbiters = Arbiters::new(0);
+            let mut arbiters = Arbiters::none();
             let mut slots: Vec<MediaSlot> = (0..8).map(|_| arbiters.media_slot()).collect();
             assert_eq!(calls_at(&slots).len(), 1);
             slots.extend((8..40).map(|_| arbiters.media_slot()));
@@ -182,7 +220,7 @@ mod tests {
     #[test]
     fn one_arbiter_is_filled_after_another_as_their_load_allows_and_then_the_least_loaded_takes_the_next() {
         actix::System::new().block_on(async {
-            let mut arbiters = Arbiters::new(2);
+            let mut arbiters = Arbiters::new(2, MediaPriority::Normal);
             let mut slots: Vec<MediaSlot> = (0..100).map(|_| arbiters.media_slot()).collect();
             assert_eq!(calls(&arbiters), [100]);
             slots.extend((0..50).map(|_| arbiters.media_slot()));
@@ -204,10 +242,36 @@ mod tests {
     }
 
     #[test]
+    fn who_begins_while_all_arbiters_are_busy_is_refused_or_degraded_as_is_configured() {
+        actix::System::new().block_on(async {
+            let mut arbiters = Arbiters::new(2, MediaPriority::Normal);
+            let slots: Vec<MediaSlot> = (0..100).map(|_| arbiters.media_slot()).collect();
+            let encoder = EncoderSettings::default();
+            let refuse = Admission::Refuse { above: 0.7 };
+            arbiters.media[0].load.set(0.9);
+            assert_eq!(
+                arbiters.admit(refuse, &encoder),
+                Ok(encoder.clone()),
+                "another arbiter can be started"
+            );
+            let more = arbiters.media_slot();
+            arbiters.media[1].load.set(0.7);
+            assert_eq!(arbiters.admit(refuse, &encoder), Ok(encoder.clone()));
+            arbiters.media[1].load.set(0.75);
+            assert_eq!(arbiters.admit(refuse, &encoder), Err(JoinError::Overloaded { per_cent: 75 }));
+            assert_eq!(arbiters.admit(Admission::All, &encoder), Ok(encoder.clone()));
+            let degrade = Admission::Degrade { above: 0.7, complexity: 1 };
+            assert_eq!(arbiters.admit(degrade, &encoder).map(|encoder| encoder.complexity), Ok(1));
+            drop((slots, more));
+            arbiters.stop();
+        });
+    }
+
+    #[test]
     fn the_load_of_a_thread_is_what_it_uses() {
         actix::System::new().block_on(async {
             let arbiter = started().expect("a thread");
-            let load = Load::of(&arbiter.handle());
+            let load = Load::of(&arbiter.handle(), 0);
             assert_eq!(load.share(), 0.0);
             arbiter.spawn(async {
                 loop {
@@ -226,7 +290,7 @@ mod tests {
     #[test]
     fn without_media_arbiters_nothing_has_a_thread_of_its_own() {
         actix::System::new().block_on(async {
-            let mut arbiters = Arbiters::new(0);
+            let mut arbiters = Arbiters::none();
             assert!(arbiters.media_slot().arbiter.is_none());
             assert!(arbiters.players().is_none() && arbiters.source_actors().is_none());
             assert!(arbiters.crypto().is_none());

@@ -241,7 +241,7 @@ impl VoiceManager {
         self.shards.forget_bridges();
         self.lifetime.activity = Activity::Asleep;
         let (system, shutdowns) = (self.lifetime.system, std::mem::take(&mut self.lifetime.shutdowns));
-        let fresh = Arbiters::new(self.config.media_arbiters);
+        let fresh = Arbiters::new(self.config.media_arbiters, self.config.media_priority);
         let arbiters = std::mem::replace(&mut self.arbiters, fresh);
         if system == SystemOwner::Manager {
             self.lifetime = Lifetime::default();
@@ -293,7 +293,7 @@ impl Actor for VoiceManager {
         }
         // Nobody has its address any more, the system ends, or it lives on elsewhere and has left nothing here.
         let (ended, system) = (self.end_all(), self.lifetime.system);
-        let arbiters = std::mem::replace(&mut self.arbiters, Arbiters::new(0));
+        let arbiters = std::mem::replace(&mut self.arbiters, Arbiters::none());
         let read = self.subscribers.read();
         actix_rt::spawn(async move {
             ended.await;

@@ -10,17 +10,19 @@ use std::{
 
 use actix::ArbiterHandle;
 
+use crate::actors::meters::meters;
+
 /// How much of a core the thread of an arbiter used of late, as far as the platform tells.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Load(Arc<AtomicU32>);
 
 impl Load {
-    /// The load of this arbiter, measured from now on.
-    pub(super) fn of(arbiter: &ArbiterHandle) -> Self {
+    /// The load of the arbiter of this number, measured from now on.
+    pub(super) fn of(arbiter: &ArbiterHandle, number: usize) -> Self {
         let load = Self::default();
         let measured = load.clone();
         arbiter.spawn_fn(move || {
-            actix_rt::spawn(measured.measure());
+            actix_rt::spawn(measured.measure(number));
         });
         load
     }
@@ -35,13 +37,14 @@ impl Load {
         self.0.store((share * PER_CORE) as u32, Ordering::Relaxed);
     }
 
-    async fn measure(self) {
+    async fn measure(self, number: usize) {
         let mut before = cpu_time();
         loop {
             actix::clock::sleep(PERIOD).await;
             let Some((used, begun)) = cpu_time().zip(before) else { return };
             let share = (used.saturating_sub(begun)).as_secs_f32() / PERIOD.as_secs_f32();
             self.0.store((share * PER_CORE) as u32, Ordering::Relaxed);
+            meters().arbiter_load(number, share);
             before = Some(used);
         }
     }

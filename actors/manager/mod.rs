@@ -43,10 +43,12 @@ use super::{
     },
     config::Config,
     event::CallEventKind,
+    meters::meters,
     speaker::{Bitrate, StopTracks},
     stats::CallStats,
 };
 use crate::{
+    audio::opus::EncoderSettings,
     call::EndReason,
     id::{ChannelId, GuildId},
     transport::dave::IdentityKey,
@@ -80,7 +82,7 @@ impl VoiceManager {
     pub fn new(config: Config) -> Self {
         let tls = config.tls(config.encryption);
         let identity = config.identity.clone().unwrap_or_else(IdentityKey::generate);
-        let arbiters = Arbiters::new(config.media_arbiters);
+        let arbiters = Arbiters::new(config.media_arbiters, config.media_priority);
         Self { arbiters, ..Self::without_arbiters(Arc::new(config), tls, identity) }
     }
 
@@ -89,7 +91,7 @@ impl VoiceManager {
         Self {
             tls,
             identity,
-            arbiters: Arbiters::new(0),
+            arbiters: Arbiters::none(),
             bitrates: Bitrates::new(config.encoder.bitrate),
             config,
             shards: Shards::default(),
@@ -114,12 +116,14 @@ impl VoiceManager {
         }
         let Some(join) = self.waiting.join_after_release(guild, join) else { return };
         let Some(bridge) = self.bridge(guild, ctx) else { return self.wait_for_plug(guild, join, ctx) };
-        let live = self.calls.get(&guild).filter(|entry| entry.call.connected());
-        let call = match live {
-            Some(entry) => entry.call.clone(),
-            None => self.start_call(guild, join.channel, &bridge, ctx),
-        };
-        call.do_send(join);
+        if let Some(entry) = self.calls.get(&guild).filter(|entry| entry.call.connected()) {
+            return entry.call.do_send(join);
+        }
+        match self.arbiters.admit(self.config.admission, &self.config.encoder) {
+            Ok(encoder) => self.start_call(guild, join.channel, encoder, &bridge, ctx).do_send(join),
+            // Whoever asked may no longer wait.
+            Err(overloaded) => drop(join.outcome.send(Err(overloaded))),
+        }
     }
 
     fn wait_for_plug(&mut self, guild: GuildId, join: JoinChannel, ctx: &mut Context<Self>) {
@@ -173,12 +177,12 @@ impl VoiceManager {
         &mut self,
         guild: GuildId,
         channel: ChannelId,
+        mut encoder: EncoderSettings,
         bridge: &Addr<Bridge>,
         ctx: &mut Context<Self>,
     ) -> Addr<Call> {
         self.last_generation += 1;
         let generation = self.last_generation;
-        let mut encoder = self.config.encoder.clone();
         encoder.bitrate = self.bitrates.of(channel);
         let context = CallContext {
             guild,
@@ -200,6 +204,7 @@ impl VoiceManager {
         let call = Call::new(context, owner).start();
         bridge.do_send(RegisterCall { guild, generation, call: call.downgrade().recipient() });
         self.calls.insert(guild, CallEntry { call: call.clone(), generation, channel });
+        meters().calls(self.calls.len());
         call
     }
 
@@ -320,9 +325,13 @@ impl Handler<CallEnded> for VoiceManager {
         let guild = event.guild;
         event.log();
         self.subscribers.publish(&event);
+        if let CallEventKind::Ended(reason) = &event.kind {
+            meters().ended(reason);
+        }
         if self.calls.get(&guild).is_some_and(|entry| entry.generation == generation)
             && let Some(entry) = self.calls.remove(&guild)
         {
+            meters().calls(self.calls.len());
             self.release(guild, &entry, ctx);
         }
     }

@@ -17,7 +17,7 @@ use std::{
 use actix::clock::Sleep;
 use futures_util::Stream;
 
-use super::driven::now;
+use super::{config::MediaPriority, driven::now};
 
 /// The moment that was waited for has come.
 #[derive(Clone, Copy, Debug)]
@@ -118,8 +118,9 @@ impl Stream for Ticks {
     }
 }
 
-/// Makes the calling thread wake as early as the platform lets it; what it refuses is left as it is.
-pub(super) fn tune_thread() {
+/// Makes the calling thread wake as early as the platform lets it, and names it; what it refuses is left as it is.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "only Linux is asked"))]
+pub(super) fn tune_thread(priority: MediaPriority) {
     #[cfg(target_os = "linux")]
-    precise::tune_thread();
+    precise::tune_thread(priority);
 }

@@ -5,6 +5,7 @@ use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     io,
+    num::NonZeroU64,
     os::fd::OwnedFd,
     rc::{Rc, Weak},
     task::{Context, Waker},
@@ -15,9 +16,13 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use slab::Slab;
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ScheduleParams, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::actors::driven::now;
+use crate::actors::{config::MediaPriority, driven::now, meters::meters};
 
 thread_local! {
     static CLOCK: RefCell<Weak<Clock>> = const { RefCell::new(Weak::new()) };
@@ -118,11 +123,20 @@ impl Clock {
         while let Ok(mut ready) = clock.timer.readable().await {
             // Setting the timer anew also forgets that it has expired: it need not be read.
             ready.clear_ready();
-            let mut queue = clock.queue.borrow_mut();
-            queue.armed = None;
-            queue.wake_due();
-            clock.arm(&mut queue);
+            let began = now();
+            clock.turn();
+            // After all that was woken.
+            tokio::task::yield_now().await;
+            meters().turned(now() - began);
         }
+    }
+
+    /// Wakes what is due, and sets the timer to what comes next.
+    fn turn(&self) {
+        let mut queue = self.queue.borrow_mut();
+        queue.armed = None;
+        queue.wake_due();
+        self.arm(&mut queue);
     }
 
     /// Sets the timer to the first of the queue, unless it is.
@@ -141,10 +155,31 @@ impl Clock {
     }
 }
 
-pub(super) fn tune_thread() {
+pub(super) fn tune_thread(priority: MediaPriority) {
+    // For whoever looks at a list of threads.
+    let _ = rustix::thread::set_name(c"voice-media");
     // The default slack of 50 µs is for saving power.
-    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    match priority {
+        MediaPriority::Normal => {}
+        MediaPriority::Realtime if is_realtime() => {}
+        MediaPriority::Raised | MediaPriority::Realtime => {
+            let this_thread = rustix::thread::gettid();
+            let _ = rustix::process::setpriority_process(Some(this_thread), RAISED);
+        }
+    }
 }
+
+/// Makes this a thread of `SCHED_FIFO`, if that is allowed.
+fn is_realtime() -> bool {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    // The lowest of that policy: before every ordinary thread, and after whatever else is real time on this machine.
+    let lowest = ThreadPriority::from_posix(ScheduleParams { sched_priority: 1 });
+    set_thread_priority_and_policy(thread_native_id(), lowest, policy).is_ok()
+}
+
+/// The nice level of threads before others.
+const RAISED: i32 = -10;
 
 #[cfg(test)]
 mod tests {

@@ -47,6 +47,25 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// A word for it that does not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Closed(_) => "closed",
+            Self::Lost(_) => "lost",
+            Self::Zombie => "zombie",
+            Self::Handshake(_) => "handshake",
+            Self::Panicked(_) => "panicked",
+            #[cfg(feature = "dave")]
+            Self::E2ee(_) => "e2ee",
+            Self::Transport(_) => "transport",
+            Self::Join(_) => "join",
+            Self::ServerChanged => "server_changed",
+            Self::EndpointLost => "endpoint_lost",
+            Self::MainSessionReplaced => "main_session_replaced",
+        }
+    }
+
     /// What the loss of a websocket for this cause says of the network.
     #[must_use]
     pub fn websocket_loss(&self) -> WebsocketLoss {
@@ -110,4 +129,26 @@ pub enum EndReason {
     /// The manager was stopped.
     #[error("the voice manager was stopped")]
     Stopped,
+}
+
+impl EndReason {
+    /// A word for it that does not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Kicked => "kicked",
+            Self::NotJoined(_) => "not_joined",
+            Self::Refused(_) => "refused",
+            Self::Incompatible(_) => "incompatible",
+            Self::GaveUp { .. } => "gave_up",
+            Self::NotEncrypted => "not_encrypted",
+            Self::GuildDeleted => "guild_deleted",
+            Self::TakenOver => "taken_over",
+            Self::UserReplaced => "user_replaced",
+            Self::NoEncoder(_) => "no_encoder",
+            Self::Panicked => "panicked",
+            Self::Stopped => "stopped",
+        }
+    }
 }

@@ -53,6 +53,26 @@ impl Ignored {
     ];
 }
 
+impl Ignored {
+    /// A word for it that does not change.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TooShort => "too_short",
+            Self::NotRtp => "not_rtp",
+            Self::Rtcp => "rtcp",
+            Self::ForeignPayloadType => "foreign_payload_type",
+            Self::NotYet => "not_yet",
+            Self::WrongKey => "wrong_key",
+            Self::Replayed => "replayed",
+            Self::BadExtension => "bad_extension",
+            Self::BadPadding => "bad_padding",
+            Self::Empty => "empty",
+            Self::StrayDiscovery => "stray_discovery",
+            Self::StrayKeepalive => "stray_keepalive",
+        }
+    }
+}
+
 impl From<RtpError> for Ignored {
     fn from(error: RtpError) -> Self {
         match error {
