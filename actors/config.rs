@@ -45,6 +45,9 @@ pub struct Config {
     pub media_arbiters: usize,
     /// How frames are encoded that do not come as Opus.
     pub encoder: EncoderSettings,
+    /// How files are opened that a call is to play: which ffmpeg plays what is not decoded here.
+    #[cfg(feature = "decode")]
+    pub decode: crate::audio::decode::DecodeOptions,
     /// Whether voice gateways are spoken to over TLS. The URL of a [`MainGateway`](super::MainGateway) says it for that one.
     pub encryption: Encryption,
     /// Which voice servers are connected to: any that VOICE_SERVER_UPDATE names, or only those under Discord's domains.
@@ -68,6 +71,8 @@ impl Default for Config {
             control_arbiter: ControlArbiter::Own,
             media_arbiters: std::thread::available_parallelism().map_or(1, usize::from),
             encoder: EncoderSettings::default(),
+            #[cfg(feature = "decode")]
+            decode: crate::audio::decode::DecodeOptions::default(),
             encryption: Encryption::Tls,
             endpoints: Endpoints::Any,
             max_dave_protocol_version: 1,

@@ -1,5 +1,7 @@
 //! What the manager does with a Speak: the source is opened, started, and handed to the call.
 
+use std::sync::Arc;
+
 use actix::{ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
 use tokio::sync::oneshot;
 
@@ -10,6 +12,7 @@ use super::{
 use crate::{
     actors::{
         call::{AttachTrack, SpeakError},
+        config::Config,
         speaker::Attach,
     },
     speaker::TrackId,
@@ -33,13 +36,14 @@ impl Handler<Speak> for VoiceManager {
             TrackSource::Actor(_) => self.arbiters.source_actors(),
             _ => self.arbiters.players(),
         };
-        let attaching = opened(source).into_actor(self).map(move |starter, manager, _| {
-            let (attached, answer) = oneshot::channel();
-            let source = starter?(arbiter.as_ref());
-            let attach = Attach { track, source, flags, volume };
-            manager.attach(guild, AttachTrack { attach, generation, attached });
-            Ok(answer)
-        });
+        let attaching =
+            opened(source, Arc::clone(&self.config)).into_actor(self).map(move |starter, manager, _| {
+                let (attached, answer) = oneshot::channel();
+                let source = starter?(arbiter.as_ref());
+                let attach = Attach { track, source, flags, volume };
+                manager.attach(guild, AttachTrack { attach, generation, attached });
+                Ok(answer)
+            });
         Box::pin(attaching.then(move |answer: Result<oneshot::Receiver<_>, SpeakError>, manager, _| {
             let answered = async move {
                 answer?.await.unwrap_or(Err(SpeakError::NotJoined(guild)))?;
@@ -51,19 +55,24 @@ impl Handler<Speak> for VoiceManager {
 }
 
 /// What starts the source, once it is open.
-async fn opened(source: TrackSource) -> Result<Starter, SpeakError> {
+#[cfg_attr(
+    not(feature = "decode"),
+    expect(unused_variables, reason = "only files are opened in a way of one's own")
+)]
+async fn opened(source: TrackSource, config: Arc<Config>) -> Result<Starter, SpeakError> {
     match source {
         TrackSource::Actor(starter) | TrackSource::Player(starter) => Ok(starter),
         #[cfg(feature = "decode")]
-        TrackSource::File(path) => Ok(open(path).await?),
+        TrackSource::File(path) => Ok(open(path, config).await?),
     }
 }
 
 /// Opens a file off the arbiter.
 #[cfg(feature = "decode")]
-async fn open(path: std::path::PathBuf) -> Result<Starter, crate::source::SourceError> {
+async fn open(path: std::path::PathBuf, config: Arc<Config>) -> Result<Starter, crate::source::SourceError> {
     let name = path.display().to_string();
-    let opening = actix_rt::task::spawn_blocking(move || crate::source::open(path)).await;
+    let opening =
+        actix_rt::task::spawn_blocking(move || crate::source::open_with(path, &config.decode)).await;
     let unreadable = |error: tokio::task::JoinError| crate::source::SourceError::Unreadable {
         name,
         cause: error.to_string(),
