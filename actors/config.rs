@@ -87,6 +87,9 @@ pub struct Config {
     pub admission: Admission,
     /// How frames are encoded that do not come as Opus.
     pub encoder: EncoderSettings,
+    /// How files are opened that a call is to play: which ffmpeg plays what is not decoded here.
+    #[cfg(feature = "decode")]
+    pub decode: crate::audio::decode::DecodeOptions,
     /// Whether voice gateways are spoken to over TLS. The URL of a [`MainGateway`](super::MainGateway) says it for that one.
     pub encryption: Encryption,
     /// Which voice servers are connected to: any that VOICE_SERVER_UPDATE names, or only those under Discord's domains.
@@ -112,6 +115,8 @@ impl Default for Config {
             media_priority: MediaPriority::default(),
             admission: Admission::default(),
             encoder: EncoderSettings::default(),
+            #[cfg(feature = "decode")]
+            decode: crate::audio::decode::DecodeOptions::default(),
             encryption: Encryption::Tls,
             endpoints: Endpoints::Any,
             max_dave_protocol_version: 1,

@@ -1,5 +1,9 @@
 //! What the manager does with a Speak: the source is opened, started, and handed to the call.
 
+#[cfg(feature = "decode")]
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use actix::{ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
 use tokio::sync::oneshot;
 
@@ -7,9 +11,12 @@ use super::{
     VoiceManager,
     speak::{Speak, Starter, TrackSource},
 };
+#[cfg(feature = "decode")]
+use crate::source::{self, Source, SourceError};
 use crate::{
     actors::{
         call::{AttachTrack, SpeakError},
+        config::Config,
         speaker::Attach,
     },
     speaker::TrackId,
@@ -33,13 +40,14 @@ impl Handler<Speak> for VoiceManager {
             TrackSource::Actor(_) => self.arbiters.source_actors(),
             _ => self.arbiters.players(),
         };
-        let attaching = opened(source).into_actor(self).map(move |starter, manager, _| {
-            let (attached, answer) = oneshot::channel();
-            let source = starter?(arbiter.as_ref());
-            let attach = Attach { track, source, flags, volume, read_ahead };
-            manager.attach(guild, AttachTrack { attach, generation, attached });
-            Ok(answer)
-        });
+        let attaching =
+            opened(source, Arc::clone(&self.config)).into_actor(self).map(move |starter, manager, _| {
+                let (attached, answer) = oneshot::channel();
+                let source = starter?(arbiter.as_ref());
+                let attach = Attach { track, source, flags, volume, read_ahead };
+                manager.attach(guild, AttachTrack { attach, generation, attached });
+                Ok(answer)
+            });
         Box::pin(attaching.then(move |answer: Result<oneshot::Receiver<_>, SpeakError>, manager, _| {
             let answered = async move {
                 answer?.await.unwrap_or(Err(SpeakError::NotJoined(guild)))?;
@@ -51,22 +59,54 @@ impl Handler<Speak> for VoiceManager {
 }
 
 /// What starts the source, once it is open.
-async fn opened(source: TrackSource) -> Result<Starter, SpeakError> {
+#[cfg_attr(
+    not(feature = "decode"),
+    expect(unused_variables, reason = "only files are opened in a way of one's own")
+)]
+async fn opened(source: TrackSource, config: Arc<Config>) -> Result<Starter, SpeakError> {
     match source {
         TrackSource::Actor(starter) | TrackSource::Player(starter) => Ok(starter),
         #[cfg(feature = "decode")]
-        TrackSource::File(path) => Ok(open(path).await?),
+        TrackSource::File(path) => Ok(open(path, config).await?),
     }
 }
 
-/// Opens a file off the arbiter.
+/// Opens a file off the arbiter: a few at a time of those on a disc, so that a thousand calls that begin together do not start
+/// a thousand threads. Whatever else it is, such as a pipe, may be waited for: by a thread that holds up no exit.
 #[cfg(feature = "decode")]
-async fn open(path: std::path::PathBuf) -> Result<Starter, crate::source::SourceError> {
+async fn open(path: PathBuf, config: Arc<Config>) -> Result<Starter, SourceError> {
     let name = path.display().to_string();
-    let opening = actix_rt::task::spawn_blocking(move || crate::source::open(path)).await;
-    let unreadable = |error: tokio::task::JoinError| crate::source::SourceError::Unreadable {
-        name,
-        cause: error.to_string(),
+    let unreadable = |cause: String| SourceError::Unreadable { name, cause };
+    let few = OPENING.acquire().await;
+    let here = path.clone();
+    let options = config.decode.clone();
+    let opening = move || path.is_file().then(|| source::open_with(path, &options));
+    let opened = actix_rt::task::spawn_blocking(opening).await.map_err(|error| error.to_string());
+    drop(few);
+    let opened = match opened {
+        Ok(None) => open_on_thread(here, config).await,
+        Ok(Some(opened)) => Ok(opened),
+        Err(error) => Err(error),
     };
-    Ok(super::speak::player(opening.map_err(unreadable)??))
+    Ok(super::speak::player(opened.map_err(unreadable)??))
 }
+
+/// Opens on a thread of its own; the error outside is that there is no such thread, or that it panicked.
+#[cfg(feature = "decode")]
+async fn open_on_thread(
+    path: PathBuf,
+    config: Arc<Config>,
+) -> Result<Result<Box<dyn Source>, SourceError>, String> {
+    let (opened, opening) = oneshot::channel();
+    let open = move || {
+        // Whoever asked may no longer wait.
+        let _ = opened.send(source::open_with(path, &config.decode));
+    };
+    let thread = std::thread::Builder::new().name("voice-source".into()).spawn(open);
+    thread.map_err(|error| error.to_string())?;
+    opening.await.map_err(|_| "the decoder panicked; this is a bug, please report it".to_owned())
+}
+
+/// Files on a disc that are opened at the same time.
+#[cfg(feature = "decode")]
+static OPENING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);

@@ -67,6 +67,9 @@ pub enum Failure {
     /// The source failed on the way.
     #[error("{0}")]
     Source(String),
+    /// There was nothing to send.
+    #[error("nothing was heard: there is no sound in what was played")]
+    Silent,
     /// Not one frame was sent, for want of a key to encrypt it with.
     #[error("nobody else was in the channel, or no key was agreed on: {} not sent", were(*.0, "frame"))]
     NothingSent(u64),
@@ -109,7 +112,7 @@ impl Failure {
             Self::Ended(_) | Self::NotWhole(_) | Self::NothingSent(_) | Self::PathDied(_) => Code::Incomplete,
             Self::NotSent { .. } => Code::NotSent,
             Self::Arguments(_) => Code::Arguments,
-            Self::File(_) | Self::Source(_) => Code::BadFile,
+            Self::File(_) | Self::Source(_) | Self::Silent => Code::BadFile,
         }
     }
 }
@@ -161,6 +164,7 @@ mod tests {
             (Failure::Ended(EndReason::Kicked), Code::Incomplete),
             (Failure::NotWhole("3 packets lost".into()), Code::Incomplete),
             (Failure::NothingSent(250), Code::Incomplete),
+            (Failure::Silent, Code::BadFile),
             (Failure::PathDied(1), Code::Incomplete),
             (Failure::NotSent { unsent: 3, packets: 247 }, Code::NotSent),
             (Failure::Arguments("--tls".into()), Code::Arguments),

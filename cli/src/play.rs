@@ -20,7 +20,8 @@ use crate::{
 
 /// Play files in a voice channel, one after another.
 ///
-/// Ogg Opus passes through untouched; WAV, FLAC, MP3, Ogg Vorbis, MP4/AAC and WebM/Matroska are decoded and encoded.
+/// Ogg Opus passes through untouched; WAV, FLAC, MP3, Ogg Vorbis, MP4/AAC, WebM/Matroska, AIFF and CAF are decoded and
+/// encoded. Whatever else ffmpeg knows is played through it where it is installed. Pipes are files too: /dev/stdin, <(…).
 /// Ctrl-C stops politely: speech ends with silence, and the bot leaves; a second one ends it at once. Calls are encrypted
 /// end to end, for those who are there: while the bot is alone in the channel, what it plays is not sent. Platform roots
 /// are trusted, and those in the file that SSL_CERT_FILE names.

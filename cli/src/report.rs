@@ -52,12 +52,14 @@ impl CallTotals {
     ///
     /// # Errors
     ///
-    /// When not one frame was sent, the system refused some, or what was sent went nowhere for a while.
+    /// When there was no sound in it, not one frame was sent, the system refused some, or what was sent went nowhere for a
+    /// while.
     pub fn check_sent(&self, end: End) -> Result<End, Failure> {
         match *self {
             _ if end == End::Interrupted => Ok(end),
             Self { unsent: unsent @ 1.., packets, .. } => Err(Failure::NotSent { unsent, packets }),
             Self { packets: 0, withheld: withheld @ 1.., .. } => Err(Failure::NothingSent(withheld)),
+            Self { packets: 0, .. } => Err(Failure::Silent),
             Self { path_losses: losses @ 1.., .. } => Err(Failure::PathDied(losses)),
             _ => Ok(end),
         }
@@ -188,6 +190,7 @@ mod tests {
 
     #[test]
     fn what_nobody_could_hear_has_failed_unless_it_was_broken_off() {
+        assert!(matches!(CallTotals::default().check_sent(End::Finished), Err(Failure::Silent)));
         let alone = CallTotals { withheld: 250, ..CallTotals::default() };
         assert!(matches!(alone.check_sent(End::Finished), Err(Failure::NothingSent(250))));
         assert_eq!(alone.check_sent(End::Interrupted).unwrap(), End::Interrupted);

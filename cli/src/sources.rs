@@ -16,11 +16,19 @@ use crate::screen::Screen;
 /// Files played one after another; a damaged one is played up to the damage, which is reported at the end.
 pub struct Playlist {
     playing: Box<dyn Source>,
-    queue: VecDeque<PathBuf>,
+    queue: VecDeque<Queued>,
     /// Why the last file that was skipped did not play to its end.
     damage: Option<SourceError>,
     length: Option<Duration>,
     screen: Option<Screen>,
+}
+
+/// What is to be played after what plays.
+enum Queued {
+    /// A file, which is opened again when its turn comes.
+    File(PathBuf),
+    /// A pipe, which can be read once only, and has been opened to see what is in it.
+    Pipe(Box<dyn Source>),
 }
 
 impl Playlist {
@@ -30,14 +38,16 @@ impl Playlist {
     ///
     /// The first file that cannot be opened.
     pub fn open(files: &[PathBuf]) -> Result<Self, SourceError> {
-        let mut opened = files.iter().map(source::open);
-        let playing = opened.next().unwrap_or_else(|| source::open(Path::new("")))?;
+        let (first, others) =
+            files.split_first().map_or((Path::new(""), files), |(first, others)| (first, others));
+        let playing = source::open(first)?;
         let mut length = playing.duration();
-        for next in opened {
-            let next = next?.duration();
-            length = length.zip(next).map(|(length, next)| length + next);
+        let mut queue = VecDeque::new();
+        for path in others {
+            let next = source::open(path)?;
+            length = length.zip(next.duration()).map(|(length, next)| length + next);
+            queue.push_back(if path.is_file() { Queued::File(path.clone()) } else { Queued::Pipe(next) });
         }
-        let queue = files.iter().skip(1).cloned().collect();
         Ok(Self { playing, queue, damage: None, length, screen: None })
     }
 
@@ -63,12 +73,13 @@ impl Source for Playlist {
                 Ok(None) => {}
                 Err(damage) => self.skip(damage),
             }
-            let Some(file) = self.queue.pop_front() else {
-                return self.damage.take().map_or(Ok(None), Err);
-            };
-            match source::open(file) {
-                Ok(next) => self.playing = next,
-                Err(damage) => self.skip(damage),
+            match self.queue.pop_front() {
+                None => return self.damage.take().map_or(Ok(None), Err),
+                Some(Queued::Pipe(next)) => self.playing = next,
+                Some(Queued::File(path)) => match source::open(path) {
+                    Ok(next) => self.playing = next,
+                    Err(damage) => self.skip(damage),
+                },
             }
         }
     }

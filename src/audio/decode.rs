@@ -1,58 +1,89 @@
 //! AudioFile: a file or byte stream as a [`Source`].
 //!
 //! Opus packets of 20 ms pass through untouched; everything else is decoded and resampled to 48 kHz stereo.
+//!
+//! ```text
+//! Input ─▶ tags ─▶ recognise ─▶ Demuxer ── packets ─▶ Track ── frames ─▶
+//!                      │          (mpeg, flac, wave, container)
+//!                      └─ what is not decoded here ─▶ ffmpeg ─▶ Demuxer (wave)
+//! ```
 
+mod adts;
+mod container;
+mod demux;
+mod event;
+mod flac;
+mod input;
+mod layout;
+mod length;
+mod metadata;
+mod mpeg;
 mod opus_track;
 mod pcm_track;
 mod reading;
+mod recognise;
+mod refusal;
+mod tags;
+mod track;
+mod trim;
+mod wave;
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::AudioCodecParameters;
-use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::errors::Error;
-use symphonia::core::formats::well_known::{
-    FORMAT_ID_ISOMP4, FORMAT_ID_MKV, FORMAT_ID_MP3, FORMAT_ID_OGG, FORMAT_ID_WAVE,
-};
-use symphonia::core::formats::{FormatId, FormatReader, Track, TrackType};
 use symphonia::core::packet::Packet;
 
-use self::opus_track::{ByteOrder, OpusTrack};
-use self::pcm_track::PcmTrack;
+use self::demux::Demuxer;
+use self::event::{ENDS_EARLY, Event, Stream};
+use self::input::{Input, Origin, unreadable};
+pub use self::metadata::Metadata;
 use self::reading::{explained, guarded};
-use super::frame::{FRAME, Frame, SAMPLE_RATE};
+use self::recognise::{Kind, recognise};
+use self::refusal::Refusal;
+use self::track::Track;
+use super::frame::{FRAME, Frame};
+use crate::source::ffmpeg::{Feed, Ffmpeg};
 use crate::source::{Source, SourceError};
 
 /// A file or byte stream that is being played.
 ///
-/// WAV, FLAC, MP3, Ogg (Opus, Vorbis, FLAC), MP4 with AAC or Opus, and WebM and Matroska (Opus, Vorbis and the others)
-/// are understood. What is damaged plays as far as it is good, and past the damage where the format can be
-/// picked up again; after that the source says what was wrong and where.
+/// WAV, FLAC, MP3, AAC, Ogg, MP4, WebM, Matroska, AIFF and CAF are understood, and what ffmpeg knows besides where it is
+/// installed; the table in `docs/formats.md` has them all. What is damaged plays as far as it is good, and past the
+/// damage where the format can be picked up again; after that the source says what was wrong and where.
+///
+/// At most 64 MiB are held in memory at a time (of a stream whose index comes last), and mostly less than one.
 pub struct AudioFile {
     name: String,
-    reader: Box<dyn FormatReader>,
-    /// The track in the reader that is played.
-    id: u32,
-    track: TrackDecoder,
-    duration: Option<Duration>,
+    demuxer: Demuxer,
+    track: Option<Track>,
+    metadata: Metadata,
     /// How long the audio must be, where the format says so reliably.
     declared: Option<Duration>,
-    /// Where the next packet should start, in the track's own units; known in Ogg only.
-    expected: Option<i64>,
     ready: VecDeque<Frame>,
     returned: u32,
     damage: Option<Damage>,
     ended: bool,
+    /// Whether the bytes come from elsewhere than a disc or memory.
+    may_block: bool,
 }
 
-/// What turns raw packets into frames.
-enum TrackDecoder {
-    Opus(OpusTrack),
-    Pcm(Box<PcmTrack>),
+/// How to open what is to be decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DecodeOptions {
+    /// What plays the formats that are not decoded here.
+    pub ffmpeg: Ffmpeg,
+}
+
+impl DecodeOptions {
+    /// With this ffmpeg, and everything else as usual.
+    #[must_use]
+    pub fn with_ffmpeg(ffmpeg: Ffmpeg) -> Self {
+        Self { ffmpeg }
+    }
 }
 
 /// The first thing that was wrong, and how many there were.
@@ -68,123 +99,206 @@ impl AudioFile {
     /// # Errors
     /// [`SourceError`], naming the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SourceError> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        // symphonia gives up on MP4 and Matroska files that are cut short, and plays a stream of the same bytes.
-        let as_stream = || Self::new(name.clone(), reading::file_as_stream(path, &name)?);
-        match Self::new(name.clone(), reading::file(path, &name)?) {
-            Ok(mut file) => {
-                file.advance();
-                let is_cut = file.format() == FORMAT_ID_ISOMP4 && file.ended && file.ready.is_empty();
-                if is_cut { as_stream() } else { Ok(file) }
-            }
-            Err(error) => as_stream().map_err(|_| error),
-        }
+        Self::open_with(path, &DecodeOptions::default())
     }
 
-    /// Plays a byte stream that cannot be rewound: standard input, an HTTP body. `name` stands for it in
-    /// errors; where it ends like a file name (`.mp3`) that helps to recognise the format.
+    /// Opens a file in a way of one's own.
     ///
-    /// MP4 files whose index comes last need [`open`](Self::open).
+    /// # Errors
+    /// [`SourceError`], naming the path.
+    pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, SourceError> {
+        let name = path.as_ref().display().to_string();
+        let origin = Origin::file(path.as_ref(), &name)?;
+        Self::start(name, &origin, options)
+    }
+
+    /// Plays a byte stream that cannot be rewound: standard input, an HTTP body. `name` stands for it in errors; what it
+    /// is shows in the bytes.
+    ///
+    /// Of a stream whose index comes last (MP4, CAF) up to 64 MiB are held in memory; a longer one has to be saved as a
+    /// file, for [`open`](Self::open).
     ///
     /// # Errors
     /// [`SourceError`], naming the stream.
     pub fn from_reader(name: &str, reader: impl Read + Send + Sync + 'static) -> Result<Self, SourceError> {
-        let media = reading::stream(reader, name)?;
-        Self::new(name.to_owned(), media)
+        Self::from_reader_with(name, reader, &DecodeOptions::default())
     }
 
-    fn new(name: String, media: reading::Media) -> Result<Self, SourceError> {
-        let reader = guarded(|| reading::probe(&name, media)).map_err(|error| refused(&name, error))?;
-        let (id, track) = choose_track(reader.as_ref()).map_err(|error| refused(&name, error))?;
-        let mut file = Self {
+    /// Plays a byte stream in a way of one's own.
+    ///
+    /// # Errors
+    /// [`SourceError`], naming the stream.
+    pub fn from_reader_with(
+        name: &str,
+        reader: impl Read + Send + Sync + 'static,
+        options: &DecodeOptions,
+    ) -> Result<Self, SourceError> {
+        Self::start(name.to_owned(), &Origin::stream(reader), options)
+    }
+
+    /// What the file says about itself.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn start(name: String, origin: &Origin, options: &DecodeOptions) -> Result<Self, SourceError> {
+        let mut input = Input::new(origin);
+        if input.is_at_end() {
+            return Err(match input.take_error() {
+                Some(error) => unreadable(&name, &error),
+                None => SourceError::Unsupported { name, cause: "it is empty".to_owned() },
+            });
+        }
+        let opened = match Self::decoded_here(&name, input) {
+            Ok(file) => Ok(Self { may_block: origin.length().is_none(), ..file }),
+            Err(refusal) if refusal.may_be_played_by_ffmpeg() => {
+                Self::through_ffmpeg(&name, origin, &options.ffmpeg, refusal)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        origin.commit();
+        opened.map_err(|refusal| refusal.into_error(name))
+    }
+
+    fn decoded_here(name: &str, mut input: Input) -> Result<Self, Refusal> {
+        let mut metadata = Metadata::default();
+        tags::leading(&mut input, &mut metadata);
+        let kind = kind(&mut input);
+        match kind {
+            Kind::Foreign(what) => return Err(Refusal::Foreign(what)),
+            Kind::Soundless(what) => return Err(Refusal::Soundless(what)),
+            Kind::Playlist => return Err(Refusal::Playlist),
+            Kind::Text => return Err(Refusal::Soundless("text")),
+            Kind::Unknown => return Err(Refusal::unknown(input.take_error())),
+            Kind::Mpeg { .. } | Kind::Flac | Kind::Adts => tags::trailing(&mut input, &mut metadata),
+            _ => {}
+        }
+        let is_file = input.byte_length().is_some();
+        let demuxer = guarded(|| Demuxer::open(kind, input)).map_err(Refusal::of_error)?;
+        let mut file = Self::assemble(name.to_owned(), demuxer, metadata);
+        // Of a file a second is heard before it is believed, of a stream no more than there is.
+        file.prime(if is_file { JUDGED } else { 1 })?;
+        Ok(file)
+    }
+
+    /// Plays what ffmpeg makes of it.
+    fn through_ffmpeg(name: &str, origin: &Origin, ffmpeg: &Ffmpeg, why: Refusal) -> Result<Self, Refusal> {
+        let feed = match origin.path() {
+            Some(path) => Feed::File(path),
+            // It was held in memory because it has to be sought in, and a pipe cannot be.
+            None if origin.length().is_some() => return Err(why.for_a_file()),
+            None if origin.rewind() => Feed::Stream(Box::new(origin.clone())),
+            None => return Err(why),
+        };
+        let output = ffmpeg.start(feed).map_err(|error| why.without_ffmpeg(ffmpeg, &error))?;
+        let report = output.report();
+        let mut input = Input::new(&Origin::stream(output));
+        let is_wave = input.peek(12).starts_with(b"RIFF");
+        if !is_wave {
+            let error = input.take_error().map(|error| error.to_string());
+            return Err(why.with_ffmpeg(error.unwrap_or_else(|| "there is no sound in it".to_owned())));
+        }
+        // Noise would be played as whatever it is least unlike.
+        if report.is_guessed() {
+            return Err(why.with_ffmpeg("ffmpeg is not sure what it is".to_owned()));
+        }
+        let demuxer = Demuxer::open(Kind::Wave, input).map_err(|error| why.with_ffmpeg(explained(&error)))?;
+        let mut metadata = Metadata::default();
+        let (tags, duration) = report.description();
+        tags.iter().for_each(|(name, text)| metadata.add_named(name, text));
+        metadata.duration = duration;
+        let mut file = Self::assemble(name.to_owned(), demuxer, metadata);
+        file.prime(1).map_err(|silence| why.with_ffmpeg(silence.cause()))?;
+        Ok(file)
+    }
+
+    fn assemble(name: String, mut demuxer: Demuxer, mut metadata: Metadata) -> Self {
+        demuxer.describe(&mut metadata);
+        let length = demuxer.length();
+        metadata.duration = metadata.duration.or(length.told);
+        Self {
             name,
-            duration: None,
-            declared: None,
-            reader,
-            id,
-            track,
-            expected: None,
+            demuxer,
+            track: None,
+            metadata,
+            declared: length.declared,
             ready: VecDeque::new(),
             returned: 0,
             damage: None,
             ended: false,
-        };
-        (file.duration, file.declared) = file.durations();
-        Ok(file)
+            may_block: true,
+        }
     }
 
-    fn format(&self) -> FormatId {
-        self.reader.format_info().format
+    /// Decodes the first frames, so that what cannot be played is known before it is.
+    fn prime(&mut self, frames: usize) -> Result<(), Refusal> {
+        while self.ready.len() < frames && !self.ended {
+            self.advance();
+        }
+        if self.ready.is_empty() {
+            let damage = self.damage.take();
+            return Err(damage.map_or(Refusal::Silent, |damage| Refusal::Damaged(damage.cause)));
+        }
+        Ok(())
     }
 
     /// Reads on: one packet, or the end.
     fn advance(&mut self) {
-        let reader = &mut self.reader;
-        match guarded(|| reader.next_packet()) {
-            Ok(Some(packet)) if packet.track_id == self.id => self.packet(packet),
-            Ok(Some(_)) => {}
-            Ok(None) => self.end(None),
-            Err(Error::ResetRequired) => self.next_link(),
-            Err(Error::IoError(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.cut_short(),
-            Err(error) => self.end(Some(explained(&error))),
+        match self.demuxer.next() {
+            Event::Packet(packet) => self.packet(packet),
+            Event::Stream(stream) => self.stream(&stream),
+            Event::Damaged(cause) => self.damaged(cause),
+            Event::End(cause) => self.end(cause),
         }
     }
 
     fn packet(&mut self, packet: Packet) {
-        if self.format() == FORMAT_ID_OGG {
-            self.notice_gap(&packet);
-        }
-        let (track, ready) = (&mut self.track, &mut self.ready);
-        let decoded = guarded(|| match track {
-            TrackDecoder::Opus(opus) => opus.packet(packet, ready),
-            TrackDecoder::Pcm(pcm) => pcm.packet(&packet, ready),
-        });
-        match decoded {
+        let (Some(track), ready) = (&mut self.track, &mut self.ready) else { return };
+        match guarded(|| track.packet(packet, ready)) {
             Ok(()) => {}
             Err(error @ (Error::DecodeError(_) | Error::IoError(_))) => self.damaged(explained(&error)),
             Err(error) => self.end(Some(explained(&error))),
         }
-    }
-
-    /// A page whose checksum is wrong is left out by the reader; what shows is a jump in time.
-    fn notice_gap(&mut self, packet: &Packet) {
-        let starts = packet.pts.get();
-        if self.expected.is_some_and(|expected| starts > expected.saturating_add(TOLERATED_GAP)) {
-            self.damaged("a part is missing or does not match its checksum".to_owned());
+        let is_new = (self.returned as usize) < JUDGED;
+        if is_new && self.track.as_ref().is_some_and(|track| track.loudest() > IMPLAUSIBLE) {
+            self.ready.clear();
+            self.track = None;
+            self.end(Some("what it decodes to is far beyond full scale, and no sound".to_owned()));
         }
-        let lasts = i64::try_from(packet.block_dur().get()).unwrap_or(i64::MAX);
-        self.expected = Some(starts.saturating_add(lasts));
     }
 
-    /// A chained Ogg file goes on with another stream, which may be of another kind.
-    fn next_link(&mut self) {
-        self.track.finish(&mut self.ready);
-        self.expected = None;
-        self.declared = None;
-        match choose_track(self.reader.as_ref()) {
-            Ok((id, track)) => (self.id, self.track) = (id, track),
+    /// Goes on with another stream, which may be of another kind.
+    fn stream(&mut self, stream: &Stream) {
+        if let Some(track) = &mut self.track
+            && guarded(|| Ok(track.goes_on_with(stream))).unwrap_or(false)
+        {
+            return;
+        }
+        if let Some(track) = &mut self.track {
+            track.finish(&mut self.ready);
+            // What follows was not counted in.
+            self.declared = None;
+        }
+        match guarded(|| Track::new(stream)) {
+            Ok(track) => self.track = Some(track),
             Err(error) => self.end(Some(explained(&error))),
         }
     }
 
-    /// The bytes ran out before the format said so. Matroska and WAV need not say so: then their length is
-    /// all there is to go by.
-    fn cut_short(&mut self) {
-        let open_ended =
-            self.format() == FORMAT_ID_MKV || (self.format() == FORMAT_ID_WAVE && self.duration.is_none());
-        self.end((!open_ended).then(|| "it ends early".to_owned()));
-    }
-
     fn end(&mut self, cause: Option<String>) {
         self.ended = true;
-        let (track, ready) = (&mut self.track, &mut self.ready);
-        track.finish(ready);
+        if let Some(track) = &mut self.track {
+            track.finish(&mut self.ready);
+        }
         let played = self.position();
-        if let Some(cause) = cause {
-            self.damaged(cause);
-        } else if let Some(declared) = self.declared.filter(|&declared| played + TOLERATED_LOSS < declared) {
-            self.damaged(format!("it ends early: {played:.2?} of {declared:.2?}"));
+        match (cause, self.declared) {
+            (Some(cause), _) => self.damaged(cause),
+            (None, Some(declared)) if played + TOLERATED_LOSS < declared && self.damage.is_none() => {
+                let [played, declared] = [played, declared].map(|length| length.as_secs_f64());
+                self.damaged(format!("{ENDS_EARLY}: {played:.2} s of {declared:.2} s"));
+            }
+            _ => {}
         }
     }
 
@@ -196,43 +310,6 @@ impl AudioFile {
     /// How much audio there has been.
     fn position(&self) -> Duration {
         FRAME * (self.returned + self.ready.len() as u32)
-    }
-
-    /// How long the file lasts, and how long it must last, each where that is known.
-    fn durations(&self) -> (Option<Duration>, Option<Duration>) {
-        let tracks = self.reader.tracks();
-        let Some(track) = tracks.iter().find(|track| track.id == self.id) else { return (None, None) };
-        let info = self.reader.media_info();
-        let lasts = match self.format() {
-            FORMAT_ID_MKV => info.time_base.zip(info.duration),
-            _ => track.time_base.zip(track.duration),
-        };
-        let lasts = lasts.and_then(|(base, lasts)| base.calc_duration(lasts));
-        let lasts = lasts.and_then(|lasts| u64::try_from(lasts.as_nanos()).ok()).map(Duration::from_nanos);
-        let lasts = lasts.filter(|lasts| !lasts.is_zero() && !self.is_streamed_wav(track));
-        let reliable = match self.format() {
-            // Told by the end-of-stream mark, packet by packet.
-            FORMAT_ID_OGG => false,
-            // Estimated from the bitrate, unless the encoder has left its tag.
-            FORMAT_ID_MP3 => track.delay.is_some(),
-            // Of the longest track, which may be another one.
-            FORMAT_ID_MKV | FORMAT_ID_ISOMP4 => tracks.len() == 1,
-            _ => true,
-        };
-        let skipped = match &self.track {
-            TrackDecoder::Opus(opus) if self.format() == FORMAT_ID_OGG => opus.pre_skip(),
-            _ => Duration::ZERO,
-        };
-        (lasts.map(|lasts| lasts.saturating_sub(skipped)), lasts.filter(|_| reliable))
-    }
-
-    /// A program that writes WAV into a pipe does not know its length and writes the greatest there is.
-    fn is_streamed_wav(&self, track: &Track) -> bool {
-        let Some(CodecParameters::Audio(parameters)) = &track.codec_params else { return false };
-        let channels = parameters.channels.as_ref().map_or(1, |channels| channels.count() as u64);
-        let bits = u64::from(parameters.bits_per_coded_sample.unwrap_or(32));
-        let bytes = track.num_frames.unwrap_or(0).saturating_mul(channels * bits / 8);
-        self.format() == FORMAT_ID_WAVE && bytes >= STREAMED_WAV
     }
 }
 
@@ -253,54 +330,28 @@ impl Source for AudioFile {
     }
 
     fn duration(&self) -> Option<Duration> {
-        self.duration
+        self.metadata.duration
+    }
+
+    fn may_block(&self) -> bool {
+        self.may_block
     }
 }
 
-impl TrackDecoder {
-    /// Hands out what is left, the last frame filled up with silence.
-    fn finish(&mut self, ready: &mut VecDeque<Frame>) {
-        match self {
-            Self::Opus(opus) => opus.finish(ready),
-            Self::Pcm(pcm) => pcm.finish(ready),
+/// Looks at as few bytes as will do: a live stream is slow to give more.
+fn kind(input: &mut Input) -> Kind {
+    for evidence in [recognise::EVIDENCE / 24, recognise::EVIDENCE / 6] {
+        let kind = recognise(input.peek(evidence));
+        if kind != Kind::Unknown {
+            return kind;
         }
     }
+    recognise(input.peek(recognise::EVIDENCE))
 }
 
-/// Picks the audio track to play and makes its decoder.
-fn choose_track(reader: &dyn FormatReader) -> Result<(u32, TrackDecoder), Error> {
-    let track =
-        reader.default_track(TrackType::Audio).ok_or(Error::Unsupported("there is no audio in it"))?;
-    let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
-        return Err(Error::Unsupported("there is no audio in it"));
-    };
-    let format = reader.format_info().format;
-    guarded(|| decoder(parameters, format)).map(|decoder| (track.id, decoder))
-}
-
-fn decoder(parameters: &AudioCodecParameters, format: FormatId) -> Result<TrackDecoder, Error> {
-    if parameters.codec == CODEC_ID_OPUS {
-        let order = if format == FORMAT_ID_ISOMP4 { ByteOrder::Big } else { ByteOrder::Little };
-        return OpusTrack::new(parameters, order).map(TrackDecoder::Opus);
-    }
-    PcmTrack::new(parameters).map(Box::new).map(TrackDecoder::Pcm)
-}
-
-/// Turns what went wrong before the first packet into our error.
-fn refused(name: &str, error: Error) -> SourceError {
-    let (name, cause) = (name.to_owned(), explained(&error));
-    match error {
-        Error::IoError(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-            SourceError::Unreadable { name, cause }
-        }
-        Error::IoError(_) | Error::DecodeError(_) => SourceError::Damaged { name, at: Duration::ZERO, cause },
-        _ => SourceError::Unsupported { name, cause },
-    }
-}
-
-/// A jump in time that is no rounding, in samples of the track.
-const TOLERATED_GAP: i64 = SAMPLE_RATE as i64 / 100;
 /// What may be missing at the end without being damage: a packet of AAC at 22.05 kHz lasts 46 ms.
 const TOLERATED_LOSS: Duration = Duration::from_millis(50);
-/// The data length that sox (2^31 less its headers) and ffmpeg (2^32 - 1) write into pipes, roughly.
-const STREAMED_WAV: u64 = 0x7FFF_0000;
+/// How many frames a decoder is judged by: a second.
+const JUDGED: usize = 50;
+/// Sound overshoots full scale by a little; what is eight times as loud is no sound.
+const IMPLAUSIBLE: f32 = 8.0;

@@ -3,6 +3,8 @@
 #[cfg(feature = "decode")]
 pub mod decode;
 pub mod frame;
+#[cfg(feature = "decode")]
+pub mod mixdown;
 pub mod mixer;
 pub mod opus;
 #[cfg(feature = "decode")]

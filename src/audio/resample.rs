@@ -4,6 +4,7 @@ use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler as _};
 
 use super::frame::{CHANNELS, FRAME_SAMPLES, Pcm, SAMPLE_RATE};
+use super::mixdown::{self, Position};
 
 /// Turns a stream of samples into frames.
 ///
@@ -33,21 +34,34 @@ struct Filter {
 }
 
 impl Resampler {
-    /// Makes a resampler for interleaved samples at `rate` with `channels` channels, in the order of WAV
-    /// and FLAC files: mono; left and right; then centre, low frequencies, back and side.
+    /// Makes a resampler for interleaved samples at `rate` with `channels` channels, in the
+    /// [usual layout](mixdown::usual_layout) of so many.
     ///
     /// # Errors
     /// [`ResampleError`] for rates below 1 kHz or above 768 kHz, and for no channel or more than 32.
     pub fn new(rate: u32, channels: usize) -> Result<Self, ResampleError> {
+        // Nonsense is refused before it asks for memory.
+        let layout = mixdown::usual_layout(channels.min(MAX_CHANNELS + 1));
+        Self::with_layout(rate, &layout).map_err(|error| match error {
+            ResampleError::Channels(_) => ResampleError::Channels(channels),
+            error => error,
+        })
+    }
+
+    /// Makes a resampler for interleaved samples at `rate`, with one channel for each position.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn with_layout(rate: u32, layout: &[Position]) -> Result<Self, ResampleError> {
         if !RATES.contains(&rate) {
             return Err(ResampleError::Rate(rate));
         }
-        if channels == 0 || channels > MAX_CHANNELS {
-            return Err(ResampleError::Channels(channels));
+        if layout.is_empty() || layout.len() > MAX_CHANNELS {
+            return Err(ResampleError::Channels(layout.len()));
         }
         Ok(Self {
             rate,
-            mixdown: mixdown(channels),
+            mixdown: mixdown::gains(layout),
             filter: Filter::new(rate)?,
             input: Vec::new(),
             output: Vec::new(),
@@ -183,36 +197,8 @@ fn mix_down(samples: &[f32], gains: &[[f32; CHANNELS]], stereo: &mut Vec<f32>) {
     }
 }
 
-/// How loud each channel is on the left and on the right.
-///
-/// Centre, back and side are 3 dB lower, as ITU-R BS.775 says, and low frequencies are left out; the sum is
-/// scaled so that no input can exceed full scale.
-fn mixdown(channels: usize) -> Vec<[f32; CHANNELS]> {
-    const L: [f32; 2] = [1.0, 0.0];
-    const R: [f32; 2] = [0.0, 1.0];
-    const C: [f32; 2] = [LOWER, LOWER];
-    const SL: [f32; 2] = [LOWER, 0.0];
-    const SR: [f32; 2] = [0.0, LOWER];
-    const LFE: [f32; 2] = [0.0, 0.0];
-    let gains = match channels {
-        1 => vec![[1.0, 1.0]],
-        2 => vec![L, R],
-        3 => vec![L, R, C],
-        4 => vec![L, R, SL, SR],
-        5 => vec![L, R, C, SL, SR],
-        6 => vec![L, R, C, LFE, SL, SR],
-        7 => vec![L, R, C, LFE, C, SL, SR],
-        8 => vec![L, R, C, LFE, SL, SR, SL, SR],
-        _ => vec![[1.0, 1.0]; channels],
-    };
-    let loudest: f32 = gains.iter().map(|gain| gain[0]).sum();
-    gains.into_iter().map(|gain| gain.map(|side| side / loudest)).collect()
-}
-
 /// What leaves stereo as it is.
 const STEREO: [[f32; CHANNELS]; 2] = [[1.0, 0.0], [0.0, 1.0]];
-/// 3 dB lower.
-const LOWER: f32 = std::f32::consts::FRAC_1_SQRT_2;
 /// The fewest samples that the filter takes or gives at a time.
 const STEEP: usize = 256;
 /// The filter's block is a second of audio at worst; a rate beyond 768 kHz is a broken header.

@@ -29,7 +29,7 @@ pub enum SourceError {
         cause: String,
     },
     /// It is corrupt or ends too early; what was good before has been played.
-    #[error("{name}: damaged after {at:.2?}: {cause}")]
+    #[error("{name}: damaged {}: {cause}", place(*.at))]
     Damaged {
         /// The path, or the name that the stream was given.
         name: String,
@@ -38,6 +38,14 @@ pub enum SourceError {
         /// What is wrong there.
         cause: String,
     },
+}
+
+/// A place in a file, in words: no time is a place before the first sound.
+fn place(at: Duration) -> String {
+    match at {
+        Duration::ZERO => "at its start".to_owned(),
+        at => format!("after {:.2} s", at.as_secs_f64()),
+    }
 }
 
 #[cfg(test)]
@@ -51,6 +59,9 @@ mod tests {
             at: Duration::from_millis(3140),
             cause: "the file ends early".into(),
         };
-        assert_eq!(error.to_string(), "song.flac: damaged after 3.14s: the file ends early");
+        assert_eq!(error.to_string(), "song.flac: damaged after 3.14 s: the file ends early");
+        let error =
+            SourceError::Damaged { name: "song.flac".into(), at: Duration::ZERO, cause: "it is torn".into() };
+        assert_eq!(error.to_string(), "song.flac: damaged at its start: it is torn");
     }
 }

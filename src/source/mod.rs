@@ -4,9 +4,14 @@ mod decoding;
 mod definition;
 mod error;
 #[cfg(feature = "decode")]
+pub(crate) mod ffmpeg;
+#[cfg(feature = "decode")]
 mod open;
 mod tone;
 
-#[cfg(feature = "decode")]
-pub use self::open::{from_reader, open};
 pub use self::{decoding::Decoding, definition::Source, error::SourceError, tone::Tone};
+#[cfg(feature = "decode")]
+pub use self::{
+    ffmpeg::Ffmpeg,
+    open::{from_reader, open, open_with},
+};

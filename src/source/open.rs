@@ -1,35 +1,24 @@
 //! Files and byte streams as sources.
 
-use std::{io::Read, path::Path, time::Duration};
+use std::{io::Read, path::Path};
 
 use super::{definition::Source, error::SourceError};
-use crate::audio::{decode::AudioFile, frame::Frame};
+use crate::audio::decode::{AudioFile, DecodeOptions};
 
 /// Opens an audio file of any kind that [`AudioFile`] knows.
 ///
 /// # Errors
 /// [`SourceError`], naming the path.
 pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn Source>, SourceError> {
-    let stored = std::fs::metadata(&path).is_ok_and(|found| found.is_file());
-    let file = AudioFile::open(path)?;
-    Ok(if stored { Box::new(Stored(file)) } else { Box::new(file) })
+    Ok(Box::new(AudioFile::open(path)?))
 }
 
-/// A file on a disc, which is never waited for, unlike a pipe.
-struct Stored(AudioFile);
-
-impl Source for Stored {
-    fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
-        self.0.next_frame()
-    }
-
-    fn duration(&self) -> Option<Duration> {
-        self.0.duration()
-    }
-
-    fn may_block(&self) -> bool {
-        false
-    }
+/// Opens an audio file in a way of one's own: with another ffmpeg, or none.
+///
+/// # Errors
+/// [`SourceError`], naming the path.
+pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Box<dyn Source>, SourceError> {
+    Ok(Box::new(AudioFile::open_with(path, options)?))
 }
 
 /// Plays audio from a byte stream that cannot be rewound, such as standard input or an HTTP body.

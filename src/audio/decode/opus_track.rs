@@ -1,7 +1,6 @@
 //! OpusTrack: forwards Opus packets of 20 ms as they are, decodes the others.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use bytes::Bytes;
 use symphonia::core::codecs::audio::AudioCodecParameters;
@@ -9,6 +8,7 @@ use symphonia::core::errors::Error;
 use symphonia::core::packet::Packet;
 
 use crate::audio::frame::{CHANNELS, FRAME_SAMPLES, Frame, SAMPLE_RATE};
+use crate::audio::mixer::Limiter;
 use crate::audio::opus::{self, Decoder, OpusError};
 use crate::audio::resample::Resampler;
 
@@ -24,7 +24,11 @@ pub(super) struct OpusTrack {
 
 enum State {
     /// Packets pass untouched; the last few are kept to start a decoder from.
-    Forwarding { recent: VecDeque<Bytes> },
+    Forwarding {
+        recent: VecDeque<Bytes>,
+        /// What of the run-up is still to come, in samples per channel.
+        skip: usize,
+    },
     /// From here on packets are decoded and cut into frames.
     Decoding(Box<Decoding>),
 }
@@ -35,6 +39,7 @@ struct Decoding {
     /// What the encoder put before the first sample and has yet to be left out, in samples per channel.
     skip: usize,
     gain: f32,
+    limiter: Limiter,
     decoded: Vec<f32>,
 }
 
@@ -60,14 +65,13 @@ impl OpusTrack {
     pub(super) fn new(parameters: &AudioCodecParameters, order: ByteOrder) -> Result<Self, Error> {
         let head = Head::parse(parameters.extra_data.as_deref().unwrap_or_default(), order)?;
         let state = match head.gain {
-            0 => State::Forwarding { recent: VecDeque::with_capacity(PREROLL) },
+            0 => State::Forwarding {
+                recent: VecDeque::with_capacity(PREROLL),
+                skip: usize::from(head.pre_skip),
+            },
             _ => State::Decoding(Box::new(Decoding::new(&head)?)),
         };
         Ok(Self { head, state })
-    }
-
-    pub(super) fn pre_skip(&self) -> Duration {
-        Duration::from_secs(u64::from(self.head.pre_skip)) / SAMPLE_RATE
     }
 
     /// Takes one packet; a malformed one is an error and leaves everything as it was.
@@ -75,11 +79,16 @@ impl OpusTrack {
         let samples = opus::samples(&packet.data).map_err(malformed)? as usize;
         let trim = usize::try_from(packet.trim_end.get()).unwrap_or(usize::MAX);
         let data = Bytes::from(packet.data);
-        if let State::Forwarding { recent } = &mut self.state {
+        if let State::Forwarding { recent, skip } = &mut self.state {
             if samples == FRAME_SAMPLES {
                 recent.truncate(PREROLL - 1);
                 recent.push_front(data.clone());
-                ready.push_back(Frame::Opus(data));
+                // Of a long run-up only what a decoder needs to hear is passed on, and of the end no packet of padding.
+                let is_needed = *skip < (PREROLL + 1) * FRAME_SAMPLES;
+                *skip = skip.saturating_sub(FRAME_SAMPLES);
+                if is_needed && trim < FRAME_SAMPLES {
+                    ready.push_back(Frame::Opus(data));
+                }
                 return Ok(());
             }
             self.state = State::Decoding(Box::new(Decoding::after(&self.head, recent)?));
@@ -106,6 +115,7 @@ impl Decoding {
                 .map_err(|_| Error::Unsupported("it cannot be cut into frames"))?,
             skip: usize::from(head.pre_skip),
             gain: 10_f32.powf(f32::from(head.gain) / 256.0 / 20.0),
+            limiter: Limiter::new(),
             decoded: Vec::new(),
         })
     }
@@ -136,7 +146,10 @@ impl Decoding {
     }
 
     fn hand_out(&mut self, ready: &mut VecDeque<Frame>) {
-        ready.extend(std::iter::from_fn(|| self.reframer.next_frame()).map(Frame::Pcm));
+        while let Some(mut pcm) = self.reframer.next_frame() {
+            self.limiter.limit(&mut pcm);
+            ready.push_back(Frame::Pcm(pcm));
+        }
     }
 }
 

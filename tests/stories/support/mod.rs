@@ -1,6 +1,6 @@
 //! What the stories share: a bot on an offline Discord, what it was told, what was heard of it, and sources to play.
 
-#[allow(dead_code, reason = "tests/files.rs uses the rest of it")]
+#[allow(dead_code, reason = "tests/files/ uses the rest of it")]
 pub mod audio;
 pub mod bot;
 pub mod dave;

@@ -1,0 +1,102 @@
+//! Metadata: what a file says about itself.
+
+use std::time::Duration;
+
+use symphonia::core::meta::{StandardTag, Tag};
+
+/// What a file says about itself: its tags, and how long it lasts.
+///
+/// Of a stream these are the tags at its start; of a chained Ogg stream (web radio) those of the part that plays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The title.
+    pub title: Option<String>,
+    /// Who plays or speaks.
+    pub artist: Option<String>,
+    /// The album.
+    pub album: Option<String>,
+    /// Whose album it is, where that differs.
+    pub album_artist: Option<String>,
+    /// The genre.
+    pub genre: Option<String>,
+    /// When it came out, as the file puts it: a year or a date.
+    pub date: Option<String>,
+    /// Its number on the album.
+    pub track_number: Option<u64>,
+    /// How long it lasts, where that is known.
+    pub duration: Option<Duration>,
+}
+
+impl Metadata {
+    /// Takes what tags say; what is known already stays.
+    pub(super) fn add(&mut self, tags: &[Tag]) {
+        for tag in tags {
+            let (field, text) = match &tag.std {
+                Some(StandardTag::TrackTitle(text)) => (&mut self.title, text),
+                Some(StandardTag::Artist(text)) => (&mut self.artist, text),
+                Some(StandardTag::Album(text)) => (&mut self.album, text),
+                Some(StandardTag::AlbumArtist(text)) => (&mut self.album_artist, text),
+                Some(StandardTag::Genre(text)) => (&mut self.genre, text),
+                Some(StandardTag::ReleaseDate(text) | StandardTag::RecordingDate(text)) => {
+                    (&mut self.date, text)
+                }
+                Some(StandardTag::ReleaseYear(year) | StandardTag::RecordingYear(year)) => {
+                    self.date.get_or_insert_with(|| year.to_string());
+                    continue;
+                }
+                Some(StandardTag::TrackNumber(number)) => {
+                    self.track_number.get_or_insert(*number);
+                    continue;
+                }
+                _ => continue,
+            };
+            add(field, text);
+        }
+    }
+
+    /// Takes what is not known yet from another.
+    pub(super) fn fill_from(&mut self, other: &Self) {
+        let fill = |field: &mut Option<String>, text: &Option<String>| {
+            if field.is_none() {
+                field.clone_from(text);
+            }
+        };
+        fill(&mut self.title, &other.title);
+        fill(&mut self.artist, &other.artist);
+        fill(&mut self.album, &other.album);
+        fill(&mut self.album_artist, &other.album_artist);
+        fill(&mut self.genre, &other.genre);
+        fill(&mut self.date, &other.date);
+        self.track_number = self.track_number.or(other.track_number);
+        self.duration = self.duration.or(other.duration);
+    }
+
+    /// Takes a tag under the name that ffmpeg and RIFF give it.
+    pub(super) fn add_named(&mut self, name: &str, text: &str) {
+        match name.to_ascii_lowercase().as_str() {
+            "title" | "inam" => add(&mut self.title, text),
+            "artist" | "iart" => add(&mut self.artist, text),
+            "album" | "iprd" => add(&mut self.album, text),
+            "album_artist" => add(&mut self.album_artist, text),
+            "genre" | "ignr" => add(&mut self.genre, text),
+            "date" | "icrd" => add(&mut self.date, text),
+            "track" | "itrk" | "iprt" => {
+                let number = text.split('/').next().and_then(|number| number.trim().parse().ok());
+                self.track_number = self.track_number.or(number);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Fills a field that is empty; a text that is empty says nothing.
+fn add(field: &mut Option<String>, text: &str) {
+    let text = text.trim_matches(|character: char| character.is_whitespace() || character == '\0');
+    if field.is_none() && !text.is_empty() {
+        *field = Some(text.chars().take(MAX_TEXT).collect());
+    }
+}
+
+/// Longer texts are cut off: they are no titles.
+const MAX_TEXT: usize = 1_000;
