@@ -241,7 +241,10 @@ const WEIGHTS: [(u32, Make); 26] = [
     (OUTAGE, |rng, guilds| Act::Outage { guild: rng.usize(..guilds.len()) }),
 ];
 
-/// Events of one name that overtake each other; 0 means never. Discord sends those of one user in their order.
+/// Events of one name that overtake each other; 0 means never. Discord sends those of one user in their order, on one
+/// websocket. A null state that is the answer to a leave, and comes after the state of the join that followed, says what a kick
+/// says: neither has a number, and both name the same session. Nothing on the main gateway can be asked where the bot is without
+/// bringing it there.
 const ANY_ORDER: u32 = 0;
 /// Half-open sockets, dead UDP paths and guild outages: 0 means never.
 const FREEZE_MAIN: u32 = 3;
