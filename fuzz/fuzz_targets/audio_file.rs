@@ -1,4 +1,5 @@
-//! AudioFile over any bytes: `cargo fuzz run audio_file corpus/audio_file ../tests/audio -- -max_len=100000 -rss_limit_mb=512`.
+//! AudioFile over any bytes, from the test files on:
+//! `cargo +nightly fuzz run audio_file fuzz/corpus/audio_file tests/audio -- -max_len=100000 -rss_limit_mb=512`.
 //!
 //! Bytes in, frames out: no panic, no endless loop, and no more memory than libFuzzer is told to allow. ffmpeg is not asked.
 
