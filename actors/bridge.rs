@@ -104,7 +104,7 @@ impl Guild {
 
 impl Bridge {
     pub(super) fn new(plug: Plug, join_timeout: Duration, owner: WeakRecipient<BridgeExited>) -> Self {
-        let Plug { user, gateway, session, shard, prober } = plug;
+        let Plug { user, gateway, session, shard, prober, send_limit } = plug;
         Self {
             owner,
             shard,
@@ -118,7 +118,7 @@ impl Bridge {
             guilds: HashMap::new(),
             outages: HashSet::new(),
             stages: HashMap::new(),
-            updates: VoiceUpdateQueue::default(),
+            updates: VoiceUpdateQueue::new(send_limit),
             alarm: Alarm::default(),
         }
     }
@@ -385,6 +385,7 @@ impl Handler<Plug> for Bridge {
         self.gateway = plug.gateway;
         self.session = plug.session;
         self.prober = plug.prober;
+        self.updates.set_limit(plug.send_limit);
         for guild in self.guilds.values_mut() {
             guild.voice.main_session(self.session.clone());
         }

@@ -84,4 +84,7 @@ pub use self::{
     source::{Demand, Player, Pusher, Supplier},
     stats::CallStats,
 };
-pub use crate::bridge::events::{SelfFlags, UpdateVoiceState};
+pub use crate::bridge::{
+    SendLimit,
+    events::{SelfFlags, UpdateVoiceState},
+};
