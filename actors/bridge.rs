@@ -100,7 +100,7 @@ impl Bridge {
         join_timeout: Duration,
         owner: WeakRecipient<BridgeExited>,
     ) -> Self {
-        let Plug { user, gateway, shard, prober, .. } = plug;
+        let Plug { user, gateway, shard, prober, send_limit, .. } = plug;
         Self {
             owner,
             shard,
@@ -111,7 +111,7 @@ impl Bridge {
             doubt: Doubt::default(),
             join_timeout,
             guilds: HashMap::new(),
-            updates: VoiceUpdateQueue::default(),
+            updates: VoiceUpdateQueue::new(send_limit),
             alarm: Alarm::default(),
         }
     }
@@ -374,6 +374,7 @@ impl Handler<Plug> for Bridge {
     type Result = ();
 
     fn handle(&mut self, plug: Plug, ctx: &mut Context<Self>) {
+        self.updates.set_limit(plug.send_limit);
         self.main_gateway_restored();
         plug.note(&mut self.known);
         for guild in self.guilds.values_mut() {

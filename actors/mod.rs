@@ -86,4 +86,7 @@ pub use self::{
     source::{Demand, Player, Pusher, Supplier},
     stats::CallStats,
 };
-pub use crate::bridge::events::{SelfFlags, UpdateVoiceState};
+pub use crate::bridge::{
+    SendLimit,
+    events::{SelfFlags, UpdateVoiceState},
+};

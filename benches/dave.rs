@@ -1,11 +1,11 @@
-//! What DAVE costs: one 20 ms frame on the packet path, and one commit off it with 2, 25 and 100 members.
+//! What comings and goings in an encrypted call cost: one commit with 2, 25 and 100 members, off the packet path.
 //!
-//! `cargo bench --bench dave` prints medians. An Add is what a join costs, a Remove what a leave costs.
+//! `cargo bench --bench dave` prints medians. An Add is what a join costs, a Remove what a leave costs. What a frame costs
+//! is measured in `benches/micro`.
 
 #[path = "../src/transport/dave/tests/service.rs"]
 mod service;
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use actix_voice::gateway::payload::{Command, DaveEvent};
@@ -19,30 +19,9 @@ const CHANNEL: ChannelId = ChannelId(7);
 const ROUNDS: u64 = 15;
 
 fn main() {
-    frame_costs();
     for members in [2, 25, 100] {
         commit_costs(members);
     }
-}
-
-fn frame_costs() {
-    let mut service = Service::new(CHANNEL.0);
-    let mut call = Call::of(&mut service, 2);
-    let opus = [0x78; 160];
-    let (mut sealed, mut opened) = (Vec::with_capacity(256), Vec::with_capacity(256));
-    let (mut sealing, mut opening) = (Vec::new(), Vec::new());
-    for _ in 0..200_000 {
-        let before = now();
-        sealed.clear();
-        black_box(call.first.frames.sealer.seal(black_box(&opus), &mut sealed));
-        let between = now();
-        let heard = call.second.frames.openers.open(UserId(1), black_box(&sealed), &mut opened, between);
-        sealing.push(between - before);
-        opening.push(now() - between);
-        assert!(heard.is_ok());
-    }
-    println!("seal one 160-byte frame           {:>9.2?}", median(&mut sealing));
-    println!("open one 160-byte frame           {:>9.2?}", median(&mut opening));
 }
 
 /// Adds and removes a member over and over, timed at the committer, at another member and at the newcomer.
@@ -70,7 +49,7 @@ fn commit_costs(members: u64) {
         times[6].push(call.second.tell(announced));
         service.epoch += 1;
     }
-    println!("\nwith {members} members");
+    println!("with {members} members");
     let what = [
         "Add: commit (op 27 to 28)",
         "Add: own commit (op 29)",

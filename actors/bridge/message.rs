@@ -6,7 +6,7 @@ use actix::{Message, Recipient, WeakRecipient};
 
 use crate::{
     bridge::{
-        CallRequest, Report,
+        CallRequest, Report, SendLimit,
         events::{UpdateVoiceState, VoiceServer, VoiceState},
     },
     id::{ChannelId, GuildId, SessionId, ShardId, UserId},
@@ -36,13 +36,22 @@ pub struct Plug {
     pub guilds: Option<GuildPredicate>,
     /// Is asked whether the main gateway still answers.
     pub prober: Option<Recipient<ProbeMainGateway>>,
+    /// How many op 4 it takes.
+    pub send_limit: SendLimit,
 }
 
 impl Plug {
     /// A main gateway that is this user, and sends op 4 for it.
     #[must_use]
     pub fn new(user: UserId, gateway: Recipient<UpdateVoiceState>) -> Self {
-        Self { user, gateway, session: None, shard: ShardId::SINGLE, guilds: None, prober: None }
+        let send_limit = SendLimit::default();
+        Self { user, gateway, session: None, shard: ShardId::SINGLE, guilds: None, prober: None, send_limit }
+    }
+
+    /// Takes as many op 4 as this says, and not only as many as Discord takes.
+    #[must_use]
+    pub fn send_limit(self, send_limit: SendLimit) -> Self {
+        Self { send_limit, ..self }
     }
 
     /// Takes [`ProbeMainGateway`]. With it, a connection that swallows what is written to it is found within seconds.

@@ -21,7 +21,7 @@ use crate::{
         manager::{ChannelBitrate, VoiceManager},
         websocket::{self, Incoming, Reader, Writer},
     },
-    bridge::events::UpdateVoiceState,
+    bridge::{SendLimit, events::UpdateVoiceState},
     gateway::{payload::Outgoing, session::ChannelKind},
     id::{GuildId, ShardId, UserId},
     main_gateway::{Action, Dispatch, MainGatewayError, ResumePoint, Shard, VoiceChannel},
@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) gateway: Recipient<UpdateVoiceState>,
     /// Where it is asked whether the connection still answers.
     pub(super) prober: Recipient<ProbeMainGateway>,
+    /// How many op 4 the gateway takes.
+    pub(super) send_limit: SendLimit,
     pub(super) sessions: Sessions,
 }
 
@@ -186,7 +188,7 @@ impl ShardConnection {
                 }
                 let plug = Plug::new(user, self.plan.gateway.clone());
                 let plug = plug.session(session_id).shard(self.plan.id).prober(self.plan.prober.clone());
-                manager.do_send(plug);
+                manager.do_send(plug.send_limit(self.plan.send_limit));
                 self.report(Report::Ready(user));
             }
             Dispatch::Resumed => manager.do_send(MainGatewayRestored.of(self.plan.id)),

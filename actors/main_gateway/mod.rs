@@ -25,7 +25,7 @@ use super::{
 };
 pub use crate::main_gateway::{Dispatch, GatewayBotError, Loss, MainGatewayError, Shards};
 use crate::{
-    bridge::events::UpdateVoiceState,
+    bridge::{SendLimit, events::UpdateVoiceState},
     call::Supervision,
     id::{ShardId, Token, UserId},
     main_gateway::{DISCORD, GatewayBot, ResumePoint, Shard, Sharding, ShardingAction},
@@ -112,6 +112,7 @@ pub struct MainGateway {
     manager: Addr<VoiceManager>,
     listener: Option<Delivery<MainGatewayEvent>>,
     policy: Supervision,
+    send_limit: SendLimit,
     sharding: Sharding,
     connections: BTreeMap<u32, Connection>,
     last_generation: u64,
@@ -150,6 +151,7 @@ impl MainGateway {
             listener: None,
             sharding: Sharding::new(Shards::One, policy.clone(), fastrand::u64(..), now()),
             policy,
+            send_limit: SendLimit::default(),
             connections: BTreeMap::new(),
             last_generation: 0,
             ready: BTreeSet::new(),
@@ -163,6 +165,12 @@ impl MainGateway {
     #[must_use]
     pub fn shards(self, shards: Shards) -> Self {
         Self { sharding: Sharding::new(shards, self.policy.clone(), fastrand::u64(..), now()), ..self }
+    }
+
+    /// Sends as many messages as this server takes; what Discord takes unless this is said.
+    #[must_use]
+    pub fn send_limit(self, send_limit: SendLimit) -> Self {
+        Self { send_limit, ..self }
     }
 
     /// Starts the gateway, beside its manager: on the same arbiter, so that no user code holds it up. It needs no actix
@@ -252,7 +260,8 @@ impl MainGateway {
     fn start_shard(&mut self, id: ShardId, ctx: &mut Context<Self>) {
         self.last_generation += 1;
         let before = self.connections.remove(&id.index);
-        let shard = Shard::new(self.token.clone(), self.url.clone(), fastrand::u64(..), now()).of(id);
+        let shard = Shard::new(self.token.clone(), self.url.clone(), fastrand::u64(..), now());
+        let shard = shard.of(id).send_limit(self.send_limit);
         let shard = match before.and_then(|before| before.resume_point) {
             Some(point) => shard.resume(point),
             None => shard,
@@ -265,6 +274,7 @@ impl MainGateway {
             events: self.events(),
             gateway: ctx.address().recipient(),
             prober: ctx.address().recipient(),
+            send_limit: self.send_limit,
             sessions: if self.ready.contains(&id.index) { Sessions::Later } else { Sessions::First },
         };
         let generation = plan.generation;

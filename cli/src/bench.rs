@@ -1,12 +1,13 @@
 //! `actix-voice bench`: many calls of one bot, and what they cost.
 
 use std::{
+    iter,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use actix_voice::{
-    actors::{CallHandle, Speak, now},
+    actors::{CallHandle, SendLimit, Speak, now},
     id::{ChannelId, GuildId, Token},
     source,
 };
@@ -31,7 +32,8 @@ use crate::{
 ///
 /// One bot joins the first voice channel of the first N guilds that it is told of, plays FILE in each (again and again
 /// if it is shorter than T seconds), leaves, and reports what `play --json` does, for all calls together, and what they
-/// cost. Discord lets a bot join some hundred channels a minute; more take accordingly longer.
+/// cost. Discord lets a bot join some hundred channels a minute; more take accordingly longer. To compare that with other
+/// libraries, see benches/compare.
 #[derive(Debug, Args)]
 pub struct Bench {
     /// How many calls
@@ -47,8 +49,17 @@ pub struct Bench {
     #[arg(long, value_name = "T", env = "DISCORD_TOKEN", hide_env_values = true, value_parser = parse_token)]
     token: Option<Token>,
     /// What to play; Opus passes through, anything else is encoded
-    #[arg(long, value_name = "FILE")]
-    file: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "silent")]
+    file: Option<PathBuf>,
+    /// How many tracks play FILE at once in each call; several are mixed
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    tracks: u32,
+    /// Join, and play nothing
+    #[arg(long, conflicts_with_all = ["file", "tracks"])]
+    silent: bool,
+    /// The gateway takes any number of joins at once
+    #[arg(long, requires = "gateway")]
+    no_send_limit: bool,
     /// Print one JSON object on stdout at the end
     #[arg(long)]
     json: bool,
@@ -105,7 +116,9 @@ impl Bench {
     ) -> Result<End, Failure> {
         let interrupt = Interrupt::listen()?;
         // A file that cannot be played is known before anything is started.
-        source::open(&self.file)?;
+        if let Some(file) = &self.file {
+            source::open(file)?;
+        }
         let given = self.gateway.clone().zip(self.token.clone());
         let (gateway, token, loopback) = match given {
             Some((gateway, token)) => (gateway, token, None),
@@ -136,7 +149,7 @@ impl Bench {
     ) -> Result<End, Failure> {
         let screen = Screen::silent();
         let bot = tokio::select! {
-            bot = Bot::log_in(gateway, token, &screen) => bot?,
+            bot = Bot::log_in_to(gateway, self.send_limit(), token, &screen) => bot?,
             () = interrupt.requested() => return Ok(End::Interrupted),
         };
         let result = tokio::select! {
@@ -151,17 +164,23 @@ impl Bench {
     async fn measure(&self, bot: &Bot, measurements: &mut Measurements) -> Result<End, Failure> {
         let guilds = self.guilds(bot).await?;
         let began = now();
-        for (number, guilds) in guilds.chunks(JOINS_PER_WINDOW).enumerate() {
+        let at_once = match self.send_limit() {
+            SendLimit::Discords => JOINS_PER_WINDOW,
+            _ => guilds.len(),
+        };
+        for (number, guilds) in guilds.chunks(at_once).enumerate() {
             let at = began + JOIN_WINDOW * u32::try_from(number).unwrap_or(u32::MAX);
             sleep_until(at.into()).await;
             self.join_all(bot, guilds, measurements).await?;
         }
+        let speaking = if self.silent { 0 } else { guilds.len() };
         let all_speak_or_one_ended =
-            |status: &BotStatus| status.speaking.len() >= guilds.len() || !status.ended_calls.is_empty();
+            |status: &BotStatus| status.speaking.len() >= speaking || !status.ended_calls.is_empty();
         bot.until(all_speak_or_one_ended, |_| ()).await;
         let until_all_speak = now() - began;
         let calls = count(measurements.calls.len() as u64, "call");
-        eprintln!("{calls} spoke after {:.1} s", until_all_speak.as_secs_f64());
+        let what = if self.silent { "joined" } else { "spoke" };
+        eprintln!("{calls} {what} after {:.1} s", until_all_speak.as_secs_f64());
         measurements.until_all_speak = Some(until_all_speak);
         measurements.all_spoke_at = Some((now(), Usage::now()));
         let ended = bot.until(
@@ -172,6 +191,10 @@ impl Bench {
             Ok(Some(reason)) => Err(Failure::Ended(reason)),
             _ => Ok(End::Finished),
         }
+    }
+
+    fn send_limit(&self) -> SendLimit {
+        if self.no_send_limit { SendLimit::None } else { SendLimit::Discords }
     }
 
     /// The guilds to join, once the bot has been told of enough.
@@ -196,11 +219,13 @@ impl Bench {
         let joining: Vec<_> = guilds
             .iter()
             .map(|&(guild, channel)| {
-                let (join, file) = (bot.join(guild, channel), self.file.clone());
+                let (join, file, tracks) = (bot.join(guild, channel), self.file.clone(), self.tracks);
                 actix_rt::spawn(async move {
                     let call = join.await?;
-                    let source = Repeated::new(move || source::open(&file))?;
-                    call.speak(Speak::source(guild, source)).await?;
+                    for file in iter::repeat_n(file, tracks as usize).flatten() {
+                        let source = Repeated::new(move || source::open(&file))?;
+                        call.speak(Speak::source(guild, source)).await?;
+                    }
                     Ok::<_, Failure>(call)
                 })
             })

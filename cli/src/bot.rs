@@ -5,7 +5,8 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use actix_voice::{
     actors::{
-        CallHandle, Config, Encryption, Join, MainGateway, Subscribe, VoiceManager, main_gateway::Logout,
+        CallHandle, Config, Encryption, Join, MainGateway, SendLimit, Subscribe, VoiceManager,
+        main_gateway::Logout,
     },
     id::{ChannelId, GuildId, Token},
     main_gateway::{DISCORD, MainGatewayError},
@@ -72,19 +73,33 @@ pub fn parse_token(text: &str) -> Result<Token, String> {
 }
 
 impl Bot {
-    /// Logs in.
+    /// Logs in at a gateway that takes what Discord takes.
     ///
     /// # Errors
     ///
     /// When the gateway cannot be reached, or refuses the bot.
     pub async fn log_in(url: &GatewayUrl, token: Token, screen: &Screen) -> Result<Self, Failure> {
+        Self::log_in_to(url, SendLimit::Discords, token, screen).await
+    }
+
+    /// Logs in at a gateway that takes so many messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`log_in`](Self::log_in).
+    pub async fn log_in_to(
+        url: &GatewayUrl,
+        limit: SendLimit,
+        token: Token,
+        screen: &Screen,
+    ) -> Result<Self, Failure> {
         let config = url.config();
         let (collector, status) = EventCollector::new(screen.clone());
         let events = collector.start();
         let manager = VoiceManager::new(config.clone()).start();
         manager.do_send(Subscribe::new(events.clone().recipient()));
-        let gateway =
-            MainGateway::at(&url.0, token, &config, manager.clone()).listener(events.recipient()).start();
+        let gateway = MainGateway::at(&url.0, token, &config, manager.clone());
+        let gateway = gateway.send_limit(limit).listener(events.recipient()).start();
         let bot = Self { manager, gateway, status };
         let decided = |status: &BotStatus| {
             status.user.is_some() || status.refused.is_some() || status.unreachable.is_some()

@@ -12,7 +12,7 @@ use crate::{
     demo_report::{CutResult, DemoReport},
     exit::Failure,
     interrupt::Interrupt,
-    local_discord::{self, Cut, Hearing, Keep, LocalDiscord, Score, Security, Settings},
+    local_discord::{self, Cut, Hearing, Keep, LocalDiscord, Score, Settings},
     playback::Playback,
     report::End,
     screen::Screen,
@@ -59,8 +59,7 @@ impl Demo {
     async fn play_and_listen(&self, sent: Vec<Bytes>) -> Result<DemoReport, Failure> {
         let interrupt = Interrupt::listen()?;
         let listen = ([127, 0, 0, 1], 0).into();
-        let settings =
-            Settings { listen, security: Security::None, guilds: 1, token: None, keep: Keep::Audio };
+        let settings = Settings { keep: Keep::Audio, ..Settings::at(listen) };
         let discord = LocalDiscord::start(settings)?;
         let frames = sent.len() as u64;
         let length = FRAME * u32::try_from(frames).unwrap_or(u32::MAX);

@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, io::Cursor, iter, net::SocketAddr, sync::mpsc, 
 
 use actix_voice::id::{ChannelId, GuildId, Token, UserId};
 use actix_voice_loopback::{Bot, Channel, Discord, Member, Violation, opus::Decoder};
-pub use actix_voice_loopback::{Hearing, relay::Keep, score::Score};
+pub use actix_voice_loopback::{
+    Dave, Hearing, RelayThread, SendLimit, UnannouncedAudio,
+    recorder::DurationHistogram,
+    relay::{Keep, Measurement},
+    score::Score,
+};
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -24,6 +29,31 @@ pub struct Settings {
     pub token: Option<Token>,
     /// Whether what the bot says is kept, or only counted.
     pub keep: Keep,
+    /// Whether calls are encrypted end to end.
+    pub dave: Dave,
+    /// Whether the bot may send as much as it likes.
+    pub send_limit: SendLimit,
+    /// What becomes of a call that is not announced in time.
+    pub unannounced_audio: UnannouncedAudio,
+    /// Where the media relay runs.
+    pub relay_thread: RelayThread,
+}
+
+impl Settings {
+    /// One guild, no TLS, and everything as on Discord.
+    pub fn at(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            security: Security::None,
+            guilds: 1,
+            token: None,
+            keep: Keep::default(),
+            dave: Dave::default(),
+            send_limit: SendLimit::default(),
+            unannounced_audio: UnannouncedAudio::default(),
+            relay_thread: RelayThread::default(),
+        }
+    }
 }
 
 /// Whether the gateways speak TLS.
@@ -108,6 +138,16 @@ impl LocalDiscord {
     /// Its voice channel.
     pub fn channel(&self) -> ChannelId {
         ChannelId(self.setup.first.channel.id)
+    }
+
+    /// In how many calls the bot is.
+    pub fn calls(&self) -> usize {
+        self.setup.discord.calls_of(self.setup.bot.user_id)
+    }
+
+    /// Measures what has come of the bot since this was asked last.
+    pub fn measure(&self) -> Measurement {
+        self.setup.discord.relay().measure()
     }
 
     /// Cuts the bot's connection to the voice gateway, with a TCP reset.
@@ -232,8 +272,14 @@ fn run_discord(settings: &Settings, started: &mpsc::Sender<StartResult>, ended: 
 }
 
 async fn set_up(settings: &Settings) -> StartResult {
-    let mut builder =
-        Discord::builder().ip(settings.listen.ip()).port(settings.listen.port()).seed(fastrand::u64(..));
+    let mut builder = Discord::builder()
+        .ip(settings.listen.ip())
+        .port(settings.listen.port())
+        .seed(fastrand::u64(..))
+        .dave(settings.dave)
+        .send_limit(settings.send_limit)
+        .unannounced_audio(settings.unannounced_audio)
+        .relay_thread(settings.relay_thread);
     if settings.security == Security::Tls {
         builder = builder.tls();
     }

@@ -1,23 +1,24 @@
 //! `actix-voice loopback`: Discord on this machine, in the foreground.
 
 use std::{
-    io,
+    future::pending,
+    io::{self, BufRead},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    pin::pin,
     time::Duration,
 };
 
 use actix_voice::id::Token;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::oneshot, time::interval};
+use tokio::{sync::mpsc, time::interval};
 
 use crate::{
     bot::parse_token,
     exit::Failure,
+    figures::Figures,
     interrupt::Interrupt,
-    local_discord::{Keep, LocalDiscord, Security, Settings},
+    local_discord::{Dave, Keep, LocalDiscord, RelayThread, Security, SendLimit, Settings, UnannouncedAudio},
     report::print_json,
     usage,
     wording::count,
@@ -45,9 +46,28 @@ pub struct Loopback {
     /// Keep what the bot says in each guild, the first hour of it, and write it to DIR at the end, as Ogg Opus
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Let the bot send as many payloads a minute as it likes, so that it can join a thousand channels at once
+    #[arg(long)]
+    no_send_limit: bool,
+    /// Whether calls are encrypted end to end
+    #[arg(long, value_enum, default_value_t = Encrypted::On)]
+    dave: Encrypted,
+    /// Measure what comes of the bot: for each line on standard input, a line of JSON says what came since the line before.
+    /// Who sends audio before it says that it speaks is not closed then: at many calls it is read too late what they say
+    #[arg(long)]
+    measure: bool,
     /// End when standard input does
     #[arg(long, hide = true)]
     until_end_of_input: bool,
+}
+
+/// Whether calls are encrypted end to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Encrypted {
+    /// As Discord wants it
+    On,
+    /// As on a stage
+    Off,
 }
 
 /// Where and as whom a bot connects: the first line of stdout.
@@ -110,6 +130,17 @@ impl Loopback {
             guilds: self.guilds,
             token: self.token.clone(),
             keep: if self.out.is_some() { Keep::Audio } else { Keep::Counts },
+            dave: match self.dave {
+                Encrypted::On => Dave::Required,
+                Encrypted::Off => Dave::Off,
+            },
+            send_limit: if self.no_send_limit { SendLimit::Lifted } else { SendLimit::Close },
+            unannounced_audio: if self.measure {
+                UnannouncedAudio::Tolerate
+            } else {
+                UnannouncedAudio::Close
+            },
+            relay_thread: if self.measure { RelayThread::Own } else { RelayThread::Shared },
         }
     }
 
@@ -132,12 +163,17 @@ impl Loopback {
 
     /// Reports broken rules until the end.
     async fn report_violations(&self, discord: &mut LocalDiscord, interrupt: &Interrupt) {
-        let mut input = pin!(end_of_input());
+        let mut input = Some(lines_of_input()).filter(|_| self.measure || self.until_end_of_input);
         let mut checks = interval(CHECK_INTERVAL);
         loop {
             tokio::select! {
                 () = interrupt.requested() => break,
-                () = &mut input, if self.until_end_of_input => break,
+                line = next_line(&mut input) => match line {
+                    Some(()) if self.measure => print_json(&Figures::of(discord)),
+                    Some(()) => {}
+                    None if self.until_end_of_input => break,
+                    None => input = None,
+                },
                 _ = checks.tick() => print_violations(discord.new_violations()),
             }
         }
@@ -189,15 +225,27 @@ fn print_violations(broken: Vec<(String, u64)>) {
     }
 }
 
-/// A thread of its own reads, since a runtime would wait at its end for a read that does not.
-async fn end_of_input() {
-    let (ending, ended) = oneshot::channel::<()>();
+/// The next line, or the end of the input; it never comes where nobody reads.
+async fn next_line(input: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
+    match input {
+        Some(lines) => lines.recv().await,
+        None => pending().await,
+    }
+}
+
+/// Tells of each line of standard input, and of its end. A thread of its own reads, since a runtime would wait at its end
+/// for a read that does not.
+fn lines_of_input() -> mpsc::Receiver<()> {
+    let (lines, read) = mpsc::channel(1);
     std::thread::spawn(move || {
-        let _ending = ending;
         // An error is an end too.
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        for _ in io::stdin().lock().lines().map_while(Result::ok) {
+            if lines.blocking_send(()).is_err() {
+                return;
+            }
+        }
     });
-    let _ = ended.await;
+    read
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {

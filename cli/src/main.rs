@@ -3,7 +3,7 @@
 //! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
 //! `event_collector` (what the bot is told), `playback` (one source played in one call), `sources` (files one after
 //! another, or again and again), `local_discord` (the loopback), `loopback_process` (the same in a second process),
-//! `demo_report` (the demo's verdict), `report` (the JSON), `screen`, `interrupt`, `usage`, `wording`, and `exit` (failures and their
+//! `demo_report` (the demo's verdict), `report` (the JSON), `figures` (what the loopback measures), `screen`, `interrupt`, `usage`, `wording`, and `exit` (failures and their
 //! exit codes).
 
 mod bench;
@@ -12,6 +12,7 @@ mod demo;
 mod demo_report;
 mod event_collector;
 mod exit;
+mod figures;
 mod interrupt;
 mod local_discord;
 mod loopback;

@@ -76,6 +76,32 @@ pub enum SendLimit {
     Close,
     /// Nothing.
     Tolerate,
+    /// There is no such limit, and so no violation: to have many calls joined at once.
+    Lifted,
+}
+
+/// What becomes of a connection that sends audio and does not say within 100 ms that it speaks; it is a violation always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum UnannouncedAudio {
+    /// It is closed with 4020.
+    #[default]
+    Close,
+    /// Nothing: of hundreds of calls that begin at once, the gateway reads what they say later than the relay hears them.
+    Tolerate,
+}
+
+/// Where the media relay runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RelayThread {
+    /// On the runtime, beside the gateways; the only one for a paused clock.
+    #[default]
+    Shared,
+    /// On a thread of its own, to measure with: it takes what has come every two milliseconds, in batches, and sends
+    /// what is to be sent no more often. On Linux the kernel says when each datagram came, so that neither this thread's
+    /// delays nor its wake-ups are measured with the bot.
+    Own,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +123,8 @@ pub(crate) struct Settings {
     pub(crate) new_source: NewSource,
     pub(crate) modes: Vec<String>,
     pub(crate) send_limit: SendLimit,
+    pub(crate) unannounced_audio: UnannouncedAudio,
+    pub(crate) relay_thread: RelayThread,
     pub(crate) echoes: Echoes,
     pub(crate) clock_step: Duration,
     pub(crate) log_entries: usize,
@@ -141,6 +169,8 @@ impl Default for Builder {
                 new_source: NewSource::default(),
                 modes: modes.map(str::to_owned).to_vec(),
                 send_limit: SendLimit::default(),
+                unannounced_audio: UnannouncedAudio::default(),
+                relay_thread: RelayThread::default(),
                 echoes: Echoes::default(),
                 clock_step: Duration::from_millis(1),
                 log_entries: 65_536,
@@ -255,6 +285,18 @@ impl Builder {
     /// Chooses what the main gateway does about too many payloads.
     pub fn send_limit(mut self, limit: SendLimit) -> Self {
         self.settings.send_limit = limit;
+        self
+    }
+
+    /// Chooses what becomes of a connection that sends audio and does not say that it speaks.
+    pub fn unannounced_audio(mut self, audio: UnannouncedAudio) -> Self {
+        self.settings.unannounced_audio = audio;
+        self
+    }
+
+    /// Chooses where the media relay runs.
+    pub fn relay_thread(mut self, thread: RelayThread) -> Self {
+        self.settings.relay_thread = thread;
         self
     }
 

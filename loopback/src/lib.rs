@@ -68,7 +68,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-pub use crate::builder::{Builder, Dave, Echoes, EventOrder, HelloOrder, NewSource, SendLimit};
+pub use crate::builder::{
+    Builder, Dave, Echoes, EventOrder, HelloOrder, NewSource, RelayThread, SendLimit, UnannouncedAudio,
+};
 pub use crate::faults::Invalid;
 pub use crate::handles::{Bot, Channel, Guild};
 pub use crate::log::{Closer, Entry, Event, Refusal, Side};
@@ -119,7 +121,8 @@ impl Discord {
         let gateway_url = format!("{scheme}://{}", address(&main)?);
         let endpoints = regions.iter().map(|listener| Ok(address(listener)?.to_string()));
         let endpoints = endpoints.collect::<Result<Vec<_>, StartError>>()?;
-        let relay = Relay::start(settings.ip, settings.seed).map_err(StartError::Bind)?;
+        let relay =
+            Relay::start_on(settings.ip, settings.seed, settings.relay_thread).map_err(StartError::Bind)?;
         relay.take_new_source(settings.new_source);
         if settings.echoes == Echoes::Never {
             relay.mute_all_echoes();
@@ -232,6 +235,11 @@ impl Discord {
     /// The users whose voice session in this channel is described, that is, who hear and can be heard.
     pub fn connected_to(&self, channel: &Channel) -> Vec<u64> {
         self.shared.peek(|state| state.connected_to(channel.id))
+    }
+
+    /// In how many calls a user's voice session is described.
+    pub fn calls_of(&self, user: u64) -> usize {
+        self.shared.peek(|state| state.calls_of(user))
     }
 
     /// Waits until a condition holds.

@@ -105,8 +105,30 @@ struct Talkspurt {
     /// The smallest transit so far, µs against the first packet's.
     punctual: i64,
     last: Instant,
+    last_position: i64,
     /// Silence frames since the last audio.
     silence: u32,
+}
+
+/// When a packet came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arrived {
+    /// As the first of a spurt.
+    First,
+    /// After another.
+    Next(Step),
+    /// It came before already.
+    Before,
+}
+
+/// How long after the packet before it another came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) gap: Duration,
+    /// By how much that differs from what the timestamps say.
+    pub(crate) error: Duration,
+    /// How much later it came than its timestamp says.
+    pub(crate) lateness: Duration,
 }
 
 impl Recorder {
@@ -138,10 +160,22 @@ impl Recorder {
         timestamp: u32,
         opus: Option<Bytes>,
     ) {
+        self.step(arrival, ssrc, sequence, timestamp, opus);
+    }
+
+    /// Takes one packet and returns what its time was, or that it came before already.
+    pub(crate) fn step(
+        &mut self,
+        arrival: Instant,
+        ssrc: u32,
+        sequence: u16,
+        timestamp: u32,
+        opus: Option<Bytes>,
+    ) -> Arrived {
         let position = match self.timeline.place(arrival, ssrc, sequence, timestamp) {
             Place::Duplicate => {
                 self.duplicates += 1;
-                return;
+                return Arrived::Before;
             }
             Place::Late(position) => {
                 self.out_of_order += 1;
@@ -154,7 +188,7 @@ impl Recorder {
             }
         };
         self.packets += 1;
-        self.time(arrival, position, opus.as_deref().is_some_and(opus::is_silence));
+        let step = self.time(arrival, position, opus.as_deref().is_some_and(opus::is_silence));
         match opus {
             None => self.undecryptable += 1,
             Some(opus) if self.has_room(&opus) => {
@@ -163,6 +197,12 @@ impl Recorder {
             }
             Some(_) => self.unkept += 1,
         }
+        step.map_or(Arrived::First, Arrived::Next)
+    }
+
+    /// Packets that were lost so far.
+    pub(crate) fn lost(&self) -> u64 {
+        self.timeline.lost()
     }
 
     /// Packets that came so far, without duplicates.
@@ -201,16 +241,23 @@ impl Recorder {
             && self.kept_bytes + opus.len() <= BYTES_MAX
     }
 
-    fn time(&mut self, arrival: Instant, position: i64, silent: bool) {
+    fn time(&mut self, arrival: Instant, position: i64, silent: bool) -> Option<Step> {
         let ended = |talkspurt: &Talkspurt| {
             talkspurt.silence >= SILENCE_FRAMES
                 && arrival.saturating_duration_since(talkspurt.last) > TALKSPURT_TIMEOUT
         };
         let Some(talkspurt) = self.talkspurt.as_mut().filter(|talkspurt| !ended(talkspurt)) else {
             let silence = u32::from(silent);
-            self.talkspurt = Some(Talkspurt { arrival, position, punctual: 0, last: arrival, silence });
+            self.talkspurt = Some(Talkspurt {
+                arrival,
+                position,
+                punctual: 0,
+                last: arrival,
+                last_position: position,
+                silence,
+            });
             self.lateness.record(Duration::ZERO);
-            return;
+            return None;
         };
         let gap = arrival.saturating_duration_since(talkspurt.last);
         self.spacing.record(gap);
@@ -218,9 +265,13 @@ impl Recorder {
         let passed = arrival.saturating_duration_since(talkspurt.arrival).as_micros() as i64;
         let transit = passed - (position - talkspurt.position) * 1000 / 48;
         talkspurt.punctual = talkspurt.punctual.min(transit);
-        self.lateness.record(Duration::from_micros((transit - talkspurt.punctual).unsigned_abs()));
+        let lateness = Duration::from_micros((transit - talkspurt.punctual).unsigned_abs());
+        self.lateness.record(lateness);
+        let due = Duration::from_micros(((position - talkspurt.last_position) * 1000 / 48).unsigned_abs());
         talkspurt.last = arrival;
+        talkspurt.last_position = position;
         talkspurt.silence = if silent { talkspurt.silence.saturating_add(1) } else { 0 };
+        Some(Step { gap, error: gap.abs_diff(due), lateness })
     }
 }
 

@@ -15,20 +15,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use media_audit::MediaAudit;
 use router::Router;
+use runner::Runner;
 
-use crate::builder::NewSource;
+use crate::builder::{NewSource, RelayThread};
 use crate::cipher::Mode;
 use crate::netem::Netem;
 use crate::recorder::Hearing;
 use crate::rule::{MediaRule, Violation};
 
+pub use measurement::{Measurement, RelayLimit};
 pub use packet_shape::{MalformedPacket, PacketShape};
 pub use tap::{Decryptor, Tap};
 
@@ -36,15 +36,19 @@ pub use crate::recorder::Keep;
 
 mod connections;
 mod events;
+mod measurement;
 mod media_audit;
 mod media_connection;
 mod member_stream;
 mod packet_shape;
 mod paths;
+mod receive;
 mod recordings;
 mod router;
+mod runner;
 mod schedule;
 mod socket_loop;
+mod socket_thread;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -125,19 +129,12 @@ pub struct Relay {
 
 struct Running {
     shared: Arc<Shared>,
-    task: AbortHandle,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _runner: Runner,
 }
 
 struct Shared {
-    socket: UdpSocket,
-    /// The same socket, read without asking the runtime whether there is something.
-    direct: std::net::UdpSocket,
+    /// Read without asking a runtime whether there is something.
+    socket: std::net::UdpSocket,
     address: SocketAddr,
     router: Mutex<Router>,
     /// Something waits to be sent or is due earlier than before.
@@ -158,7 +155,7 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Relay {
-    /// Starts a relay on a free port of this address; everything random in it follows from the seed.
+    /// Starts a relay on a free port of this address and on the runtime; everything random in it follows from the seed.
     ///
     /// # Errors
     /// What binding a UDP socket there returns.
@@ -166,19 +163,33 @@ impl Relay {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(ip: IpAddr, seed: u64) -> io::Result<Self> {
+        Self::start_on(ip, seed, RelayThread::Shared)
+    }
+
+    /// Starts a relay as [`start`](Self::start) does, on this thread.
+    ///
+    /// # Errors
+    /// What binding a UDP socket there returns, or starting a thread.
+    ///
+    /// # Panics
+    /// On [`RelayThread::Shared`] outside a tokio runtime.
+    pub fn start_on(ip: IpAddr, seed: u64, thread: RelayThread) -> io::Result<Self> {
         let socket = std::net::UdpSocket::bind((ip, 0))?;
         socket.set_nonblocking(true)?;
-        let address = socket.local_addr()?;
         let shared = Arc::new(Shared {
-            direct: socket.try_clone()?,
-            socket: UdpSocket::from_std(socket)?,
-            address,
+            address: socket.local_addr()?,
+            socket,
             router: Mutex::new(Router::new(seed)),
             wake: Notify::new(),
             activity: watch::Sender::new(0),
         });
-        let task = tokio::spawn(socket_loop::run(shared.clone())).abort_handle();
-        Ok(Self { running: Arc::new(Running { shared, task }) })
+        let runner = Runner::start(shared.clone(), thread)?;
+        Ok(Self { running: Arc::new(Running { shared, _runner: runner }) })
+    }
+
+    /// Measures what has come of all members since it was asked last, or since the start.
+    pub fn measure(&self) -> Measurement {
+        self.shared().router().measure()
     }
 
     /// Where it listens; what Ready names.

@@ -74,7 +74,7 @@ use sharding::Sharding;
 use voice_sessions::VoiceSessions;
 use voice_states::VoiceStates;
 
-use crate::builder::Settings;
+use crate::builder::{Settings, UnannouncedAudio};
 use crate::log::{Closer, Entry, Event, Log, Side, redacted};
 use crate::relay::{Relay, RelayEvent};
 use crate::rule::{MediaRule, Rule};
@@ -190,7 +190,9 @@ impl State {
                 self.log.push(Entry { at: now, side: Side::Media, connection: 0, user, event });
             }
             RelayEvent::Violated { peer, violation } if violation.rule == UNANNOUNCED_AUDIO => {
-                self.close_unannounced_audio(peer.ssrc, now);
+                if self.settings.unannounced_audio == UnannouncedAudio::Close {
+                    self.close_unannounced_audio(peer.ssrc, now);
+                }
             }
             RelayEvent::Violated { .. } => {}
         }

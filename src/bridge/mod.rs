@@ -36,7 +36,7 @@ use std::{
 pub use self::{
     action::Action,
     doubt::Doubt,
-    queue::VoiceUpdateQueue,
+    queue::{SendLimit, VoiceUpdateQueue},
     reason::{JoinFailure, Suppression},
     report::{CallRequest, Report, Request},
 };

@@ -8,15 +8,37 @@ use std::{
 use super::events::UpdateVoiceState;
 use crate::id::GuildId;
 
-/// Holds at most one op 4 for each guild, the latest, and lets them out in order as fast as Discord allows.
+/// How many messages a main gateway takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendLimit {
+    /// 120 a minute, as Discord does: most of them may be joins and leaves, and more have to wait.
+    #[default]
+    Discords,
+    /// As many as are sent, as a loopback may: a thousand channels are joined at once.
+    None,
+}
+
+/// Holds at most one op 4 for each guild, the latest, and lets them out in order as fast as the gateway takes them.
 #[derive(Debug, Default)]
 pub struct VoiceUpdateQueue {
+    limit: SendLimit,
     waiting: VecDeque<UpdateVoiceState>,
     /// When the last op 4 were sent, oldest first; bounded by [`UPDATES_PER_WINDOW`].
     sent: VecDeque<Instant>,
 }
 
 impl VoiceUpdateQueue {
+    /// An empty queue to such a gateway.
+    pub fn new(limit: SendLimit) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Goes on to another gateway, which takes so many.
+    pub fn set_limit(&mut self, limit: SendLimit) {
+        self.limit = limit;
+    }
+
     /// Queues an op 4, in the place of one for the same guild that still waits.
     pub fn push(&mut self, update: UpdateVoiceState) {
         match self.waiting.iter_mut().find(|waiting| waiting.guild == update.guild) {
@@ -50,7 +72,8 @@ impl VoiceUpdateQueue {
 
     /// When there is room again; none if there is.
     fn room_at(&self) -> Option<Instant> {
-        if self.sent.len() < UPDATES_PER_WINDOW { None } else { self.sent.front().map(|&at| at + WINDOW) }
+        let is_full = self.limit != SendLimit::None && self.sent.len() >= UPDATES_PER_WINDOW;
+        self.sent.front().filter(|_| is_full).map(|&at| at + WINDOW)
     }
 }
 
@@ -87,6 +110,13 @@ mod tests {
         let rest = std::iter::from_fn(|| queue.pop(now + WINDOW)).count();
         assert_eq!(rest, 50);
         assert_eq!(queue.deadline(now + WINDOW), None);
+    }
+
+    #[test]
+    fn where_nothing_is_limited_all_leave_at_once() {
+        let (mut queue, now) = (VoiceUpdateQueue::new(SendLimit::None), start());
+        (0..1000).for_each(|guild| queue.push(update(guild, Some(1))));
+        assert_eq!(std::iter::from_fn(|| queue.pop(now)).count(), 1000);
     }
 
     #[test]

@@ -44,7 +44,7 @@ use self::pace::Pace;
 use self::pending_updates::PendingVoiceUpdates;
 use self::retry::{Reached, Retry};
 use self::state::{MainSession, State};
-use crate::bridge::events::UpdateVoiceState;
+use crate::bridge::{SendLimit, events::UpdateVoiceState};
 use crate::gateway::close::{CLOSE_FOR_GOOD, CLOSE_TO_RESUME};
 use crate::gateway::heartbeat::{self, Heartbeat};
 use crate::id::{SessionId, ShardId, Token, UserId};
@@ -102,6 +102,13 @@ impl Shard {
     #[must_use]
     pub fn of(self, id: ShardId) -> Self {
         Self { id, ..self }
+    }
+
+    /// Sends as many messages as this gateway takes.
+    #[must_use]
+    pub fn send_limit(mut self, limit: SendLimit) -> Self {
+        self.pace.set_limit(limit);
+        self
     }
 
     /// Resumes this session first of all.

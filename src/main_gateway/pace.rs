@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::bridge::events::UpdateVoiceState;
+use crate::bridge::{SendLimit, events::UpdateVoiceState};
 
 /// Counts what was sent on one connection, and holds back op 4 while there is no room.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
+    limit: SendLimit,
     /// When the latest messages were sent, oldest first; bounded by [`COMMANDS`].
     sent: VecDeque<Instant>,
     /// In the order given; bounded by [`WAITING_MAX`], beyond it the oldest is dropped.
@@ -16,6 +17,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    pub(super) fn set_limit(&mut self, limit: SendLimit) {
+        self.limit = limit;
+    }
+
     /// Counts a message that does not wait.
     pub(super) fn sent(&mut self, now: Instant) {
         if self.sent.len() == COMMANDS {
@@ -70,7 +75,7 @@ impl Pace {
     }
 
     fn room_at(&self) -> Option<Instant> {
-        if self.sent.len() < COMMANDS {
+        if self.limit == SendLimit::None || self.sent.len() < COMMANDS {
             return None;
         }
         self.sent.front().map(|oldest| *oldest + WINDOW)

@@ -9,7 +9,7 @@ mod sharding;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::bridge::events::UpdateVoiceState;
+use crate::bridge::{SendLimit, events::UpdateVoiceState};
 use crate::id::{ChannelId, GuildId, SessionId};
 
 const HELLO: &str = r#"{"op":10,"d":{"heartbeat_interval":41250},"s":null,"t":null}"#;

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use actix::Addr;
 use actix_voice::{
     actors::{
-        CallEventKind, CallHandle, Config, Disconnect, Join, JoinError, Login, MainGateway,
+        self, CallEventKind, CallHandle, Config, Disconnect, Join, JoinError, Login, Logout, MainGateway,
         MainSessionReplaced, Plug, Speak, SpeakError, SubscribeChannel, VoiceManager, VoiceServerUpdate,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
@@ -15,7 +16,7 @@ use actix_voice::{
     source::Tone,
     speaker::TrackEnd,
 };
-use actix_voice_loopback::{Channel, Discord, Invalid, Side};
+use actix_voice_loopback::{Channel, Discord, Invalid, SendLimit, Side};
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::support::{
@@ -36,8 +37,15 @@ fn join_of(channel: &Channel) -> Join {
 
 /// Asks for all channels at once.
 fn request_all(bot: &BotOnDiscord, channels: &[Channel]) -> Vec<JoinHandle<Result<CallHandle, JoinError>>> {
+    request_all_of(&bot.manager, channels)
+}
+
+fn request_all_of(
+    manager: &Addr<VoiceManager>,
+    channels: &[Channel],
+) -> Vec<JoinHandle<Result<CallHandle, JoinError>>> {
     let request = |channel| {
-        let asked = bot.manager.send(join_of(channel));
+        let asked = manager.send(join_of(channel));
         actix::spawn(async { asked.await.expect("the manager lives") })
     };
     channels.iter().map(request).collect()
@@ -88,6 +96,26 @@ fn three_hundred_calls_survive_a_new_ready_and_lose_nothing_but_time() {
         let left = |_: &Discord| present(&bot, &channels) == 0;
         bot.discord.until(left, Duration::from_secs(400)).await.expect("no ghost stays behind");
         bot.assert_no_violations();
+    });
+}
+
+#[test]
+fn at_a_gateway_without_a_limit_two_hundred_channels_are_joined_at_once() {
+    story(async {
+        let discord = Discord::builder().send_limit(SendLimit::Lifted).start().await;
+        let (token, channels) = (Token(discord.bot("bot").token.clone()), channels(&discord, 200));
+        let config = Config::local();
+        let manager = VoiceManager::new(config.clone()).start();
+        let gateway = MainGateway::at(&discord.gateway_url(), token, &config, manager.clone());
+        let gateway = gateway.send_limit(actors::SendLimit::None).start();
+        gateway.send(Login).await.unwrap().expect("the bot is let in");
+        let began = Instant::now();
+        for joining in request_all_of(&manager, &channels) {
+            joining.await.unwrap().expect("the bot joins");
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(discord.violations().is_empty());
+        gateway.send(Logout).await.unwrap();
     });
 }
 

@@ -22,6 +22,29 @@ async fn a_bench_without_a_gateway_starts_a_loopback_and_reports_what_the_calls_
 }
 
 #[tokio::test]
+async fn a_silent_bench_joins_and_plays_nothing() {
+    let _exclusive = exclusive().await;
+    let mut bench = command();
+    bench.args(["bench", "--calls", "2", "--seconds", "1", "--json", "--silent"]);
+    let ran = run(bench).await.code(0);
+    let report = ran.json();
+    assert_eq!((&report["calls"], &report["packets"]), (&2.into(), &0.into()), "{report}");
+    assert!(ran.stderr().contains("2 calls joined after "), "{}", ran.stderr());
+}
+
+#[tokio::test]
+async fn two_tracks_of_a_call_are_mixed() {
+    let _exclusive = exclusive().await;
+    let mut bench = command();
+    bench.args(["bench", "--calls", "1", "--seconds", "2", "--json", "--tracks", "2", "--file"]);
+    bench.arg(audio("speech.opus"));
+    let report = run(bench).await.code(0).json();
+    // The file has 48 kbit/s. What is mixed is encoded anew, at 128.
+    let (packets, bytes) = (report["packets"].as_u64().unwrap(), report["bytes"].as_u64().unwrap());
+    assert!(bytes / packets > 220, "{report}");
+}
+
+#[tokio::test]
 async fn a_bench_of_more_calls_than_guilds_says_how_many_there_are() {
     let fixture = crate::support::Fixture::start().await;
     let mut bench = command();

@@ -1,5 +1,7 @@
 //! `actix-voice loopback`.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -55,6 +57,39 @@ async fn a_token_of_ones_own_lets_the_bot_in_and_is_not_printed() {
     let said = finish(child).await.code(0).stderr();
     assert!(said.contains("DISCORD_TOKEN=… actix-voice play") && said.contains("with 1 guild; "), "{said}");
     assert!(!format!("{said}{info}").contains("knock-knock"));
+}
+
+#[tokio::test]
+async fn for_each_line_it_tells_what_came_since_the_line_before() {
+    let _exclusive = exclusive().await;
+    let mut loopback = command();
+    loopback.args(["loopback", "--measure", "--no-send-limit"]).stdin(Stdio::piped());
+    let mut child = loopback.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let info: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    run(play(&info, &text(&info, "token"))).await.code(0);
+
+    let mut input = child.stdin.take().unwrap();
+    let mut figures = Vec::new();
+    for _ in 0..2 {
+        input.write_all(b"\n").await.unwrap();
+        let line = lines.next_line().await.unwrap().unwrap();
+        figures.push(serde_json::from_str::<Value>(&line).unwrap());
+    }
+    let [first, second] = figures.as_slice() else { unreachable!() };
+    assert_eq!((&first["senders"], &first["packets"], &first["lost"]), (&1.into(), &256.into(), &0.into()));
+    let spacing = first["spacing_us"]["p50"].as_u64().unwrap();
+    assert!((18_000..=22_000).contains(&spacing), "{first}");
+    let counted: u64 =
+        first["histogram"].as_array().unwrap().iter().map(|bin| bin[1].as_u64().unwrap()).sum();
+    assert_eq!(counted, 255, "from each packet to the next");
+    assert_eq!((&second["senders"], &second["packets"]), (&0.into(), &0.into()), "{second}");
+
+    // Without its input it goes on.
+    drop(input);
+    run(play(&info, &text(&info, "token"))).await.code(0);
+    interrupt(&child);
+    finish(child).await.code(0);
 }
 
 #[tokio::test]

@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// A histogram of durations, exact to a thousandth, in microseconds, up to one minute.
+/// A histogram of durations, exact to a thousandth unless it is said to be finer, in microseconds, up to one minute.
 #[derive(Clone, Debug)]
 pub struct DurationHistogram {
     micros: Option<Histogram<u32>>,
 }
 
 impl DurationHistogram {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Grows with the longest duration; three digits are among the one to five it takes.
         Self { micros: Histogram::new(3).ok() }
     }
 
-    pub(super) fn record(&mut self, duration: Duration) {
+    /// Exact to a microsecond up to 32 ms.
+    pub(crate) fn fine() -> Self {
+        Self { micros: Histogram::new(4).ok() }
+    }
+
+    pub(crate) fn record(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min(MICROS_MAX);
         if let Some(histogram) = &mut self.micros {
             // It grows by itself, and `MICROS_MAX` is far below what it refuses.
@@ -68,7 +73,7 @@ impl DurationHistogram {
     /// Adds another spread to this one.
     pub fn add(&mut self, other: &Self) {
         if let (Some(mine), Some(theirs)) = (&mut self.micros, &other.micros) {
-            // Both grow by themselves and have the same precision.
+            // It grows by itself.
             let _ = mine.add(theirs);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::tap::RelayedPacket;
-use crate::recorder::{Hearing, Keep, Recorder};
+use crate::recorder::{Arrived, Hearing, Keep, Recorder};
 
 /// The owner of the recordings.
 #[derive(Default)]
@@ -25,12 +25,17 @@ impl Recordings {
         self.keep = keep;
     }
 
-    pub(super) fn record(&mut self, packet: &RelayedPacket) {
+    pub(super) fn record(&mut self, packet: &RelayedPacket) -> Arrived {
         let RelayedPacket { user, call, ssrc, sequence, timestamp, ref payload, arrival, .. } = *packet;
         let keep = self.keep;
         let recorder = self.by_call_and_user.entry((call, user)).or_insert_with(|| Recorder::new(keep));
-        recorder.packet(arrival, ssrc, sequence, timestamp, Some(payload.clone()));
         self.latest_calls.insert(user, call);
+        recorder.step(arrival, ssrc, sequence, timestamp, Some(payload.clone()))
+    }
+
+    /// Packets that were lost so far, of all senders.
+    pub(super) fn lost(&self) -> u64 {
+        self.by_call_and_user.values().map(Recorder::lost).sum()
     }
 
     pub(super) fn hearing(&self, call: u64, user: u64) -> Option<Hearing> {

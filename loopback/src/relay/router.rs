@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::connections::{Connections, Discovery};
 use super::events::Events;
+use super::measurement::{Measurement, Meter};
 use super::member_stream::MemberStreams;
 use super::paths::Paths;
 use super::recordings::Recordings;
@@ -18,7 +19,7 @@ use super::{Counters, Encryptor, MalformedPacket, PacketShape, Peer, RelayEvent,
 use crate::cipher::Mode;
 use crate::netem::Fate;
 use crate::opus;
-use crate::recorder::Hearing;
+use crate::recorder::{Arrived, Hearing};
 use crate::rtp::{self, Datagram, Header};
 
 /// Everything behind the relay's lock; each part owns what it holds.
@@ -37,6 +38,7 @@ pub(super) struct Router {
     schedule: Schedule,
     outbox: Vec<(SocketAddr, Vec<u8>)>,
     counters: Counters,
+    meter: Meter,
 }
 
 impl Router {
@@ -55,6 +57,7 @@ impl Router {
             schedule: Schedule::default(),
             outbox: Vec::new(),
             counters: Counters::default(),
+            meter: Meter::default(),
         }
     }
 
@@ -145,6 +148,11 @@ impl Router {
         Counters { unreported: self.events.unreported(), ..self.counters }
     }
 
+    /// Measures what has come since this was asked last.
+    pub(super) fn measure(&mut self) -> Measurement {
+        self.meter.measure(self.recordings.lost())
+    }
+
     // Packets of simulated members.
 
     /// `payload` is `opus` after end-to-end encryption, or `None` where that was refused.
@@ -171,6 +179,23 @@ impl Router {
     }
 
     // Datagrams that come in.
+
+    /// Takes a datagram that came a while ago.
+    pub(super) fn measured_datagram(
+        &mut self,
+        datagram: &[u8],
+        socket: SocketAddr,
+        arrival: Instant,
+        now: Instant,
+    ) {
+        self.meter.waited(now.saturating_duration_since(arrival));
+        self.datagram(datagram, socket, arrival);
+    }
+
+    /// Takes note of how many datagrams the socket has dropped so far.
+    pub(super) fn datagrams_dropped(&mut self, dropped: u64) {
+        self.meter.dropped(dropped);
+    }
 
     /// Takes a datagram from a client's socket.
     pub(super) fn datagram(&mut self, datagram: &[u8], socket: SocketAddr, now: Instant) {
@@ -255,7 +280,11 @@ impl Router {
             self.counters.suppressed += 1;
             return;
         }
-        self.recordings.record(&packet);
+        match self.recordings.record(&packet) {
+            Arrived::Next(step) => self.meter.packet((packet.call, packet.user), Some(step)),
+            Arrived::First => self.meter.packet((packet.call, packet.user), None),
+            Arrived::Before => {}
+        }
         let clear = self.packet_shape.packet(packet.header(), &packet.payload, &mut self.random);
         self.forward(packet.peer(), &clear, packet.arrival, |_| ());
         self.taps.queue(&packet);

@@ -1,20 +1,21 @@
-//! The relay's only task: everything that comes in or goes out passes here, in order.
+//! The relay as a task: everything that comes in or goes out passes here, in order.
 
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
 
 /// Receives, does what is due and sends, until it is aborted.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<Shared>, socket: UdpSocket) {
     let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
         let due = shared.router().deadline();
         tokio::select! {
-            received = shared.socket.recv_from(&mut buffer) => match received {
+            received = socket.recv_from(&mut buffer) => match received {
                 Ok((len, from)) => take(&shared, &buffer[..len], from),
                 Err(error) => tracing::debug!(%error, "relay socket"),
             },
@@ -22,11 +23,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = shared.wake.notified() => {}
         }
         for _ in 0..BATCH {
-            let Ok((len, from)) = shared.socket.try_recv_from(&mut buffer) else { break };
+            let Ok((len, from)) = socket.try_recv_from(&mut buffer) else { break };
             take(&shared, &buffer[..len], from);
         }
         shared.router().run_due(Instant::now());
-        flush(&shared).await;
+        flush(&shared, &socket).await;
     }
 }
 
@@ -34,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 pub(super) fn drain(shared: &Shared) {
     let mut buffer = [0; DATAGRAM_MAX];
     for _ in 0..BATCH {
-        let Ok((len, from)) = shared.direct.recv_from(&mut buffer) else { break };
+        let Ok((len, from)) = shared.socket.recv_from(&mut buffer) else { break };
         take(shared, &buffer[..len], from);
     }
 }
@@ -44,13 +45,13 @@ fn take(shared: &Shared, datagram: &[u8], from: SocketAddr) {
 }
 
 /// Sends what waits, hands the simulated members what they hear, and says that something happened.
-async fn flush(shared: &Shared) {
+async fn flush(shared: &Shared, socket: &UdpSocket) {
     let (outbox, tap_queue) = {
         let mut router = shared.router();
         (router.take_outbox(), router.taps.take_queue())
     };
     for (to, datagram) in outbox {
-        let sent = shared.socket.send_to(&datagram, to).await;
+        let sent = socket.send_to(&datagram, to).await;
         shared.router().count_sent(&sent);
     }
     for (tap, packet) in tap_queue {
@@ -67,6 +68,6 @@ async fn until(due: Option<Instant>) {
 }
 
 /// More than an Ethernet frame; nobody sends longer media.
-const DATAGRAM_MAX: usize = 2048;
+pub(super) const DATAGRAM_MAX: usize = 2048;
 /// How many datagrams are taken before looking at the clock and sending.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;

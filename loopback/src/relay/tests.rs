@@ -1,5 +1,6 @@
 //! The relay between real sockets.
 
+mod measuring;
 mod new_sources;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -63,11 +64,16 @@ impl Client {
     }
 
     async fn say(&mut self, payload: &[u8]) {
+        let sealed = self.seal(payload);
+        self.send(&sealed).await;
+    }
+
+    fn seal(&mut self, payload: &[u8]) -> Vec<u8> {
         let header = Header::opus(self.ssrc, 65_535_u16.wrapping_add(self.sent as u16), self.sent * 960);
         let packet = [&header.bytes()[..], payload].concat();
         let sealed = self.cipher.seal(&packet, self.sent).unwrap();
         self.sent += 1;
-        self.send(&sealed).await;
+        sealed
     }
 
     fn rekey(&mut self, mode: Mode, key: [u8; 32]) {

@@ -37,7 +37,7 @@ impl State {
             return self.close(id, 4002, "Error while decoding payload.", now);
         };
         self.log_event(id, now, Event::Received { op, d: redacted(d.clone()) });
-        if self.connections.exceeds_rate(id, now) {
+        if self.settings.send_limit != SendLimit::Lifted && self.connections.exceeds_rate(id, now) {
             self.violation(id, Rule::TooManySends, now);
             if self.settings.send_limit == SendLimit::Close {
                 return self.close(id, 4008, "You are being rate limited.", now);

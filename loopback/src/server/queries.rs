@@ -36,6 +36,11 @@ impl State {
         self.voice_states.in_channel(channel).into_iter().map(|(_, user)| user).collect()
     }
 
+    /// In how many calls a user's voice session is described.
+    pub(crate) fn calls_of(&self, user: u64) -> usize {
+        self.voice_sessions.of_user(user).filter(|(_, session)| session.is_in_call()).count()
+    }
+
     /// The users whose voice session in a channel is described.
     pub(crate) fn connected_to(&self, channel: u64) -> Vec<u64> {
         self.voice_sessions.in_call(channel).map(|(_, session)| session.identity().user).collect()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_voice_loopback::{Discord, Invalid, Rule};
+use actix_voice_loopback::{Discord, Invalid, Rule, SendLimit};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -212,6 +212,16 @@ async fn more_than_120_payloads_within_a_minute_are_too_many() {
     setup.main.socket.send(json!({"op": 1, "d": 2})).await;
     assert_eq!(setup.main.socket.close_code().await, 4008);
     assert_eq!(rules(&setup.discord), [Rule::TooManySends]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_limit_is_lifted_any_number_of_payloads_is_taken() {
+    let mut setup = Setup::on(plain().send_limit(SendLimit::Lifted).start().await).await;
+    for _ in 0..500 {
+        setup.main.socket.send(json!({"op": 1, "d": 2})).await;
+        setup.main.socket.op(11).await;
+    }
+    assert_eq!(rules(&setup.discord), []);
 }
 
 #[tokio::test(start_paused = true)]

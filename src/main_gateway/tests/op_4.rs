@@ -88,6 +88,16 @@ fn op_4_stays_below_the_limit_and_leaves_room_for_beats() {
 }
 
 #[test]
+fn where_the_gateway_has_no_limit_op_4_leaves_at_once() {
+    let mut story = Story::ready();
+    story.shard = story.shard.send_limit(SendLimit::None);
+    for guild in 0..300 {
+        story.shard.update_voice_state(update(guild));
+    }
+    assert_eq!(ops(&story.actions()).len(), 300);
+}
+
+#[test]
 fn of_too_many_op_4_the_oldest_are_dropped_and_counted() {
     let mut story = Story::identified();
     for guild in 0..5000 {

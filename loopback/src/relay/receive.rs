@@ -1,0 +1,33 @@
+//! Receives datagrams in batches, each with the time of its arrival.
+
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::Receiver;
+#[cfg(not(target_os = "linux"))]
+pub(super) use portable::Receiver;
+
+/// A datagram that came.
+pub(super) struct Received<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) from: SocketAddr,
+    /// When it came to the socket.
+    pub(super) arrival: Instant,
+    /// When it was taken from there.
+    pub(super) taken: Instant,
+}
+
+/// What is to be said of a batch besides its datagrams.
+pub(super) struct Batch {
+    /// It has as many datagrams as fit, so more may wait.
+    pub(super) is_full: bool,
+    /// Datagrams that the socket has dropped since it was opened, for want of room.
+    pub(super) dropped: u64,
+}

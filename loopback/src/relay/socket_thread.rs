@@ -1,0 +1,65 @@
+//! The relay on a thread of its own, to measure with: it looks every two milliseconds what has come.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Shared;
+use super::receive::Receiver;
+
+/// Receives, does what is due and sends, until it is told to stop.
+pub(super) fn run(shared: &Shared, stop: &AtomicBool) {
+    let mut receiver = match Receiver::new(&shared.socket) {
+        Ok(receiver) => receiver,
+        Err(error) => return tracing::error!(%error, "the relay cannot receive"),
+    };
+    while !stop.load(Ordering::Relaxed) {
+        while turn(shared, &mut receiver) == Found::Much {}
+        thread::park_timeout(PAUSE);
+    }
+}
+
+/// Whether more may wait already.
+#[derive(PartialEq, Eq)]
+enum Found {
+    Little,
+    Much,
+}
+
+fn turn(shared: &Shared, receiver: &mut Receiver) -> Found {
+    let (outbox, tap_queue, found) = {
+        let mut router = shared.router();
+        let received = receiver.receive(&shared.socket, |datagram| {
+            router.measured_datagram(datagram.bytes, datagram.from, datagram.arrival, datagram.taken);
+        });
+        let found = match received {
+            Ok(received) => {
+                router.datagrams_dropped(received.dropped);
+                if received.is_full { Found::Much } else { Found::Little }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "relay socket");
+                Found::Little
+            }
+        };
+        router.run_due(Instant::now());
+        (router.take_outbox(), router.taps.take_queue(), found)
+    };
+    for (to, datagram) in outbox {
+        let sent = shared.socket.send_to(&datagram, to);
+        shared.router().count_sent(&sent);
+    }
+    let happened = !tap_queue.is_empty();
+    for (tap, packet) in tap_queue {
+        tap.hear(&packet);
+    }
+    if happened || found == Found::Much {
+        shared.activity.send_modify(|turns| *turns += 1);
+    }
+    found
+}
+
+/// A tenth of a packet's time: a sender that is measured wakes nobody.
+const PAUSE: Duration = Duration::from_millis(2);
