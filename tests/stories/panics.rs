@@ -300,6 +300,7 @@ fn a_bridge_that_panics_while_the_main_gateway_is_away_has_a_successor_that_wait
         bot.manager.send(MainGatewayLost).await.unwrap();
         bot.panic(Victim::Bridge).await;
         bot.manager.send(MainGatewayRestored).await.unwrap();
+        bot.panic(Victim::Bridge).await;
         bot.discord.close_voice(bot.account.user_id, 4006, "");
         bot.next_status(ConnectionStatus::Connected).await;
         bot.disconnect().await;
