@@ -100,7 +100,8 @@ impl Bench {
         let mut totals = CallTotals::default();
         let mut measurements = Measurements::default();
         let result = self.run_bench(&mut measurements, &mut totals).await;
-        let result = result.and_then(|end| totals.check_sent(end));
+        // A bench without a file is silent on purpose.
+        let result = result.and_then(|end| if self.silent { Ok(end) } else { totals.check_sent(end) });
         let costs = measurements.costs(totals.report(measurements.played, report::describe_end(&result)));
         costs.print(&result);
         if self.json {
