@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
+use super::socket_loop::BATCH;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(target_os = "linux"))]
@@ -24,10 +26,28 @@ pub(super) struct Received<'a> {
     pub(super) taken: Instant,
 }
 
+/// How much came at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BatchSize {
+    Empty,
+    Partial,
+    /// As many datagrams as fit, so more may wait.
+    Full,
+}
+
+impl BatchSize {
+    fn of(datagrams: usize) -> Self {
+        match datagrams {
+            0 => Self::Empty,
+            BATCH => Self::Full,
+            _ => Self::Partial,
+        }
+    }
+}
+
 /// What is to be said of a batch besides its datagrams.
 pub(super) struct Batch {
-    /// It has as many datagrams as fit, so more may wait.
-    pub(super) is_full: bool,
+    pub(super) size: BatchSize,
     /// Datagrams that the socket has dropped since it was opened, for want of room.
     pub(super) dropped: u64,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::receive::Receiver;
+use super::receive::{BatchSize, Receiver};
 
 /// Receives, does what is due and sends, until it is told to stop.
 pub(super) fn run(shared: &Shared, stop: &AtomicBool) {
@@ -16,49 +16,42 @@ pub(super) fn run(shared: &Shared, stop: &AtomicBool) {
         Err(error) => return tracing::error!(%error, "the relay cannot receive"),
     };
     while !stop.load(Ordering::Relaxed) {
-        while turn(shared, &mut receiver) == Found::Much {}
+        while turn(shared, &mut receiver) == BatchSize::Full {}
         thread::park_timeout(PAUSE);
     }
 }
 
-/// Whether more may wait already.
-#[derive(PartialEq, Eq)]
-enum Found {
-    Little,
-    Much,
-}
-
-fn turn(shared: &Shared, receiver: &mut Receiver) -> Found {
-    let (outbox, tap_queue, found) = {
+fn turn(shared: &Shared, receiver: &mut Receiver) -> BatchSize {
+    let (outbox, tap_queue, received) = {
         let mut router = shared.router();
         let received = receiver.receive(&shared.socket, |datagram| {
             router.measured_datagram(datagram.bytes, datagram.from, datagram.arrival, datagram.taken);
         });
-        let found = match received {
-            Ok(received) => {
-                router.datagrams_dropped(received.dropped);
-                if received.is_full { Found::Much } else { Found::Little }
+        let received = match received {
+            Ok(batch) => {
+                router.datagrams_dropped(batch.dropped);
+                batch.size
             }
             Err(error) => {
                 tracing::debug!(%error, "relay socket");
-                Found::Little
+                BatchSize::Empty
             }
         };
         router.run_due(Instant::now());
-        (router.take_outbox(), router.taps.take_queue(), found)
+        (router.take_outbox(), router.taps.take_queue(), received)
     };
+    let happened = received != BatchSize::Empty || !outbox.is_empty() || !tap_queue.is_empty();
     for (to, datagram) in outbox {
         let sent = shared.socket.send_to(&datagram, to);
         shared.router().count_sent(&sent);
     }
-    let happened = !tap_queue.is_empty();
     for (tap, packet) in tap_queue {
         tap.hear(&packet);
     }
-    if happened || found == Found::Much {
+    if happened {
         shared.activity.send_modify(|turns| *turns += 1);
     }
-    found
+    received
 }
 
 /// A tenth of a packet's time: a sender that is measured wakes nobody.

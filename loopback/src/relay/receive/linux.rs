@@ -15,7 +15,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use super::super::socket_loop::{BATCH, DATAGRAM_MAX};
-use super::{Batch, Received};
+use super::{Batch, BatchSize, Received};
 
 pub(in super::super) struct Receiver {
     buffers: Vec<Vec<u8>>,
@@ -47,7 +47,7 @@ impl Receiver {
         let received = recvmmsg(socket.as_raw_fd(), &mut self.headers, slices.iter_mut(), flags, None);
         let received = match received {
             Ok(received) => received,
-            Err(Errno::EAGAIN) => return Ok(Batch { is_full: false, dropped: self.dropped }),
+            Err(Errno::EAGAIN) => return Ok(Batch { size: BatchSize::Empty, dropped: self.dropped }),
             Err(error) => return Err(error.into()),
         };
         let clock = Clock::now();
@@ -66,7 +66,7 @@ impl Receiver {
             let Some(bytes) = message.iovs().next() else { continue };
             take(Received { bytes, from, arrival, taken: clock.taken });
         }
-        Ok(Batch { is_full: count == BATCH, dropped: self.dropped })
+        Ok(Batch { size: BatchSize::of(count), dropped: self.dropped })
     }
 }
 

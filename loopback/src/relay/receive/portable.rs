@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use tokio::time::Instant;
 
 use super::super::socket_loop::{BATCH, DATAGRAM_MAX};
-use super::{Batch, Received};
+use super::{Batch, BatchSize, Received};
 
 pub(in super::super) struct Receiver {
     buffer: Vec<u8>,
@@ -23,18 +23,18 @@ impl Receiver {
         socket: &UdpSocket,
         mut take: impl FnMut(Received<'_>),
     ) -> io::Result<Batch> {
-        for _ in 0..BATCH {
+        for taken in 0..BATCH {
             match socket.recv_from(&mut self.buffer) {
                 Ok((length, from)) => {
                     let now = Instant::now();
                     take(Received { bytes: &self.buffer[..length], from, arrival: now, taken: now });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(Batch { is_full: false, dropped: 0 });
+                    return Ok(Batch { size: BatchSize::of(taken), dropped: 0 });
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Batch { is_full: true, dropped: 0 })
+        Ok(Batch { size: BatchSize::Full, dropped: 0 })
     }
 }
