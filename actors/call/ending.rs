@@ -57,12 +57,11 @@ impl Call {
     pub(super) fn finish(&mut self, ctx: &mut Context<Self>) {
         let EndState::AwaitFinalStats(reason) = &self.ending.state else { return };
         let reason = reason.clone();
+        self.answer_disconnects();
         self.ask_bridge(Request::Forget);
         // Those of a speaker that has not told its end in time.
         self.end_tracks(&TrackEnd::Stopped);
         self.publish_end(reason);
-        // The manager reads of the end before it reads what is asked of it upon these answers.
-        self.answer_disconnects();
         if self.owner.released.upgrade().is_some_and(|owner| owner.connected()) {
             ctx.run_later(RELEASE_TIMEOUT, |call, ctx| call.release(ctx));
         } else {
