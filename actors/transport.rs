@@ -255,7 +255,12 @@ impl Actor for Transport {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.session().transport = None;
+        {
+            let mut session = self.session();
+            session.transport = None;
+            // The speaker and the call may hold the session for longer than the path.
+            session.socket = None;
+        }
         let cause = self.exit.cause("Transport");
         self.report(Report::Exited { cause, stats: Box::new(self.stats()) });
     }

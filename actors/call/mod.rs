@@ -273,6 +273,8 @@ impl Call {
         if let Some(transport) = self.transport.take() {
             transport.do_send(transport::Stop);
         }
+        // Its keys go with it.
+        self.sender = None;
         self.speaker.send(Connect(None));
         self.speaking = SpeakingFlags::NONE;
     }

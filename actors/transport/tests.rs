@@ -171,6 +171,12 @@ async fn a_transport_that_is_told_to_stop_says_what_it_sent_and_sends_no_more() 
     let Report::Exited { cause: None, stats } = session.report().await else { panic!("it goes on") };
     assert_eq!(stats.lateness.len(), 3);
     assert!(session.transport.send(GetStats).await.is_err(), "it lives on");
+    assert!(
+        session.sender.session().socket.is_none(),
+        "its socket is closed, though others hold the way out"
+    );
+    let frame = VoiceFrame { opus: Bytes::from_static(&SILENCE), elapsed: 960, due: now() };
+    assert!(!session.sender.send(&frame));
 }
 
 const SSRC: Ssrc = Ssrc(0x0708_090a);
