@@ -67,7 +67,7 @@ pub enum Admission {
     Degrade {
         /// The load above which calls that begin are degraded.
         above: f32,
-        /// The complexity; 0 takes some third of the time of 10.
+        /// The complexity: the lower, the less time it takes, and the worse it sounds.
         complexity: u8,
     },
 }

@@ -170,7 +170,8 @@ pub(super) fn started() -> Option<Arbiter> {
     Arbiter::try_new().inspect_err(|error| tracing::warn!(%error, "no thread for an arbiter")).ok()
 }
 
-/// How much of a core is kept for each call, beside what the calls of an arbiter use: half of what it takes to encode one.
+/// How much of a core is kept for each call, beside what the calls of an arbiter use now: those that are silent may begin to
+/// speak, all at once.
 const RESERVED: f32 = 0.005;
 /// The expected load above which an arbiter takes no more calls, unless all are above it.
 const FULL: f32 = 0.5;
@@ -279,9 +280,12 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             });
-            while load.share() == 0.0 {
-                actix::clock::sleep(Duration::from_millis(50)).await;
-            }
+            let measured = async {
+                while load.share() == 0.0 {
+                    actix::clock::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            actix::clock::timeout(Duration::from_secs(60), measured).await.expect("it is measured");
             assert!(load.share() <= 1.1, "{load:?}");
             arbiter.stop();
         });

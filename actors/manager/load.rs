@@ -10,7 +10,7 @@ use std::{
 
 use actix::ArbiterHandle;
 
-use crate::actors::meters::meters;
+use crate::actors::{driven::now, meters::meters};
 
 /// How much of a core the thread of an arbiter used of late, as far as the platform tells.
 #[derive(Clone, Debug, Default)]
@@ -38,14 +38,17 @@ impl Load {
     }
 
     async fn measure(self, number: usize) {
-        let mut before = cpu_time();
+        let mut before = (now(), cpu_time());
         loop {
             actix::clock::sleep(PERIOD).await;
-            let Some((used, begun)) = cpu_time().zip(before) else { return };
-            let share = (used.saturating_sub(begun)).as_secs_f32() / PERIOD.as_secs_f32();
+            let after = (now(), cpu_time());
+            let Some((used, used_before)) = after.1.zip(before.1) else { return };
+            // A busy thread is woken late.
+            let passed = (after.0 - before.0).max(PERIOD);
+            let share = used.saturating_sub(used_before).as_secs_f32() / passed.as_secs_f32();
             self.0.store((share * PER_CORE) as u32, Ordering::Relaxed);
             meters().arbiter_load(number, share);
-            before = Some(used);
+            before = after;
         }
     }
 }
