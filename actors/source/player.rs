@@ -200,5 +200,6 @@ impl<S: Source + Unpin> Handler<Demand> for Player<S> {
 
 /// Frames of a source that takes longer than this are supplied before the batch is complete.
 const LONGEST_BATCH: Duration = Duration::from_millis(10);
-/// A source that takes longer over a batch shares its thread with no other any more.
-const SLOW: Duration = Duration::from_millis(50);
+/// A source that takes longer over a batch shares its thread with no other any more. The others have half a second in hand,
+/// and a machine that is busy for a moment is no reason.
+const SLOW: Duration = Duration::from_millis(200);

@@ -3,10 +3,11 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    thread,
     time::Duration,
 };
 
@@ -270,5 +271,45 @@ fn a_source_that_blocks_its_thread_harms_nobody() {
         // Three seconds it was blocked; what a busy machine does to a timer is far less.
         assert!(here.longest_gap < Duration::from_secs(1), "{:?}", here.longest_gap);
         assert!(there.longest_gap < Duration::from_secs(1), "{:?}", there.longest_gap);
+    });
+}
+
+/// Says that it never waits, and then does, once; notes on which threads it is pulled.
+struct SlowOnce {
+    packets: VecDeque<Bytes>,
+    threads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Source for SlowOnce {
+    #[expect(clippy::disallowed_methods, reason = "it blocks its thread on purpose")]
+    fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        let mut threads = self.threads.lock().unwrap();
+        if threads.is_empty() {
+            thread::sleep(Duration::from_millis(300));
+        }
+        threads.push(name);
+        Ok(self.packets.pop_front().map(Frame::Opus))
+    }
+
+    fn may_block(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_source_that_turns_out_to_be_slow_shares_its_thread_with_no_other_any_more() {
+    real_time(async {
+        let bot = BotOnDiscord::start_with(Discord::builder(), |config| config.media_arbiters = 1).await;
+        bot.join().await;
+        let (packets, threads) = (packets_of("demo.opus"), Arc::<Mutex<Vec<String>>>::default());
+        let slow = SlowOnce { packets: packets[..60].to_vec().into(), threads: Arc::clone(&threads) };
+        let track = bot.speak(Speak::source(bot.guild_id(), slow)).await;
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        bot.disconnect().await;
+        assert!(packets_heard(&bot.heard()) == with_silence(&packets[..60]));
+        let threads = threads.lock().unwrap();
+        assert_ne!(threads[0], "voice-source");
+        assert!(threads[25..].iter().all(|thread| thread == "voice-source"), "{threads:?}");
     });
 }
