@@ -1,17 +1,22 @@
 //! Speaker: sends a frame every 20 ms, from the sources that are attached to it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
 
 use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, StreamHandler,
-    WeakRecipient,
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, WeakRecipient,
 };
 use tokio::sync::watch;
 
 use super::{
     driven::{Exit, now},
     meters::meters,
-    metronome::{Pace, Tick, TickHandle, ticks},
+    metronome::{Pace, Paced, TickHandle},
     source::{Credit, Demand, Supplied, Supplier, Supply},
     voice_sender::VoiceSender,
 };
@@ -67,6 +72,14 @@ pub(super) struct Stop;
 #[rtype(result = "()")]
 struct SourceGone(TrackId);
 
+/// **Speaker → Speaker.** What a turn of the arbiter has left to be done.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+enum AfterTurn {
+    CarryOut,
+    Panicked,
+}
+
 /// **Speaker → Call.** What the speaker with this number says.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -91,17 +104,66 @@ pub(super) enum Report {
 /// The actor over [`Pacer`].
 pub(super) struct Speaker {
     generation: u64,
-    pacer: Pacer,
+    playout: Rc<RefCell<Playout>>,
     sources: HashMap<TrackId, AttachedSource>,
-    sender: Option<VoiceSender>,
     owner: WeakRecipient<FromSpeaker>,
     pace: Pace,
     tick_handle: Option<TickHandle>,
     /// Frames that sources of tracks that are over supplied unasked.
     refused: u64,
+    exit: Exit,
+}
+
+/// What sends the frames: it is called by each turn of the arbiter, for all of its speakers one after the other. What else is to
+/// be done then, once for many frames, is left to the actor.
+struct Playout {
+    pacer: Pacer,
+    sender: Option<VoiceSender>,
     /// Frames that no transport took.
     unsent: u64,
-    exit: Exit,
+    left: VecDeque<Action>,
+    speaker: Option<Recipient<AfterTurn>>,
+    #[cfg(feature = "faults")]
+    panics: bool,
+}
+
+impl Playout {
+    /// Sends what is due.
+    fn play(&mut self) {
+        let (now, before) = (now(), self.pacer.counts());
+        while let Some(action) = self.pacer.poll(now) {
+            match action {
+                Action::Voice(frame) => {
+                    let taken = self.sender.as_ref().is_some_and(|sender| sender.send(&frame));
+                    self.unsent += u64::from(!taken);
+                }
+                action => self.left.push_back(action),
+            }
+        }
+        meters().spoke(before, self.pacer.counts());
+    }
+
+    fn tell(&self, what: AfterTurn) {
+        if let Some(speaker) = &self.speaker {
+            speaker.do_send(what);
+        }
+    }
+}
+
+impl Paced for Playout {
+    fn tick(&mut self) -> Option<Instant> {
+        #[cfg(feature = "faults")]
+        assert!(!self.panics, "a test made the turn of a Speaker panic");
+        self.play();
+        if !self.left.is_empty() {
+            self.tell(AfterTurn::CarryOut);
+        }
+        self.pacer.deadline()
+    }
+
+    fn panicked(&mut self) {
+        self.tell(AfterTurn::Panicked);
+    }
 }
 
 /// A source, and the sign by which it sees that its track is over.
@@ -115,14 +177,20 @@ impl Speaker {
     pub(super) fn new(generation: u64, pacer: Pacer, pace: Pace, owner: WeakRecipient<FromSpeaker>) -> Self {
         Self {
             generation,
-            pacer,
+            playout: Rc::new(RefCell::new(Playout {
+                pacer,
+                sender: None,
+                unsent: 0,
+                left: VecDeque::new(),
+                speaker: None,
+                #[cfg(feature = "faults")]
+                panics: false,
+            })),
             sources: HashMap::new(),
-            sender: None,
             owner,
             pace,
             tick_handle: None,
             refused: 0,
-            unsent: 0,
             exit: Exit::Unforeseen,
         }
     }
@@ -137,10 +205,8 @@ impl Speaker {
         match action {
             Action::Demand(track, frames) => self.demand(track, frames, ctx),
             Action::Probe(track) => self.demand(track, 0, ctx),
-            Action::Voice(frame) => {
-                let taken = self.sender.as_ref().is_some_and(|sender| sender.send(&frame));
-                self.unsent += u64::from(!taken);
-            }
+            // Sent already.
+            Action::Voice(_) => {}
             Action::Speaking(flags) => self.report(Report::Speaking(flags)),
             Action::Started(track) => self.report(Report::Started(track)),
             Action::Stalled(track) => self.report(Report::Stalled(track)),
@@ -161,27 +227,37 @@ impl Speaker {
             credit.grant(frames);
             let to = ctx.address().recipient();
             let supplier = Supplier::new(track, to, Arc::clone(credit), listening.subscribe());
-            source.do_send(Demand::new(frames, self.pacer.format(track), supplier));
+            source.do_send(Demand::new(frames, self.playout.borrow().pacer.format(track), supplier));
         }
     }
 
     fn counts(&self) -> Counts {
-        let mut counts = self.pacer.counts();
-        counts.unsent += self.unsent;
+        let playout = self.playout.borrow();
+        let mut counts = playout.pacer.counts();
+        counts.unsent += playout.unsent;
         counts.over_credit += self.refused;
         counts.over_credit += self.sources.values().map(|attached| attached.credit.refused()).sum::<u64>();
         counts
     }
 
-    fn drive(&mut self, ctx: &mut Context<Self>) {
-        let (now, before) = (now(), self.pacer.counts());
-        while let Some(action) = self.pacer.poll(now) {
+    /// Lets the machine do something, and carries out what follows.
+    fn drive(&mut self, ctx: &mut Context<Self>, fact: impl FnOnce(&mut Playout)) {
+        let deadline = {
+            let mut playout = self.playout.borrow_mut();
+            fact(&mut playout);
+            playout.play();
+            playout.pacer.deadline()
+        };
+        while let Some(action) = self.next_left() {
             self.carry_out(action, ctx);
         }
-        meters().spoke(before, self.pacer.counts());
         if let Some(tick_handle) = &self.tick_handle {
-            tick_handle.set(self.pacer.deadline());
+            tick_handle.set(deadline);
         }
+    }
+
+    fn next_left(&self) -> Option<Action> {
+        self.playout.borrow_mut().left.pop_front()
     }
 }
 
@@ -189,9 +265,8 @@ impl Actor for Speaker {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let (tick_handle, ticks) = ticks(self.pace);
-        self.tick_handle = Some(tick_handle);
-        ctx.add_stream(ticks);
+        self.playout.borrow_mut().speaker = Some(ctx.address().recipient());
+        self.tick_handle = Some(TickHandle::of(self.playout.clone(), self.pace));
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -200,9 +275,14 @@ impl Actor for Speaker {
     }
 }
 
-impl StreamHandler<Tick> for Speaker {
-    fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
-        self.drive(ctx);
+impl Handler<AfterTurn> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, after: AfterTurn, ctx: &mut Context<Self>) {
+        match after {
+            AfterTurn::CarryOut => self.drive(ctx, |_| ()),
+            AfterTurn::Panicked => ctx.stop(),
+        }
     }
 }
 
@@ -218,8 +298,8 @@ impl Handler<Attach> for Speaker {
                 listening: watch::Sender::new(()),
             },
         );
-        self.pacer.attach(attach.track, attach.flags, attach.volume, attach.read_ahead);
-        self.drive(ctx);
+        let Attach { track, flags, volume, read_ahead, .. } = attach;
+        self.drive(ctx, |playout| playout.pacer.attach(track, flags, volume, read_ahead));
     }
 }
 
@@ -227,12 +307,11 @@ impl Handler<Supply> for Speaker {
     type Result = ();
 
     fn handle(&mut self, Supply { track, what }: Supply, ctx: &mut Context<Self>) {
-        match what {
-            Supplied::Frame(frame) => self.pacer.supply(track, [frame], now()),
-            Supplied::Frames(frames) => self.pacer.supply(track, frames, now()),
-            Supplied::End(end) => self.pacer.finish(track, end),
-        }
-        self.drive(ctx);
+        self.drive(ctx, |Playout { pacer, .. }| match what {
+            Supplied::Frame(frame) => pacer.supply(track, [frame], now()),
+            Supplied::Frames(frames) => pacer.supply(track, frames, now()),
+            Supplied::End(end) => pacer.finish(track, end),
+        });
     }
 }
 
@@ -240,8 +319,7 @@ impl Handler<SourceGone> for Speaker {
     type Result = ();
 
     fn handle(&mut self, SourceGone(track): SourceGone, ctx: &mut Context<Self>) {
-        self.pacer.source_lost(track);
-        self.drive(ctx);
+        self.drive(ctx, |playout| playout.pacer.source_lost(track));
     }
 }
 
@@ -249,8 +327,7 @@ impl Handler<StopTracks> for Speaker {
     type Result = ();
 
     fn handle(&mut self, StopTracks(which): StopTracks, ctx: &mut Context<Self>) {
-        self.pacer.stop(which);
-        self.drive(ctx);
+        self.drive(ctx, |playout| playout.pacer.stop(which));
     }
 }
 
@@ -258,12 +335,13 @@ impl Handler<Connect> for Speaker {
     type Result = ();
 
     fn handle(&mut self, Connect(sender): Connect, ctx: &mut Context<Self>) {
-        match &sender {
-            Some(_) => self.pacer.link_up(now()),
-            None => self.pacer.link_down(),
-        }
-        self.sender = sender;
-        self.drive(ctx);
+        self.drive(ctx, |playout| {
+            match &sender {
+                Some(_) => playout.pacer.link_up(now()),
+                None => playout.pacer.link_down(),
+            }
+            playout.sender = sender;
+        });
     }
 }
 
@@ -271,8 +349,7 @@ impl Handler<SpeakingSent> for Speaker {
     type Result = ();
 
     fn handle(&mut self, _: SpeakingSent, ctx: &mut Context<Self>) {
-        self.pacer.speaking_sent(now());
-        self.drive(ctx);
+        self.drive(ctx, |playout| playout.pacer.speaking_sent(now()));
     }
 }
 
@@ -281,7 +358,7 @@ impl Handler<Bitrate> for Speaker {
 
     fn handle(&mut self, Bitrate(bitrate): Bitrate, _: &mut Context<Self>) {
         // What libopus does not take leaves the bitrate as it was.
-        let _ = self.pacer.set_bitrate(bitrate);
+        let _ = self.playout.borrow_mut().pacer.set_bitrate(bitrate);
     }
 }
 
@@ -303,4 +380,13 @@ impl Handler<Stop> for Speaker {
 }
 
 #[cfg(feature = "faults")]
-super::fault::panics_on_demand!(Speaker);
+impl Handler<super::fault::PanicNow> for Speaker {
+    type Result = ();
+
+    /// Who is to send something panics in the turn that sends it.
+    fn handle(&mut self, _: super::fault::PanicNow, _: &mut Context<Self>) {
+        let mut playout = self.playout.borrow_mut();
+        assert!(playout.pacer.deadline().is_some(), "a test made the Speaker panic");
+        playout.panics = true;
+    }
+}

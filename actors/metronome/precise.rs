@@ -1,4 +1,4 @@
-//! A timerfd for each arbiter, shared by its alarms through a queue ordered by time.
+//! A timerfd for each arbiter, shared by all that is paced on it through a queue ordered by time.
 
 use std::{
     cell::RefCell,
@@ -8,7 +8,6 @@ use std::{
     num::NonZeroU64,
     os::fd::OwnedFd,
     rc::{Rc, Weak},
-    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
@@ -22,89 +21,98 @@ use thread_priority::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
+use super::{Paced, tick};
 use crate::actors::{config::MediaPriority, driven::now, meters::meters};
 
 thread_local! {
     static CLOCK: RefCell<Weak<Clock>> = const { RefCell::new(Weak::new()) };
 }
 
-/// One speaker's place in the queue of its arbiter.
-pub(super) struct Alarm {
+/// The place of something paced in the queue of its arbiter.
+pub(super) struct TickHandle {
     clock: Rc<Clock>,
     key: usize,
 }
 
-struct Clock {
+/// The timer of an arbiter, and who waits for it.
+pub(super) struct Clock {
     timer: AsyncFd<OwnedFd>,
     queue: RefCell<Queue>,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// What each alarm waits for, and who is woken then.
-    alarms: Slab<Option<(Instant, Waker)>>,
-    /// The earliest first. An entry that is not what its alarm waits for (any more) is left to be skipped.
+    places: Slab<Place>,
+    /// The earliest first. An entry that is not what its place waits for (any more) is left to be skipped.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
     /// What the timer is set to.
     armed: Option<Instant>,
 }
 
-impl Alarm {
-    /// # Errors
-    ///
-    /// When the platform gives no timer.
-    pub(super) fn new() -> io::Result<Self> {
-        let clock = CLOCK.with_borrow_mut(|known| match known.upgrade() {
-            Some(clock) => Ok(clock),
-            None => {
-                let clock = Clock::start()?;
-                *known = Rc::downgrade(&clock);
-                io::Result::Ok(clock)
-            }
-        })?;
-        let key = clock.queue.borrow_mut().alarms.insert(None);
-        Ok(Self { clock, key })
+struct Place {
+    at: Option<Instant>,
+    paced: Rc<RefCell<dyn Paced>>,
+}
+
+impl TickHandle {
+    pub(super) fn new(clock: Rc<Clock>, paced: Rc<RefCell<dyn Paced>>) -> Self {
+        let key = clock.queue.borrow_mut().places.insert(Place { at: None, paced });
+        Self { clock, key }
     }
 
-    /// Wakes this task at `at`, instead of when it was to be woken before.
-    pub(super) fn wake_at(&mut self, at: Instant, cx: &Context<'_>) {
+    pub(super) fn set(&self, at: Option<Instant>) {
         let mut queue = self.clock.queue.borrow_mut();
-        queue.wait(self.key, at, cx.waker());
+        queue.wait(self.key, at);
         self.clock.arm(&mut queue);
     }
 }
 
-impl Drop for Alarm {
+impl Drop for TickHandle {
     fn drop(&mut self) {
-        self.clock.queue.borrow_mut().alarms.remove(self.key);
+        self.clock.queue.borrow_mut().places.remove(self.key);
     }
 }
 
 impl Queue {
-    fn wait(&mut self, key: usize, at: Instant, waker: &Waker) {
-        let queued = self.alarms[key].as_ref().is_some_and(|(queued, _)| *queued == at);
-        self.alarms[key] = Some((at, waker.clone()));
-        if !queued {
+    fn wait(&mut self, key: usize, at: Option<Instant>) {
+        let Some(place) = self.places.get_mut(key) else { return };
+        if std::mem::replace(&mut place.at, at) != at
+            && let Some(at) = at
+        {
             self.due.push(Reverse((at, key)));
         }
     }
 
-    /// Wakes all that are due.
-    fn wake_due(&mut self) {
-        let now = now();
+    /// Takes the first that is due.
+    fn take_due(&mut self, now: Instant) -> Option<(usize, Rc<RefCell<dyn Paced>>)> {
         while let Some(Reverse((at, key))) = self.due.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             self.due.pop();
-            if let Some(alarm) = self.alarms.get_mut(key)
-                && alarm.as_ref().is_some_and(|(waits_for, _)| *waits_for == at)
-                && let Some((_, waker)) = alarm.take()
+            if let Some(place) = self.places.get_mut(key)
+                && place.at == Some(at)
             {
-                waker.wake();
+                place.at = None;
+                return Some((key, Rc::clone(&place.paced)));
             }
         }
+        None
     }
 }
 
 impl Clock {
+    /// # Errors
+    ///
+    /// When the platform gives no timer.
+    pub(super) fn of_this_arbiter() -> io::Result<Rc<Self>> {
+        CLOCK.with_borrow_mut(|known| match known.upgrade() {
+            Some(clock) => Ok(clock),
+            None => {
+                let clock = Self::start()?;
+                *known = Rc::downgrade(&clock);
+                Ok(clock)
+            }
+        })
+    }
+
     fn start() -> io::Result<Rc<Self>> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -118,25 +126,21 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Wakes alarms for as long as the arbiter lives: one turn for all that are due.
+    /// One turn for all that is due, again and again, for as long as the arbiter lives.
     async fn run(clock: Rc<Self>) {
         while let Ok(mut ready) = clock.timer.readable().await {
             // Setting the timer anew also forgets that it has expired: it need not be read.
             ready.clear_ready();
             let began = now();
-            clock.turn();
-            // After all that was woken.
-            tokio::task::yield_now().await;
+            clock.queue.borrow_mut().armed = None;
+            // A guard that lived on during a tick would forbid it to set the moment of another.
+            while let Some((key, paced)) = { clock.queue.borrow_mut().take_due(began) } {
+                let next = tick(&paced);
+                clock.queue.borrow_mut().wait(key, next);
+            }
+            clock.arm(&mut clock.queue.borrow_mut());
             meters().turned(now() - began);
         }
-    }
-
-    /// Wakes what is due, and sets the timer to what comes next.
-    fn turn(&self) {
-        let mut queue = self.queue.borrow_mut();
-        queue.armed = None;
-        queue.wake_due();
-        self.arm(&mut queue);
     }
 
     /// Sets the timer to the first of the queue, unless it is.
@@ -180,47 +184,3 @@ fn is_realtime() -> bool {
 
 /// The nice level of threads before others.
 const RAISED: i32 = -10;
-
-#[cfg(test)]
-mod tests {
-    use std::{cell::RefCell, rc::Rc, time::Duration};
-
-    use futures_util::{StreamExt, stream::FuturesUnordered};
-
-    use super::super::{Pace, ticks};
-    use crate::actors::driven::now;
-
-    #[test]
-    fn ticks_come_in_the_order_of_their_times_and_never_early() {
-        let came = Rc::new(RefCell::new(Vec::new()));
-        actix::System::new().block_on(async {
-            let start = now();
-            let waits = [30, 10, 20, 10].map(|after| {
-                let (came, at) = (Rc::clone(&came), start + Duration::from_millis(after));
-                async move {
-                    let (tick_handle, mut ticks) = ticks(Pace::Precise);
-                    tick_handle.set(Some(at));
-                    ticks.next().await;
-                    assert!(now() >= at, "a tick came early");
-                    came.borrow_mut().push(after);
-                }
-            });
-            // Goes on in the order in which it is woken, also when a busy machine lets several fall due at once.
-            waits.into_iter().collect::<FuturesUnordered<_>>().collect::<()>().await;
-        });
-        assert_eq!(*came.borrow(), [10, 10, 20, 30]);
-    }
-
-    #[test]
-    fn a_tick_that_is_put_off_comes_at_the_new_time_only() {
-        actix::System::new().block_on(async {
-            let (tick_handle, mut ticks) = ticks(Pace::Precise);
-            let later = now() + Duration::from_millis(400);
-            tick_handle.set(Some(now() + Duration::from_millis(200)));
-            assert!(futures_util::poll!(ticks.next()).is_pending());
-            tick_handle.set(Some(later));
-            ticks.next().await;
-            assert!(now() >= later);
-        });
-    }
-}
