@@ -1,7 +1,7 @@
 //! Source: where audio comes from. Any actor that handles [`Demand`] is one.
 //!
 //! A source is asked for frames by [`Demand`] and answers through the [`Supplier`] in it, at once or later: 25
-//! frames when a track starts and some 13 whenever half of them are played; five and three if it is
+//! frames when a track starts and what is missing four times a second; five, and three whenever two are left, if it is
 //! [live](super::Speak::live). [`Player`] runs an ordinary [`Source`](crate::source::Source); [`Pusher`] takes Opus packets
 //! from anywhere.
 

@@ -218,12 +218,7 @@ impl Transport {
     }
 
     fn stats(&self) -> TransportStats {
-        let session = self.session();
-        TransportStats {
-            counts: session.link.counts().clone(),
-            mode: session.link.mode().map(|mode| mode.to_string()),
-            ..session.stats.clone()
-        }
+        self.session().stats()
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use actix::{Message, Recipient};
@@ -36,6 +37,8 @@ pub(super) struct MediaSession {
     pub(super) stats: TransportStats,
     /// Who sees to the path; nobody before the transport has begun and after its end, when nothing is sent either.
     pub(super) transport: Option<Recipient<SendFailed>>,
+    /// How late the last packets were. A call's histogram is written for many at once: it is too large to stay in the processor.
+    late: Vec<Duration>,
     /// Samples whose frames were not sent since the last packet.
     skipped: u32,
     packet: Vec<u8>,
@@ -58,6 +61,7 @@ impl VoiceSender {
             socket: None,
             stats: TransportStats::default(),
             transport: None,
+            late: Vec::new(),
             skipped: 0,
             packet: Vec::new(),
         })))
@@ -99,6 +103,29 @@ impl MediaSession {
         sent.is_ok()
     }
 
+    /// What was sent and received so far.
+    pub(super) fn stats(&mut self) -> TransportStats {
+        self.record_late();
+        TransportStats {
+            counts: self.link.counts().clone(),
+            mode: self.link.mode().map(|mode| mode.to_string()),
+            ..self.stats.clone()
+        }
+    }
+
+    fn count_late(&mut self, late: Duration) {
+        self.late.push(late);
+        if self.late.len() == RECORDED_AT_ONCE {
+            self.record_late();
+        }
+    }
+
+    fn record_late(&mut self) {
+        for late in self.late.drain(..) {
+            self.stats.lateness.record(late);
+        }
+    }
+
     fn withhold(&mut self) {
         self.stats.withheld += 1;
         meters().withheld();
@@ -130,7 +157,7 @@ impl MediaSession {
             self.skipped = 0;
             self.link.voice_sent(packet.len());
             let late = now().saturating_duration_since(frame.due);
-            self.stats.lateness.record(late);
+            self.count_late(late);
             meters().sent(packet.len(), late);
         }
         self.packet = packet;
@@ -142,3 +169,6 @@ impl MediaSession {
         }
     }
 }
+
+/// Half a second of packets.
+const RECORDED_AT_ONCE: usize = 25;

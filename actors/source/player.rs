@@ -12,7 +12,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use super::{Demand, Supplier};
 use crate::{
     actors::driven::now,
-    audio::frame::Frame,
+    audio::frame::{Frame, pack},
     source::{Decoding, Source},
     speaker::TrackEnd,
 };
@@ -170,7 +170,9 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn send(&mut self) {
-        self.supplier.supply_all(std::mem::take(&mut self.frames));
+        let mut frames = std::mem::take(&mut self.frames);
+        pack(&mut frames);
+        self.supplier.supply_all(frames);
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// 20 ms of audio on its way to a voice channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,27 @@ pub enum Frame {
 /// The samples live in a box, so that moving a frame from actor to actor moves a pointer.
 #[derive(Clone, PartialEq)]
 pub struct Pcm(Box<[f32; SAMPLES]>);
+
+/// Moves the packets among these frames into one piece of memory, so that whoever plays them finds one behind the other, and
+/// gives back one piece and not many.
+pub fn pack(frames: &mut [Frame]) {
+    let mut packets = BytesMut::with_capacity(frames.iter().filter_map(Frame::opus).map(Bytes::len).sum());
+    for frame in frames {
+        if let Frame::Opus(packet) = frame {
+            packets.extend_from_slice(packet);
+            *packet = packets.split().freeze();
+        }
+    }
+}
+
+impl Frame {
+    fn opus(&self) -> Option<&Bytes> {
+        match self {
+            Self::Opus(packet) => Some(packet),
+            Self::Pcm(_) => None,
+        }
+    }
+}
 
 impl Pcm {
     /// Makes a frame of these samples: 960 pairs of left and right.
@@ -84,6 +105,23 @@ mod tests {
     fn a_frame_lasts_what_its_samples_say() {
         assert_eq!(FRAME_SAMPLES as u32 * 1000, SAMPLE_RATE * FRAME.as_millis() as u32);
         assert_eq!(opus::duration(&SILENCE), Ok(FRAME));
+    }
+
+    #[test]
+    fn packed_frames_are_what_they_were_and_lie_one_behind_the_other() {
+        let mut frames = [
+            Frame::Opus(Bytes::from(vec![1; 100])),
+            Frame::Pcm(Pcm::new([0.5; SAMPLES])),
+            Frame::Opus(Bytes::new()),
+            Frame::Opus(Bytes::from(vec![2; 7])),
+        ];
+        let before = frames.clone();
+        pack(&mut frames);
+        assert_eq!(frames, before);
+        let starts: Vec<_> =
+            frames.iter().filter_map(Frame::opus).map(|packet| packet.as_ptr() as usize).collect();
+        assert_eq!(starts[2] - starts[0], 100);
+        pack(&mut []);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct VoiceFrame {
     pub due: Instant,
 }
 
-/// How much of a track waits at the speaker. Sources are asked for more when half of it is played.
+/// How much of a track waits at the speaker. Sources are asked for more before half of it is played.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadAhead {

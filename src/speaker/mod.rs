@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Tracks are pulled by credit, in batches: as many frames as a track may be ahead when it starts, and as many as are
-//! missing once half of them are played. Without a link to the voice server nothing is taken, so a track goes on where
+//! missing once half of them are played; those of stored tracks at moments that speakers of one phase have in common. Without a link to the voice server nothing is taken, so a track goes on where
 //! it was when the call comes back.
 
 mod action;
@@ -87,6 +87,13 @@ impl Phase {
         let passed = now.saturating_duration_since(first).as_nanos().div_ceil(FRAME.as_nanos());
         first + FRAME * u32::try_from(passed).unwrap_or(u32::MAX)
     }
+
+    /// Whether sources are asked in this slot: for all speakers of one offset in the same, so that a thread is woken once for
+    /// all of them, and for those of other offsets in others.
+    fn is_refill(&self, due: Instant) -> bool {
+        let passed = due.saturating_duration_since(self.epoch + self.offset).as_nanos() / FRAME.as_nanos();
+        (passed + self.offset.as_millis()).is_multiple_of(REFILL)
+    }
 }
 
 impl Pacer {
@@ -113,7 +120,7 @@ impl Pacer {
     /// A new track; its source is asked for the first frames at once.
     pub fn attach(&mut self, id: TrackId, flags: SpeakingFlags, volume: f32, read_ahead: ReadAhead) {
         let mut track = Track::new(id, flags, volume, read_ahead);
-        self.actions.extend(track.demand());
+        self.actions.extend(track.demand(false));
         self.tracks.push(track);
     }
 
@@ -187,7 +194,12 @@ impl Pacer {
         if self.actions.is_empty() {
             self.tick(now);
         }
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if self.actions.is_empty() {
+            // The next are written where these were, which is still in the processor.
+            self.actions.clear();
+        }
+        action
     }
 
     /// When the next frame, or the next look at a silent source, is due.
@@ -301,7 +313,8 @@ impl Pacer {
         }
         self.announce();
         self.count_missing(due);
-        let opus = self.passthrough().unwrap_or_else(|| self.encode());
+        let refill = self.phase.is_refill(due);
+        let opus = self.passthrough(refill).unwrap_or_else(|| self.encode(refill));
         self.send(opus, due);
         self.remove_finished_tracks();
         self.end_speech_if_done();
@@ -341,20 +354,20 @@ impl Pacer {
     }
 
     /// The packet of the only track, untouched, where nothing needs mixing.
-    fn passthrough(&mut self) -> Option<Bytes> {
+    fn passthrough(&mut self, refill: bool) -> Option<Bytes> {
         let [track] = self.tracks.as_mut_slice() else { return None };
         let opus = track.pass()?;
         self.counts.passed_through += 1;
-        self.actions.extend(track.took(Taken::Opus));
+        self.actions.extend(track.took(Taken::Opus, refill));
         Some(opus)
     }
 
-    fn encode(&mut self) -> Bytes {
+    fn encode(&mut self, refill: bool) -> Bytes {
         let Self { tracks, actions, counts, encoding, .. } = self;
         let encoded = encoding.encode(|mix| {
             for track in tracks.iter_mut().filter(|track| track.is_ready()) {
                 counts.codec_errors += u64::from(track.mix_into(mix).is_err());
-                actions.extend(track.took(Taken::Pcm));
+                actions.extend(track.took(Taken::Pcm, refill));
             }
         });
         encoded.unwrap_or_else(|_| {
@@ -394,5 +407,7 @@ const SILENCE_FRAMES: u8 = 5;
 const CATCH_UP: Duration = Duration::from_millis(100);
 /// Frames that may be missing before a track counts as stalled: 100 ms.
 const STALLED_FRAMES: u32 = 5;
+/// Sources of stored tracks are asked once in so many slots: before half of what they may be ahead is played.
+const REFILL: u128 = 12;
 /// How often a silent source is looked at.
 const PROBE: Duration = Duration::from_secs(1);

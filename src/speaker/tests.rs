@@ -73,8 +73,12 @@ struct Story {
 impl Story {
     /// A speaker without a link.
     fn begin() -> Self {
+        Self::begin_at(Duration::ZERO)
+    }
+
+    fn begin_at(offset: Duration) -> Self {
         let now = start();
-        let phase = Phase { epoch: now, offset: Duration::ZERO };
+        let phase = Phase { epoch: now, offset };
         Self {
             playout: Pacer::new(&EncoderSettings::default(), phase).unwrap(),
             now,
@@ -90,6 +94,18 @@ impl Story {
         story.link_up();
         assert_eq!(story.playout.deadline(), None, "an idle speaker costs no tick");
         story
+    }
+
+    fn linked_at(offset: Duration) -> Self {
+        let mut story = Self::begin_at(offset);
+        story.link_up();
+        story
+    }
+
+    fn attach_stored(&mut self, source: Fast) {
+        self.sources.insert(MUSIC, source);
+        self.playout.attach(MUSIC, MICROPHONE, 1.0, ReadAhead::Stored);
+        self.drive();
     }
 
     fn attach(&mut self, id: TrackId, flags: SpeakingFlags, volume: f32) {

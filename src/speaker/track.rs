@@ -90,10 +90,11 @@ impl Track {
         !self.queue.is_empty()
     }
 
-    /// How many frames the source is to be asked for: none until half of what it may be ahead is used up.
-    pub(super) fn demand(&mut self) -> Option<Action> {
+    /// How many frames the source is to be asked for: outside of a refill none until half of what it may be ahead is used up.
+    pub(super) fn demand(&mut self, refill: bool) -> Option<Action> {
         let (wanted, on_the_way) = (self.read_ahead.frames(), self.queue.len() + self.credit);
-        if self.end.is_some() || on_the_way > wanted / 2 {
+        let enough = if refill && self.read_ahead == ReadAhead::Stored { wanted - 1 } else { wanted / 2 };
+        if self.end.is_some() || on_the_way > enough {
             return None;
         }
         self.credit += wanted - on_the_way;
@@ -141,17 +142,13 @@ impl Track {
 
     /// The next packet, if it can go out as it is: Opus of 20 ms at volume 1, that fits into a datagram.
     pub(super) fn pass(&mut self) -> Option<Bytes> {
-        let whole = self.is_unchanged();
-        match self.queue.front() {
-            Some(Frame::Opus(packet))
-                if whole
-                    && packet.len() <= opus::MAX_PACKET
-                    && opus::samples(packet) == Ok(FRAME_SAMPLES as u32) =>
-            {
-                let packet = packet.clone();
-                self.queue.pop_front();
-                Some(packet)
-            }
+        let Some(Frame::Opus(packet)) = self.queue.front() else { return None };
+        let passes = self.is_unchanged()
+            && packet.len() <= opus::MAX_PACKET
+            && opus::samples(packet) == Ok(FRAME_SAMPLES as u32);
+        // Taken out, as a packet that is cloned asks for memory.
+        match passes.then(|| self.queue.pop_front())? {
+            Some(Frame::Opus(packet)) => Some(packet),
             _ => None,
         }
     }
@@ -176,7 +173,7 @@ impl Track {
     }
 
     /// A frame was taken: what follows from it.
-    pub(super) fn took(&mut self, taken: Taken) -> impl Iterator<Item = Action> + use<> {
+    pub(super) fn took(&mut self, taken: Taken, refill: bool) -> impl Iterator<Item = Action> + use<> {
         if taken == Taken::Opus {
             // What a decoder remembers is of a moment ago, and would be heard as a click.
             self.decoder = None;
@@ -185,6 +182,6 @@ impl Track {
         self.playback = Playback::Playing;
         self.missing = 0;
         let started = started.then_some(Action::Started(self.id));
-        started.into_iter().chain(self.demand())
+        started.into_iter().chain(self.demand(refill))
     }
 }

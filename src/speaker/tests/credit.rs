@@ -1,5 +1,7 @@
 //! Stories of what a source is asked for, and of what it owes.
 
+use std::collections::HashSet;
+
 use super::*;
 
 #[test]
@@ -20,11 +22,9 @@ fn a_live_track_is_asked_for_five_frames_and_then_for_three_whenever_two_are_lef
 }
 
 #[test]
-fn half_a_second_of_what_is_stored_waits_and_is_refilled_when_half_of_it_is_played() {
+fn half_a_second_of_what_is_stored_waits_and_is_refilled_every_twelfth_frame() {
     let mut story = Story::linked();
-    story.sources.insert(MUSIC, source(1_000));
-    story.playout.attach(MUSIC, MICROPHONE, 1.0, ReadAhead::Stored);
-    story.drive();
+    story.attach_stored(source(1_000));
     story.pass(SECOND * 4);
     let demands: Vec<_> = story
         .log()
@@ -32,10 +32,52 @@ fn half_a_second_of_what_is_stored_waits_and_is_refilled_when_half_of_it_is_play
         .filter(|action| matches!(action, Action::Demand(..) | Action::Voice(_)))
         .map(|action| if let Action::Demand(_, frames) = action { frames } else { 0 })
         .collect();
-    assert_eq!(demands[0], 25);
-    // 25 - 13 are left, and 13 more make 25 again.
-    let refills: Vec<_> = demands[1..].chunks(14).map(|turn| turn.iter().sum::<usize>()).collect();
-    assert_eq!(refills[..14], [13; 14]);
+    // What it starts with, and, as this is the slot of a refill, the first frame anew.
+    assert_eq!(demands[..3], [25, 0, 1]);
+    let refills: Vec<_> =
+        demands[3..].chunks_exact(13).map(|turn| (turn[12], turn.iter().sum::<usize>())).collect();
+    assert_eq!(refills[..14], [(12, 12); 14]);
+}
+
+#[test]
+fn speakers_of_one_offset_ask_their_sources_in_the_same_slot_whenever_they_started() {
+    let asked = |start: u32, offset: u64| {
+        let mut story = Story::linked_at(Duration::from_millis(offset));
+        story.pass(FRAME * start);
+        story.attach_stored(source(1_000));
+        story.log();
+        let asks = |story: &mut Story| {
+            story.pass(FRAME);
+            story.log().iter().any(|action| matches!(action, Action::Demand(..)))
+        };
+        (start..start + 60).filter(|_| asks(&mut story)).map(|slot| slot % 12).collect::<HashSet<_>>()
+    };
+    for offset in [0, 3, 11, 12, 19] {
+        let slots: HashSet<_> = (0..24).flat_map(|start| asked(start, offset)).collect();
+        assert_eq!(slots.len(), 1, "{offset} ms: {slots:?}");
+    }
+    assert_ne!(asked(0, 0), asked(0, 3), "not all at once");
+}
+
+#[test]
+fn no_stored_track_has_less_than_half_of_its_frames_whenever_it_starts() {
+    for start in 0..24 {
+        let mut story = Story::linked();
+        story.pass(FRAME * start);
+        story.attach_stored(source(1_000));
+        let mut here = 0_usize;
+        for action in {
+            story.pass(SECOND * 4);
+            story.log()
+        } {
+            match action {
+                Action::Demand(_, frames) => here += frames,
+                Action::Voice(_) => here -= 1,
+                _ => {}
+            }
+            assert!((12..=25).contains(&here) || here == 0, "{here} frames");
+        }
+    }
 }
 
 #[test]
