@@ -85,4 +85,4 @@ const SLOTS: usize = (FRAME.as_millis() / SLOT.as_millis()) as usize;
 /// Slots that are filled one after another lie this far apart, so that the load is spread also while they are few.
 const STRIDE: usize = 9;
 /// Packets that leave in one turn before another slot is used: what the turn itself costs is then little beside them.
-const WORTH_A_TURN: usize = 8;
+const WORTH_A_TURN: usize = 20;

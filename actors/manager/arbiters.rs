@@ -199,22 +199,22 @@ mod tests {
     fn calls_share_a_turn_until_it_is_worth_while_and_are_then_spread_evenly_also_after_others_have_ended() {
         actix::System::new().block_on(async {
             let mut arbiters = Arbiters::none();
-            let mut slots: Vec<MediaSlot> = (0..8).map(|_| arbiters.media_slot()).collect();
+            let mut slots: Vec<MediaSlot> = (0..20).map(|_| arbiters.media_slot()).collect();
             assert_eq!(calls_at(&slots).len(), 1);
-            slots.extend((8..40).map(|_| arbiters.media_slot()));
-            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [8; 5]);
+            slots.extend((20..100).map(|_| arbiters.media_slot()));
+            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [20; 5]);
             let offsets: Vec<_> = calls_at(&slots).into_keys().collect();
             assert!(
                 offsets.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(2)),
                 "{offsets:?}"
             );
-            slots.extend((40..400).map(|_| arbiters.media_slot()));
-            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [20; 20]);
+            slots.extend((100..800).map(|_| arbiters.media_slot()));
+            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [40; 20]);
             for _ in 0..1_000 {
                 slots.drain(..50);
                 slots.extend((0..50).map(|_| arbiters.media_slot()));
             }
-            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [20; 20]);
+            assert_eq!(calls_at(&slots).into_values().collect::<Vec<_>>(), [40; 20]);
         });
     }
 

@@ -1,4 +1,4 @@
-//! The loop: every call has a slot of a millisecond, and sends one packet in it every 20 ms.
+//! The loop: every call has a slot of a millisecond, which it shares with others, and sends one packet in it every 20 ms.
 
 use std::{net::UdpSocket, sync::mpsc::Receiver};
 
@@ -84,9 +84,9 @@ pub fn run(changes: &Receiver<Change>, sound: &Sound) {
 fn apply(change: Change, slots: &mut [Vec<Voice>; SLOTS]) {
     match change {
         Change::Begin(voice) => {
-            if let Some(emptiest) = slots.iter_mut().min_by_key(|slot| slot.len()) {
-                emptiest.push(*voice);
-            }
+            let emptiest = || (0..SLOTS).min_by_key(|&slot| slots[slot].len()).unwrap_or(0);
+            let slot = slots.iter().position(|slot| slot.len() < WORTH_A_TURN).unwrap_or_else(emptiest);
+            slots[slot].push(*voice);
         }
         Change::Key(ssrc, key) => {
             let voice = slots.iter_mut().flatten().find(|voice| voice.ssrc == ssrc);
@@ -103,5 +103,7 @@ fn sleep_until(began: Timespec, nanos: i64) {
 
 const SLOTS: usize = 20;
 const SLOT_NANOS: i64 = 1_000_000;
+/// Calls of a slot before another is used.
+const WORTH_A_TURN: usize = 20;
 /// Of 20 ms, for each channel.
 const FRAME_SAMPLES: u32 = 960;
