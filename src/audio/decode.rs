@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! Input ─▶ tags ─▶ recognise ─▶ Demuxer ── packets ─▶ Track ── frames ─▶
-//!                      │          (mpeg, flac, wave, container)
+//!                      │          (mpeg, flac, wave, ogg, container)
 //!                      └─ what is not decoded here ─▶ ffmpeg ─▶ Demuxer (wave)
 //! ```
 
@@ -18,6 +18,7 @@ mod layout;
 mod length;
 mod metadata;
 mod mpeg;
+mod ogg;
 mod opus_track;
 mod pcm_track;
 mod reading;

@@ -10,6 +10,7 @@ mod layouts;
 mod make;
 mod movies;
 mod mutated;
+mod ogg;
 mod refused;
 mod streams;
 mod tagged;

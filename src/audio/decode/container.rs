@@ -2,7 +2,6 @@
 
 mod matroska;
 mod movie;
-mod ogg;
 
 use std::io;
 
@@ -20,6 +19,7 @@ use super::event::{ENDS_EARLY, Event, Stream, failure};
 use super::input::{Input, MAX_IN_MEMORY, Unseekable};
 use super::length::Length;
 use super::metadata::Metadata;
+use super::ogg;
 use super::reading::{explained, guarded};
 use super::recognise::Kind;
 use super::track;

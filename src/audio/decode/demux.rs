@@ -9,6 +9,7 @@ use super::input::Input;
 use super::length::Length;
 use super::metadata::Metadata;
 use super::mpeg::MpegReader;
+use super::ogg::OggOpusReader;
 use super::recognise::Kind;
 use super::wave::WaveReader;
 
@@ -17,6 +18,7 @@ pub(super) enum Demuxer {
     Mpeg(Box<MpegReader>),
     Flac(Box<FlacReader>),
     Wave(Box<WaveReader>),
+    OggOpus(Box<OggOpusReader>),
     Container(Box<Container>),
 }
 
@@ -30,6 +32,11 @@ impl Demuxer {
             }
             Kind::Flac => Self::Flac(Box::new(FlacReader::new(input))),
             Kind::Wave => Self::Wave(Box::new(WaveReader::new(input)?)),
+            Kind::Ogg => match OggOpusReader::open(input) {
+                Ok(reader) => Self::OggOpus(Box::new(reader)),
+                // Another codec, or several streams at a time.
+                Err(input) => Self::Container(Box::new(Container::open(kind, input)?)),
+            },
             kind => Self::Container(Box::new(Container::open(kind, input)?)),
         })
     }
@@ -39,6 +46,7 @@ impl Demuxer {
             Self::Mpeg(reader) => reader.next(),
             Self::Flac(reader) => reader.next(),
             Self::Wave(reader) => reader.next(),
+            Self::OggOpus(reader) => reader.next(),
             Self::Container(reader) => reader.next(),
         }
     }
@@ -48,6 +56,7 @@ impl Demuxer {
             Self::Mpeg(reader) => reader.length(),
             Self::Flac(reader) => reader.length(),
             Self::Wave(reader) => reader.length(),
+            Self::OggOpus(reader) => reader.length(),
             Self::Container(reader) => reader.length(),
         }
     }
@@ -58,6 +67,7 @@ impl Demuxer {
             Self::Mpeg(_) => {}
             Self::Flac(reader) => metadata.fill_from(reader.metadata()),
             Self::Wave(reader) => metadata.fill_from(reader.metadata()),
+            Self::OggOpus(reader) => metadata.fill_from(reader.metadata()),
             Self::Container(reader) => reader.describe(metadata),
         }
     }

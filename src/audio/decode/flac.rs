@@ -5,19 +5,17 @@
 
 mod header;
 
+use symphonia::core::checksum::Crc16Ansi;
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_FLAC;
-use symphonia::core::io::BufReader;
-use symphonia::core::meta::{MetadataBuilder, MetadataInfo, well_known::METADATA_ID_VORBIS_COMMENT};
+use symphonia::core::io::Monitor;
 use symphonia::core::packet::Packet;
-use symphonia::default::meta::embedded::vorbis::read_vorbis_comment;
 
-use self::header::{Crc16, Format, FrameHeader, StreamInfo};
+use self::header::{Format, FrameHeader, StreamInfo};
 use super::event::{ENDS_EARLY, Event, Stream, failure};
 use super::input::Input;
 use super::length::{self, Length};
-use super::metadata::Metadata;
-use super::reading::guarded;
+use super::metadata::{MAX_COMMENT, Metadata};
 use super::tags;
 use crate::audio::mixdown::usual_layout;
 
@@ -104,7 +102,7 @@ impl FlacReader {
                 VORBIS_COMMENT if length <= MAX_COMMENT => {
                     let block = self.input.peek(length);
                     let block = block[..block.len().min(length)].to_vec();
-                    self.comment(&block);
+                    self.metadata.add_vorbis_comment(&block);
                 }
                 _ => {}
             }
@@ -115,29 +113,21 @@ impl FlacReader {
         }
     }
 
-    fn comment(&mut self, block: &[u8]) {
-        let info =
-            MetadataInfo { metadata: METADATA_ID_VORBIS_COMMENT, short_name: "flac", long_name: "FLAC" };
-        let mut builder = MetadataBuilder::new(info);
-        // What was read before something was wrong with it is of use.
-        let _ = guarded(|| read_vorbis_comment(&mut BufReader::new(block), &mut builder, &mut Vec::new()));
-        self.metadata.add(&builder.build().media.tags);
-    }
-
     /// The frame that starts here, and its length: up to the next header, or the end, where its checksum is right.
     fn frame(&mut self) -> Option<(FrameHeader, usize)> {
         let format = self.format;
         let header = FrameHeader::parse(self.input.peek(LONGEST_HEADER), &format)?;
-        let (mut crc, mut summed, mut searched, mut wanted) = (Crc16(0), 0, header.length, SEARCH_STEP);
+        let (mut crc, mut summed, mut searched, mut wanted) =
+            (Crc16Ansi::new(0), 0, header.length, SEARCH_STEP);
         let mut candidates = 0;
         loop {
             let ahead = self.input.peek(wanted);
             let ends = ahead.len() < wanted;
             let limit = if ends { ahead.len() } else { ahead.len() - LONGEST_HEADER };
             while let Some(at) = next_start(ahead, searched, limit, &format) {
-                crc.add(&ahead[summed..at]);
+                crc.process_buf_bytes(&ahead[summed..at]);
                 summed = at;
-                if crc.0 == 0 {
+                if crc.crc() == 0 {
                     return Some((header, at));
                 }
                 searched = at + 1;
@@ -147,8 +137,8 @@ impl FlacReader {
                 }
             }
             if ends {
-                crc.add(&ahead[summed..]);
-                return (crc.0 == 0).then_some((header, ahead.len()));
+                crc.process_buf_bytes(&ahead[summed..]);
+                return (crc.crc() == 0).then_some((header, ahead.len()));
             }
             if wanted > MAX_FRAME {
                 return None;
@@ -238,8 +228,6 @@ fn next_start(ahead: &[u8], from: usize, limit: usize, format: &Format) -> Optio
 const MARKER: &[u8] = b"fLaC";
 const STREAMINFO: u8 = 0;
 const VORBIS_COMMENT: u8 = 4;
-/// A block of comments that is longer is left out unread.
-const MAX_COMMENT: usize = 1 << 20;
 /// A file that is longer is not read twice.
 const MAX_SEARCHED: u64 = 64 << 20;
 /// How long the header of a frame can be.

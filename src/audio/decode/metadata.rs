@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use symphonia::core::meta::{StandardTag, Tag};
+use symphonia::core::io::BufReader;
+use symphonia::core::meta::well_known::METADATA_ID_VORBIS_COMMENT;
+use symphonia::core::meta::{MetadataBuilder, MetadataInfo, StandardTag, Tag};
+use symphonia::default::meta::embedded::vorbis::read_vorbis_comment;
+
+use super::reading::guarded;
 
 /// What a file says about itself: its tags, and how long it lasts.
 ///
@@ -55,6 +60,19 @@ impl Metadata {
         }
     }
 
+    /// Takes what a Vorbis comment says, as FLAC and Opus have it.
+    pub(super) fn add_vorbis_comment(&mut self, block: &[u8]) {
+        let info = MetadataInfo {
+            metadata: METADATA_ID_VORBIS_COMMENT,
+            short_name: "vorbis",
+            long_name: "Vorbis comment",
+        };
+        let mut builder = MetadataBuilder::new(info);
+        // What was read before something was wrong with it is of use.
+        let _ = guarded(|| read_vorbis_comment(&mut BufReader::new(block), &mut builder, &mut Vec::new()));
+        self.add(&builder.build().media.tags);
+    }
+
     /// Takes what is not known yet from another.
     pub(super) fn fill_from(&mut self, other: &Self) {
         let fill = |field: &mut Option<String>, text: &Option<String>| {
@@ -98,5 +116,7 @@ fn add(field: &mut Option<String>, text: &str) {
     }
 }
 
+/// A block of comments that is longer is not read beyond this.
+pub(super) const MAX_COMMENT: usize = 1 << 20;
 /// Longer texts are cut off: they are no titles.
 const MAX_TEXT: usize = 1_000;

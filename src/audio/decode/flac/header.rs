@@ -110,38 +110,15 @@ fn crc8(bytes: &[u8]) -> u8 {
         .fold(0, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| crc << 1 ^ if crc & 0x80 == 0 { 0 } else { 7 }))
 }
 
-/// The checksum of a frame: over all of it, its own last two bytes among them, it is 0.
-pub(super) struct Crc16(pub(super) u16);
-
-impl Crc16 {
-    pub(super) fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0 << 8 ^ CRC16[usize::from((self.0 >> 8) as u8 ^ byte)];
-        }
-    }
-}
-
-const CRC16: [u16; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
-        while bit < 8 {
-            crc = crc << 1 ^ if crc & 0x8000 == 0 { 0 } else { 0x8005 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
-
 /// The codes from 1 on.
 const RATES: [u32; 11] =
     [88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000];
 
 #[cfg(test)]
 mod tests {
+    use symphonia::core::checksum::Crc16Ansi;
+    use symphonia::core::io::Monitor;
+
     use super::*;
 
     #[test]
@@ -158,9 +135,9 @@ mod tests {
             [0xFF, 0xF8, 0x69, 0x18, 0x00, 0x00, 0xBF, 0x03, 0x58, 0xFD, 0x03, 0x12, 0x8B, 0xAA, 0x9A];
         let header = FrameHeader::parse(&frame, &Format::default()).unwrap();
         assert_eq!(header, FrameHeader { format, samples: 1, length: 7 });
-        let mut crc = Crc16(0);
-        crc.add(&frame);
-        assert_eq!(crc.0, 0);
+        let mut crc = Crc16Ansi::new(0);
+        crc.process_buf_bytes(&frame);
+        assert_eq!(crc.crc(), 0);
         assert_eq!(StreamInfo::parse(&format.stream_info()), Some(StreamInfo { format, samples: 0 }));
     }
 

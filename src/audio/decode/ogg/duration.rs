@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::super::input::Input;
 use super::super::length;
+use super::page::Page;
 
 /// Counts through a file that can be read twice; `None` where that is not so, or the file is very long.
-pub(super) fn duration(input: &mut Input) -> Option<Duration> {
+pub(in crate::audio::decode) fn duration(input: &mut Input) -> Option<Duration> {
     let start = input.position();
     if input.byte_length()? > MAX_COUNTED {
         return None;
@@ -25,7 +26,7 @@ pub(super) fn duration(input: &mut Input) -> Option<Duration> {
             pages.consume(next as u64);
             continue;
         };
-        if page.is_first {
+        if page.is_first() {
             if links.is_running {
                 total += links.close();
             }
@@ -35,7 +36,7 @@ pub(super) fn duration(input: &mut Input) -> Option<Duration> {
             links.is_running = true;
             links.note(&page);
         }
-        pages.consume((page.header + page.body) as u64);
+        pages.consume(page.length() as u64);
     }
     total += links.close();
     input.return_to(start);
@@ -86,33 +87,6 @@ impl Links {
         self.is_running = false;
         let lasts = |link: Link| length::of_samples(link.last.saturating_sub(link.skip), link.rate);
         self.streams.drain().map(|(_, link)| lasts(link)).max().unwrap_or_default()
-    }
-}
-
-struct Page {
-    is_first: bool,
-    position: u64,
-    serial: u32,
-    header: usize,
-    body: usize,
-}
-
-impl Page {
-    const LONGEST_HEADER: usize = 27 + 255;
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        if !bytes.starts_with(b"OggS") || bytes.len() < 27 {
-            return None;
-        }
-        let segments = usize::from(bytes[26]);
-        let body = bytes.get(27..27 + segments)?.iter().map(|&length| usize::from(length)).sum();
-        Some(Self {
-            is_first: bytes[5] & 2 != 0,
-            position: u64::from_le_bytes(bytes[6..14].try_into().ok()?),
-            serial: u32::from_le_bytes(bytes[14..18].try_into().ok()?),
-            header: 27 + segments,
-            body,
-        })
     }
 }
 
