@@ -1,20 +1,27 @@
 //! The steps of a packet, each as a function that is called again and again: for criterion, which takes their time
 //! (`cargo bench -p bench-micro`), and for callgrind, which counts their instructions (`./dev instructions`).
 
-use std::{hint::black_box, time::Instant};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
 
 use actix_voice::{
     audio::{
-        frame::{FRAME_SAMPLES, Pcm},
+        frame::{FRAME, FRAME_SAMPLES, Frame, Pcm},
         mixer::{Limiter, mix},
         opus::{Encoder, EncoderSettings, MAX_PACKET},
         resample::Resampler,
     },
+    gateway::payload::SpeakingFlags,
     id::{SecretKey, Ssrc, UserId},
+    speaker::{Action, Pacer, Phase, ReadAhead, TrackId},
     transport::{
         Link, MAX_DATAGRAM, RtpStart,
         cipher::{Cipher, Mode},
-        dave::{BaseSecret, Frames, KeyChange, SenderKey},
+        dave::{BaseSecret, Frames, KeyChange, Sealed, SenderKey},
         rtp::{FIXED_HEADER, Header, Sequence, Timestamp},
     },
 };
@@ -42,6 +49,7 @@ pub fn all() -> Vec<Step> {
         ]
     });
     let mut steps: Vec<Step> = modes.collect();
+    steps.extend([1, 100, 1_000].map(|calls| Step::new(format!("turn-of-{calls}-calls"), turn(calls))));
     steps.extend([
         Step::new("dave-seal", dave_seal()),
         Step::new("dave-seal-and-open", dave_seal_and_open()),
@@ -50,6 +58,58 @@ pub fn all() -> Vec<Step> {
         Step::new("encode-128-kbit", encode()),
     ]);
     steps
+}
+
+/// The next 20 ms of so many calls: each takes a frame, encrypts it end to end and seals it; what they are short of is
+/// supplied. All but the system's part of sending.
+fn turn(calls: usize) -> impl FnMut() {
+    let began = now();
+    let mut voices: Vec<Voice> = (0..calls).map(|_| Voice::new(began)).collect();
+    let mut frames = 0;
+    move || {
+        let now = began + FRAME * frames;
+        frames += 1;
+        voices.iter_mut().for_each(|voice| voice.play(now));
+    }
+}
+
+struct Voice {
+    pacer: Pacer,
+    frames: Frames,
+    link: Link,
+    packet: Vec<u8>,
+}
+
+impl Voice {
+    fn new(now: Instant) -> Self {
+        let phase = Phase { epoch: now, offset: Duration::ZERO };
+        let mut pacer =
+            Pacer::new(&EncoderSettings::default(), phase).expect("libopus takes the default settings");
+        pacer.link_up(now);
+        pacer.attach(TrackId(1), SpeakingFlags::MICROPHONE, 1.0, ReadAhead::Stored);
+        let mut link = Link::new(Ssrc(1), RtpStart::default(), now);
+        link.described(Mode::ALL[0].name(), &KEY, now).expect("a mode of this build");
+        Self { pacer, frames: frames(), link, packet: Vec::with_capacity(MAX_DATAGRAM) }
+    }
+
+    fn play(&mut self, now: Instant) {
+        while let Some(action) = self.pacer.poll(now) {
+            match action {
+                Action::Demand(track, frames) => {
+                    let opus = Frame::Opus(Bytes::from_static(&PLAYED));
+                    self.pacer.supply(track, std::iter::repeat_n(opus, frames), now);
+                }
+                Action::Speaking(_) => self.pacer.speaking_sent(now),
+                Action::Voice(frame) => {
+                    let sealer = &mut self.frames.sealer;
+                    let write_frame = |out: &mut Vec<u8>| sealer.seal(&frame.opus, out) != Sealed::Withheld;
+                    self.link.seal(frame.elapsed, &mut self.packet, write_frame).expect("a nonce is left");
+                    self.link.voice_sent(black_box(&self.packet).len());
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Writes and seals the packet of one frame.
@@ -164,5 +224,7 @@ fn now() -> Instant {
 
 const KEY: SecretKey = SecretKey([7; 32]);
 const SPEAKER: UserId = UserId(1);
+/// A packet of 20 ms that is passed on, as long as one at 64 kbit/s.
+const PLAYED: [u8; 160] = [0xFC; 160];
 /// As long as a packet at 64 kbit/s.
 const OPUS: [u8; 160] = [0x5a; 160];

@@ -258,6 +258,7 @@ impl Input {
         let filled = self.buffer.len();
         let next = self.position + filled as u64;
         let room = self.end.map_or(FILL as u64, |end| end.saturating_sub(next).min(FILL as u64)) as usize;
+        self.buffer.reserve_exact(room);
         self.buffer.resize(filled + room, 0);
         let read = self.origin.read(&mut self.buffer[filled..]);
         self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
@@ -388,7 +389,7 @@ pub(super) const MAX_IN_MEMORY: usize = 64 << 20;
 /// How much of a stream is kept until it is clear what plays it.
 const MAX_KEPT: usize = 4 << 20;
 /// How much is read at a time.
-const FILL: usize = 16 << 10;
+const FILL: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests {
