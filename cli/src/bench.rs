@@ -60,6 +60,9 @@ pub struct Bench {
     /// The gateway takes any number of joins at once
     #[arg(long, requires = "gateway")]
     no_send_limit: bool,
+    /// Speak, too, where the gateway does not let calls be encrypted end to end
+    #[arg(long, requires = "gateway")]
+    without_e2ee: bool,
     /// Print one JSON object on stdout at the end
     #[arg(long)]
     json: bool,
@@ -149,8 +152,10 @@ impl Bench {
         totals: &mut CallTotals,
     ) -> Result<End, Failure> {
         let screen = Screen::silent();
+        let mut config = gateway.config();
+        config.require_e2ee = !self.without_e2ee;
         let bot = tokio::select! {
-            bot = Bot::log_in_to(gateway, self.send_limit(), token, &screen) => bot?,
+            bot = Bot::log_in_to(gateway, &config, self.send_limit(), token, &screen) => bot?,
             () = interrupt.requested() => return Ok(End::Interrupted),
         };
         let result = tokio::select! {

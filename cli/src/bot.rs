@@ -45,7 +45,7 @@ impl GatewayUrl {
     }
 
     /// A gateway without TLS names voice servers without TLS.
-    fn config(&self) -> Config {
+    pub fn config(&self) -> Config {
         let mut config = Config::default();
         if self.0.starts_with("ws://") {
             config.encryption = Encryption::None;
@@ -79,26 +79,26 @@ impl Bot {
     ///
     /// When the gateway cannot be reached, or refuses the bot.
     pub async fn log_in(url: &GatewayUrl, token: Token, screen: &Screen) -> Result<Self, Failure> {
-        Self::log_in_to(url, SendLimit::Discords, token, screen).await
+        Self::log_in_to(url, &url.config(), SendLimit::Discords, token, screen).await
     }
 
-    /// Logs in at a gateway that takes so many messages.
+    /// Logs in, configured like this, at a gateway that takes so many messages.
     ///
     /// # Errors
     ///
     /// As [`log_in`](Self::log_in).
     pub async fn log_in_to(
         url: &GatewayUrl,
+        config: &Config,
         limit: SendLimit,
         token: Token,
         screen: &Screen,
     ) -> Result<Self, Failure> {
-        let config = url.config();
         let (collector, status) = EventCollector::new(screen.clone());
         let events = collector.start();
         let manager = VoiceManager::new(config.clone()).start();
         manager.do_send(Subscribe::new(events.clone().recipient()));
-        let gateway = MainGateway::at(&url.0, token, &config, manager.clone());
+        let gateway = MainGateway::at(&url.0, token, config, manager.clone());
         let gateway = gateway.send_limit(limit).listener(events.recipient()).start();
         let bot = Self { manager, gateway, status };
         let decided = |status: &BotStatus| {

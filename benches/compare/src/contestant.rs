@@ -16,7 +16,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Source,
+    Source, Switch,
     loopback::Loopback,
     measure::{Failure, Plan},
 };
@@ -149,6 +149,9 @@ pub fn not_started(program: &Path, error: std::io::Error) -> Failure {
 
 fn ours(command: &mut Command, plan: &Plan<'_>) {
     command.args(["bench", "--json", "--no-send-limit", "--seconds", FOR_EVER]);
+    if plan.dave == Switch::Off {
+        command.arg("--without-e2ee");
+    }
     match plan.source {
         Source::Passthrough | Source::Encode => {}
         Source::Mix => drop(command.args(["--tracks", "2"])),

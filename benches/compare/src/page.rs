@@ -16,7 +16,7 @@ pub fn write(outcomes: &[Outcome], folder: &str) -> String {
         let heading = format!("{}, DAVE {}", title(outcome.scenario.source), name(outcome.scenario.dave));
         let (seconds, rounds) = (outcome.scenario.seconds, outcome.scenario.rounds);
         let parts = [
-            format!("\n## {heading}\n\n{}\n", what(outcome.scenario.source)),
+            format!("\n## {heading}\n\n{}\n\n", what(outcome.scenario.source)),
             table(outcome),
             comparison(outcome),
             chart(outcome, folder, &heading),
