@@ -20,6 +20,7 @@ pub struct CallTotals {
     reconnects: u64,
     path_losses: u64,
     underruns: u64,
+    skipped: u64,
     unsent: u64,
     withheld: u64,
     lateness: Lateness,
@@ -35,6 +36,7 @@ impl CallTotals {
         self.reconnects += stats.reconnects;
         self.path_losses += stats.path_losses;
         self.underruns += stats.speaker.underruns;
+        self.skipped += stats.speaker.skipped;
         self.unsent += stats.transport.unsent;
         self.withheld += stats.transport.withheld;
         self.lateness.add(&stats.transport.lateness);
@@ -76,6 +78,7 @@ impl CallTotals {
             reconnects: self.reconnects,
             path_losses: self.path_losses,
             underruns: self.underruns,
+            skipped: self.skipped,
             unsent: self.unsent,
             withheld: self.withheld,
             lateness_us: Quantiles {
@@ -102,6 +105,8 @@ pub struct Report {
     /// How often the UDP path died; what was sent until it was restored is lost.
     path_losses: u64,
     underruns: u64,
+    /// Frame times that were left out, because the machine came more than 100 ms late.
+    skipped: u64,
     /// Frames that were not sent, because the system refused them.
     unsent: u64,
     /// Frames that were not sent, for want of a key to encrypt them with.
@@ -151,7 +156,7 @@ pub fn print_json(report: &impl Serialize) {
 /// Prints what a person wants to know. Of a call that never was there is nothing to say but why, which is said elsewhere.
 pub fn print_lines(report: &Report, result: &Result<End, Failure>) {
     let Report { packets, seconds, resumes, reconnects, path_losses, underruns, .. } = report;
-    let Report { unsent, withheld, lateness_us, mode, .. } = report;
+    let Report { skipped, unsent, withheld, lateness_us, mode, .. } = report;
     let how = match result {
         Ok(End::Finished) => "finished",
         Ok(End::Interrupted) => "interrupted",
@@ -174,6 +179,9 @@ pub fn print_lines(report: &Report, result: &Result<End, Failure>) {
     }
     if *unsent > 0 && !matches!(result, Err(Failure::NotSent { .. })) {
         eprintln!("{} not sent: the system refused", were(*unsent, "frame"));
+    }
+    if *skipped > 0 {
+        eprintln!("{} left out: this machine stood still for more than 100 ms", were(*skipped, "frame"));
     }
     if *path_losses > 0 && !matches!(result, Err(Failure::PathDied(_))) {
         eprintln!("the UDP path died {}, and what was sent meanwhile is lost", times(*path_losses));

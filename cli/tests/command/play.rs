@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{Fixture, Stderr, audio, file, finish, run};
 
 #[cfg(unix)]
-use crate::support::interrupt;
+use crate::support::{interrupt, signal};
 
 #[tokio::test]
 async fn files_are_played_one_after_another_and_the_report_is_one_json_object() {
@@ -32,6 +32,7 @@ async fn files_are_played_one_after_another_and_the_report_is_one_json_object() 
         "reconnects",
         "resumes",
         "seconds",
+        "skipped",
         "underruns",
         "unsent",
         "withheld",
@@ -142,3 +143,28 @@ async fn a_gateway_behind_a_certificate_authority_of_ones_own_is_trusted_through
 
 #[cfg(unix)]
 const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_process_that_stood_still_goes_on_where_it_was_and_says_so() {
+    use rustix::process::Signal;
+
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play();
+    let child = play.arg(audio("speech.opus")).spawn().unwrap();
+    fixture.until_heard(50).await;
+    signal(&child, Signal::STOP);
+    // The fault itself: a machine that is suspended for a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    signal(&child, Signal::CONT);
+    let ran = finish(child).await.code(0);
+    let report = ran.json();
+    let skipped = report["skipped"].as_u64().unwrap();
+    assert!((40..=60).contains(&skipped), "{report}");
+    assert!(ran.stderr().contains("left out: this machine stood still"), "{}", ran.stderr());
+    // 7.1 s, and five frames of silence: nothing of the file is missing.
+    let packets = report["packets"].as_u64().unwrap();
+    assert!((355..=365).contains(&packets), "{report}");
+    fixture.until_heard(packets).await;
+    assert_eq!(fixture.heard().lost, 0);
+}
