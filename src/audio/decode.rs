@@ -19,6 +19,7 @@ mod length;
 mod metadata;
 mod mpeg;
 mod ogg;
+mod ogg_opus;
 mod opus_track;
 mod pcm_track;
 mod reading;

@@ -9,7 +9,7 @@ use super::input::Input;
 use super::length::Length;
 use super::metadata::Metadata;
 use super::mpeg::MpegReader;
-use super::ogg::OggOpusReader;
+use super::ogg_opus::OggOpusReader;
 use super::recognise::Kind;
 use super::wave::WaveReader;
 

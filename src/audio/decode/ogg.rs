@@ -1,7 +1,6 @@
-//! Ogg: pages (RFC 3533), how long a file of them lasts, and the one codec that is not decoded, Opus (RFC 7845).
+//! Ogg: its pages (RFC 3533), and how long a file of them lasts.
 
 mod duration;
-mod opus;
 mod page;
 
-pub(super) use self::{duration::duration, opus::OggOpusReader};
+pub(super) use self::{duration::duration, page::Page};

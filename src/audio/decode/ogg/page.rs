@@ -5,21 +5,21 @@ use symphonia::core::io::Monitor;
 
 /// What the header of a page says.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Page {
+pub(in crate::audio::decode) struct Page {
     flags: u8,
     /// The place in the stream at the end of its last whole packet, in samples; all ones where none ends.
-    pub(super) position: u64,
-    pub(super) serial: u32,
+    pub(in crate::audio::decode) position: u64,
+    pub(in crate::audio::decode) serial: u32,
     checksum: u32,
     /// How many bytes the header takes, and what follows it.
-    pub(super) header: usize,
-    pub(super) body: usize,
+    pub(in crate::audio::decode) header: usize,
+    pub(in crate::audio::decode) body: usize,
 }
 
 impl Page {
-    pub(super) const LONGEST_HEADER: usize = 27 + 255;
+    pub(in crate::audio::decode) const LONGEST_HEADER: usize = 27 + 255;
 
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::audio::decode) fn parse(bytes: &[u8]) -> Option<Self> {
         if !bytes.starts_with(b"OggS\0") || bytes.len() < 27 {
             return None;
         }
@@ -35,27 +35,27 @@ impl Page {
         })
     }
 
-    pub(super) fn length(&self) -> usize {
+    pub(in crate::audio::decode) fn length(&self) -> usize {
         self.header + self.body
     }
 
     /// Whether its first packet began on the page before.
-    pub(super) fn is_continued(&self) -> bool {
+    pub(in crate::audio::decode) fn is_continued(&self) -> bool {
         self.flags & 1 != 0
     }
 
     /// Whether a stream begins with it.
-    pub(super) fn is_first(&self) -> bool {
+    pub(in crate::audio::decode) fn is_first(&self) -> bool {
         self.flags & 2 != 0
     }
 
     /// Whether its stream ends with it.
-    pub(super) fn is_last(&self) -> bool {
+    pub(in crate::audio::decode) fn is_last(&self) -> bool {
         self.flags & 4 != 0
     }
 
     /// Whether these bytes are those that its checksum was made of.
-    pub(super) fn is_intact(&self, bytes: &[u8]) -> bool {
+    pub(in crate::audio::decode) fn is_intact(&self, bytes: &[u8]) -> bool {
         let mut sum = Crc32::new(0);
         for part in [&bytes[..22], &[0; 4], &bytes[26..self.length()]] {
             sum.process_buf_bytes(part);
@@ -64,7 +64,10 @@ impl Page {
     }
 
     /// The packets in these bytes, and whether each ends here: all but the last do.
-    pub(super) fn packets<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], bool)> {
+    pub(in crate::audio::decode) fn packets<'a>(
+        &self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (&'a [u8], bool)> {
         let (mut lengths, mut rest) = (&bytes[27..self.header], &bytes[self.header..self.length()]);
         std::iter::from_fn(move || {
             let end = lengths.iter().position(|&length| length < 255);

@@ -9,21 +9,20 @@ use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::packet::Packet;
 
-use super::super::container::Container;
-use super::super::event::{ENDS_EARLY, Event, Stream, failure};
-use super::super::input::Input;
-use super::super::length::Length;
-use super::super::metadata::{MAX_COMMENT, Metadata};
-use super::super::reading::{explained, guarded};
-use super::super::recognise::Kind;
-use super::super::track;
-use super::duration;
-use super::page::Page;
+use super::container::Container;
+use super::event::{ENDS_EARLY, Event, Stream, failure};
+use super::input::Input;
+use super::length::Length;
+use super::metadata::{MAX_COMMENT, Metadata};
+use super::ogg::{self, Page};
+use super::reading::{explained, guarded};
+use super::recognise::Kind;
+use super::track;
 use crate::audio::frame::SAMPLE_RATE;
 use crate::audio::opus;
 
 /// Reads one Opus stream after another. What else follows is left to symphonia.
-pub(in crate::audio::decode) struct OggOpusReader {
+pub(super) struct OggOpusReader {
     input: Input,
     metadata: Metadata,
     length: Length,
@@ -52,11 +51,11 @@ enum Stage {
 
 impl OggOpusReader {
     /// Reads the headers; gives back an input that does not start with one stream of Opus that can be played.
-    pub(in crate::audio::decode) fn open(mut input: Input) -> Result<Self, Input> {
+    pub(super) fn open(mut input: Input) -> Result<Self, Input> {
         if stream(&mut input).is_none() {
             return Err(input);
         }
-        let length = Length { told: duration(&mut input), declared: None };
+        let length = Length { told: ogg::duration(&mut input), declared: None };
         let mut reader = Self {
             input,
             metadata: Metadata::default(),
@@ -76,15 +75,15 @@ impl OggOpusReader {
         Ok(reader)
     }
 
-    pub(in crate::audio::decode) fn metadata(&self) -> &Metadata {
+    pub(super) fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    pub(in crate::audio::decode) fn length(&self) -> Length {
+    pub(super) fn length(&self) -> Length {
         self.length
     }
 
-    pub(in crate::audio::decode) fn next(&mut self) -> Event {
+    pub(super) fn next(&mut self) -> Event {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return event;
