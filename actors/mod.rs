@@ -80,8 +80,8 @@ pub use self::{
     event::{CallEvent, CallEventKind},
     main_gateway::{Login, Logout, MainGateway, Shards},
     manager::{
-        CallHandle, ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, Speak, StopSpeaking, Subscribe,
-        SubscribeChannel, VoiceManager,
+        CallHandle, ChannelBitrate, Disconnect, Ears, Join, Listen, ListenId, PlugChannel, Shutdown, Speak,
+        StopListening, StopSpeaking, Subscribe, SubscribeChannel, VoiceManager,
     },
     source::{Demand, Player, Pusher, Supplier},
     stats::CallStats,

@@ -21,6 +21,7 @@ pub mod audio;
 pub mod bridge;
 pub mod call;
 pub mod gateway;
+pub mod hearing;
 pub mod id;
 pub mod main_gateway;
 pub mod source;

@@ -4,6 +4,7 @@ mod arbiters;
 mod bitrates;
 mod handle;
 mod lifetime;
+mod listen;
 mod load;
 mod message;
 mod plug;
@@ -30,6 +31,7 @@ use self::{
 };
 pub use self::{
     handle::CallHandle,
+    listen::{Ears, Listen, ListenId, StopListening},
     message::{
         ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, StopSpeaking, Subscribe, SubscribeChannel,
     },
