@@ -23,6 +23,7 @@ pub mod call;
 pub mod gateway;
 pub mod hearing;
 pub mod id;
+pub mod jitter;
 pub mod main_gateway;
 pub mod source;
 pub mod speaker;
