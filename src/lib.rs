@@ -9,6 +9,7 @@
 //! | [`gateway`] | what is said to the voice gateway, and when it is dead | `Session` / `Gateway`, `Heartbeat` / `Heartbeater` |
 //! | [`main_gateway`] | what is said to the main gateway, and by which shard when | `Sharding` / `MainGateway`, `Shard` / `ShardConnection` |
 //! | [`transport`] | what goes over UDP, and how it is sealed | `Link` / `Transport`, `dave::Group` / `Dave` |
+//! | [`hearing`], [`jitter`] | what is heard of the others, in which order, and what stands in for what is lost | `Hearing` over `Forwarder` and `Player` / `Listener` |
 //! | [`speaker`] | which frame goes out when | `Pacer` / `Speaker` |
 //! | [`source`], [`audio`] | where frames come from, and what they are made of | trait `Source` / `Player` |
 //! | [`actors`] | nothing: it carries out | `VoiceManager` on top |
@@ -21,7 +22,9 @@ pub mod audio;
 pub mod bridge;
 pub mod call;
 pub mod gateway;
+pub mod hearing;
 pub mod id;
+pub mod jitter;
 pub mod main_gateway;
 pub mod source;
 pub mod speaker;

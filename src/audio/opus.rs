@@ -37,6 +37,25 @@ pub fn samples(packet: &[u8]) -> Result<u32, OpusError> {
     Ok(per_frame * frames)
 }
 
+/// Returns whether a packet holds a coarse copy of the one before (forward error correction): only packets of SILK, alone or with
+/// CELT above it, can (RFC 6716 section 4.2.4). Malformed packets hold none.
+pub fn has_redundancy(packet: &[u8]) -> bool {
+    let Some(&toc) = packet.first() else { return false };
+    if is_celt(toc) || samples(packet).is_err() {
+        return false;
+    }
+    let Some(&first) = first_frame(packet).and_then(<[u8]>::first) else { return false };
+    let inner_frames = frame_samples(toc).div_ceil(FRAME_SAMPLES as u32);
+    let is_set = |bit: u32| first >> bit & 1 == 1;
+    let second_channel = toc & STEREO != 0 && is_set(6 - 2 * inner_frames.min(3));
+    is_set(7 - inner_frames) || second_channel
+}
+
+/// Returns whether packets with this first byte are of CELT alone, without the part that is for speech.
+pub fn is_celt(toc: u8) -> bool {
+    toc >> 3 >= FIRST_CELT
+}
+
 /// Encodes 20 ms frames with libopus: 48 kHz, stereo, variable bitrate.
 #[derive(Debug)]
 pub struct Encoder {
@@ -155,20 +174,33 @@ pub enum Application {
     LowDelay,
 }
 
-/// Decodes packets of any duration with libopus to 48 kHz stereo, whatever they were encoded from.
+/// Decodes packets of any duration with libopus, whatever they were encoded from: to 48 kHz stereo unless asked for another
+/// rate or for one channel.
 #[derive(Debug)]
 pub struct Decoder {
     lib: LibDecoder,
+    hertz: u32,
+    channels: usize,
 }
 
 impl Decoder {
-    /// Makes a decoder.
+    /// Makes a decoder to 48 kHz stereo.
     ///
     /// # Errors
     /// [`OpusError::Codec`] when there is no memory for it.
     pub fn new() -> Result<Self, OpusError> {
-        let lib = LibDecoder::new(SampleRate::Hz48000, Channels::Stereo);
-        Ok(Self { lib: lib.map_err(codec("making a decoder"))? })
+        Self::to(SAMPLE_RATE, CHANNELS)
+    }
+
+    /// Makes a decoder to 8,000, 12,000, 16,000, 24,000 or 48,000 samples a second, of one channel or two.
+    ///
+    /// # Errors
+    /// [`OpusError::Codec`] for another rate, and when there is no memory for it.
+    pub fn to(hertz: u32, channels: usize) -> Result<Self, OpusError> {
+        let rate = SampleRate::try_from(hertz.cast_signed()).map_err(codec("making a decoder"))?;
+        let layout = if channels == 1 { Channels::Mono } else { Channels::Stereo };
+        let lib = LibDecoder::new(rate, layout).map_err(codec("making a decoder"))?;
+        Ok(Self { lib, hertz, channels: channels.clamp(1, CHANNELS) })
     }
 
     /// Decodes one packet and appends its samples, interleaved, to `out`; `None` stands for a lost packet
@@ -177,15 +209,30 @@ impl Decoder {
     /// # Errors
     /// [`OpusError`] when the packet is malformed; `out` is as before then.
     pub fn decode(&mut self, packet: Option<&[u8]>, out: &mut Vec<f32>) -> Result<usize, OpusError> {
-        let expected = packet.map_or(Ok(FRAME_SAMPLES as u32), samples)? as usize;
-        let from = out.len();
-        out.resize(from + expected * CHANNELS, 0.0);
-        let decoded = self.run(packet, &mut out[from..], Redundancy::Ignore);
-        out.truncate(from + decoded.as_ref().map_or(0, |samples| samples * CHANNELS));
-        decoded
+        let expected = packet.map_or(Ok(FRAME_SAMPLES as u32), samples)?;
+        self.append(packet, expected, Redundancy::Ignore, out)
     }
 
-    /// Decodes one packet of 20 ms into `into`; `None` stands for a lost one, which is concealed.
+    /// Appends what may have been in so many samples at 48 kHz that are lost: of whole 2.5 ms, and of 120 ms at most, which
+    /// other lengths are cut to. Returns the samples per channel.
+    ///
+    /// # Errors
+    /// [`OpusError`] when libopus refuses; `out` is as before then.
+    pub fn conceal(&mut self, lost: u32, out: &mut Vec<f32>) -> Result<usize, OpusError> {
+        self.append(None, concealable(lost), Redundancy::Ignore, out)
+    }
+
+    /// Appends the samples before `next`, which are lost: as much of their end as `next` holds a copy of, and before that what
+    /// may have been. Lengths are as for [`Self::conceal`]. Returns the samples per channel.
+    ///
+    /// # Errors
+    /// [`OpusError`] when `next` is malformed; `out` is as before then.
+    pub fn recover(&mut self, next: &[u8], lost: u32, out: &mut Vec<f32>) -> Result<usize, OpusError> {
+        samples(next)?;
+        self.append(Some(next), concealable(lost), Redundancy::Use, out)
+    }
+
+    /// Decodes one packet of 20 ms into `into`; `None` stands for a lost one, which is concealed. Only for 48 kHz stereo.
     ///
     /// # Errors
     /// [`OpusError`] when the packet is malformed or does not last 20 ms; `into` is silence then.
@@ -198,7 +245,7 @@ impl Decoder {
     }
 
     /// Decodes the 20 ms before `next`, whose own packet was lost: from what `next` repeats of it where the
-    /// sender used forward error correction, and by concealment otherwise.
+    /// sender used forward error correction, and by concealment otherwise. Only for 48 kHz stereo.
     ///
     /// # Errors
     /// [`OpusError`] when the packet is malformed; `into` is silence then.
@@ -206,6 +253,24 @@ impl Decoder {
         into.fill(0.0);
         samples(next)?;
         self.run(Some(next), &mut into[..], Redundancy::Use).map(drop)
+    }
+
+    fn append(
+        &mut self,
+        packet: Option<&[u8]>,
+        samples: u32,
+        redundancy: Redundancy,
+        out: &mut Vec<f32>,
+    ) -> Result<usize, OpusError> {
+        let expected = (u64::from(samples) * u64::from(self.hertz) / u64::from(SAMPLE_RATE)) as usize;
+        let from = out.len();
+        if expected == 0 {
+            return Ok(0);
+        }
+        out.resize(from + expected * self.channels, 0.0);
+        let decoded = self.run(packet, &mut out[from..], redundancy);
+        out.truncate(from + decoded.as_ref().map_or(0, |samples| samples * self.channels));
+        decoded
     }
 
     fn run(
@@ -219,6 +284,11 @@ impl Decoder {
         let fec = matches!(redundancy, Redundancy::Use);
         self.lib.decode_float(packet, out, fec).map_err(codec("decoding"))
     }
+}
+
+/// What libopus conceals of so many samples at 48 kHz.
+fn concealable(lost: u32) -> u32 {
+    lost.min(MAX_SAMPLES) / SHORTEST_FRAME * SHORTEST_FRAME
 }
 
 /// Whether to decode what a packet says, or what it repeats of its predecessor.
@@ -261,6 +331,33 @@ fn frame_samples(toc: u8) -> u32 {
         0..=11 => [480, 960, 1920, 2880][config as usize % 4],
         12..=15 => 480 << (config % 2),
         _ => 120 << (config % 4),
+    }
+}
+
+/// The first frame of a sound packet.
+fn first_frame(packet: &[u8]) -> Option<&[u8]> {
+    let (toc, body) = packet.split_first()?;
+    match toc & 0b11 {
+        0 => Some(body),
+        1 => body.get(..body.len() / 2),
+        2 => frame_length(body).ok().and_then(|(first, rest)| rest.get(..first)),
+        _ => {
+            let (&count, mut rest) = body.split_first()?;
+            if count & PADDED != 0 {
+                rest = without_padding(rest).ok()?;
+            }
+            let frames = usize::from(count & 0x3F);
+            if count & VARIABLE == 0 {
+                return rest.get(..rest.len() / frames.max(1));
+            }
+            let mut first = None;
+            for _ in 1..frames {
+                let (length, after) = frame_length(rest).ok()?;
+                first.get_or_insert(length);
+                rest = after;
+            }
+            rest.get(..first.unwrap_or(rest.len()))
+        }
     }
 }
 
@@ -332,6 +429,12 @@ const CUT_SHORT: OpusError = OpusError::Malformed("it is cut short");
 const MAX_FRAME: usize = 1275;
 /// The longest packet, 120 ms (R5).
 const MAX_SAMPLES: u32 = 5760;
+/// The shortest frame, 2.5 ms.
+const SHORTEST_FRAME: u32 = 120;
+/// The first configuration without SILK (table 2).
+const FIRST_CELT: u8 = 16;
+/// The bit of a TOC that says that there are two channels.
+const STEREO: u8 = 0b100;
 /// The bits of a code 3 packet's second byte.
 const PADDED: u8 = 0x40;
 const VARIABLE: u8 = 0x80;
