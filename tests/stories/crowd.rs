@@ -5,13 +5,15 @@ use std::time::Duration;
 use actix::Addr;
 use actix_voice::{
     actors::{
-        CallEventKind, CallStats, Disconnect, Join, MainGateway, Speak, Subscribe, VoiceManager,
+        CallEventKind, CallStats, Disconnect, Join, Listen, MainGateway, Speak, Subscribe, VoiceManager,
         main_gateway::{Dispatch, MainGatewayEvent},
     },
+    hearing::Preset,
     id::{ChannelId, GuildId, Token},
     speaker::TrackEnd,
 };
 use actix_voice_loopback::{Bot, Channel};
+use tokio::sync::mpsc;
 
 use crate::support::{
     audio::path,
@@ -70,8 +72,11 @@ impl OtherBot {
 fn bots_in_one_channel_hear_each_other() {
     story(async {
         let bot = BotOnDiscord::start().await;
+        let _heard = bot.listen(Preset::Record).await;
         bot.join().await;
         let guest = OtherBot::join(&bot, "guest").await;
+        let (to, _guest_hears) = mpsc::channel(1_000);
+        guest.manager.send(Listen::frame_channel(guest.guild, Preset::Record, to)).await.unwrap();
         bot.play("speech.opus").await;
         guest.play("music.opus").await;
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -92,6 +97,7 @@ fn bots_in_one_channel_hear_each_other() {
 fn a_simulated_member_is_heard_by_the_bot() {
     story(async {
         let bot = BotOnDiscord::start().await;
+        let _heard = bot.listen(Preset::Record).await;
         bot.join().await;
         bot.listener.speak(packets_of("music.opus")).await;
         let spoken = (packets_of("music.opus").len() + SILENCE_FRAMES) as u64;
