@@ -56,7 +56,7 @@ use crate::source::{Source, SourceError};
 /// installed; the table in `docs/formats.md` has them all. What is damaged plays as far as it is good, and past the
 /// damage where the format can be picked up again; after that the source says what was wrong and where.
 ///
-/// At most 64 MiB are held in memory at a time (of a stream whose index comes last), and mostly less than one.
+/// At most 64 MiB are held in memory at a time (of a stream whose index comes last), and mostly less than three.
 pub struct AudioFile {
     name: String,
     demuxer: Demuxer,
