@@ -11,6 +11,7 @@
 //! | [`transport`] | what goes over UDP, and how it is sealed | `Link` / `Transport`, `dave::Group` / `Dave` |
 //! | [`speaker`] | which frame goes out when | `Pacer` / `Speaker` |
 //! | [`source`], [`audio`] | where frames come from, and what they are made of | trait `Source` / `Player` |
+//! | [`recording`] | what of what is heard goes into which file | `Recording` / `Recorder` |
 //! | [`actors`] | nothing: it carries out | `VoiceManager` on top |
 
 #[cfg(feature = "actors")]
@@ -25,6 +26,7 @@ pub mod hearing;
 pub mod id;
 pub mod jitter;
 pub mod main_gateway;
+pub mod recording;
 pub mod source;
 pub mod speaker;
 pub mod transport;
