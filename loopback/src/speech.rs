@@ -16,10 +16,12 @@ use crate::opus::{
 };
 
 pub use synthetic::synthesise;
+pub use wave::{WaveError, read_wave};
 
 mod synthetic;
 #[cfg(test)]
 mod tests;
+mod wave;
 
 /// How a member's client encodes.
 ///

@@ -44,7 +44,7 @@ pub fn page(session: &Session, tracks: &[PageTrack], labels: &str) -> String {
         "<h1>Recording</h1><p>{when}, {length}; guild {}, channel {}</p>",
         session.guild, session.channel
     );
-    for code in session.privacy_codes.last() {
+    if let Some(code) = session.privacy_codes.last() {
         let _ = write!(page, "<p>privacy code {}</p>", escaped(&code.code));
     }
     for track in tracks {

@@ -36,6 +36,8 @@ pub struct Recording {
     opted_out: BTreeSet<UserId>,
     journal: Journal,
     privacy_codes: Vec<PrivacyCode>,
+    /// What comes later is not part of it.
+    until: Option<Instant>,
     paused_packets: u64,
     unrecorded_packets: u64,
     flush_at: Instant,
@@ -74,6 +76,7 @@ impl Recording {
             opted_out: BTreeSet::new(),
             journal: Journal::default(),
             privacy_codes: Vec::new(),
+            until: None,
             paused_packets: 0,
             unrecorded_packets: 0,
             flush_at: now,
@@ -86,7 +89,8 @@ impl Recording {
 
     /// A frame was heard.
     pub fn heard(&mut self, heard: &Heard) {
-        if !self.records(heard.user) || matches!(self.state, State::Finished(_)) {
+        let late = self.until.is_some_and(|until| heard.arrived > until);
+        if late || !self.records(heard.user) || matches!(self.state, State::Finished(_)) {
             return;
         }
         if self.state == State::Paused {
@@ -187,6 +191,11 @@ impl Recording {
         self.state == State::Paused
     }
 
+    /// Takes only what came until this moment; it may be told of later.
+    pub fn take_until(&mut self, moment: Instant) {
+        self.until = Some(moment);
+    }
+
     /// Ends the recording: all tracks end now. Nothing that is heard later is taken.
     pub fn finish(&mut self, end: RecordingEnd, now: Instant) {
         if matches!(self.state, State::Finished(_)) {
@@ -250,7 +259,7 @@ impl Recording {
             speakers: self.tracks.iter().map(speaker).collect(),
             paused_packets: self.paused_packets,
             unrecorded_packets: self.unrecorded_packets,
-            ..Session::announced(&self.settings)
+            ..Session::new(&self.settings)
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Session {
 
 impl Session {
     /// What is known of a recording that has not begun.
-    pub(crate) fn announced(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             version: VERSION,
             software: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).into(),

@@ -114,3 +114,20 @@ fn what_is_said_in_a_pause_is_silence() {
     assert_eq!(places.sounds[45].0, 2 * 48_000);
     assert_eq!(studio.session().paused_packets, 50);
 }
+
+#[test]
+fn what_is_said_after_the_end_is_not_part_of_it_though_it_is_told_before() {
+    let mut studio = Studio::new();
+    let mut time = 0;
+    say(&mut studio, ANNA, &mut time, 0, 45);
+    let end = studio.now;
+    studio.recording.take_until(end);
+    let late = heard(ANNA, time, end - FRAME / 2, packet(45));
+    studio.recording.heard(&late);
+    say(&mut studio, ANNA, &mut (time + 960), 46, 10);
+    studio.recording.finish(RecordingEnd::Stopped, end);
+    studio.carry_out();
+    let places = studio.places(ANNA);
+    assert_eq!(places.sounds.len(), 46);
+    assert!(places.length - 48_000 <= 960, "{} samples", places.length);
+}

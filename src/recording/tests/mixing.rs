@@ -59,6 +59,44 @@ fn what_packets_repeat_of_those_that_are_lost_is_heard_again() {
 }
 
 #[test]
+fn what_is_lost_in_bursts_is_made_good_as_far_as_can_be() {
+    let mut values = Vec::new();
+    for seed in 0..4 {
+        let mut studio = Studio::new();
+        let said = ClientVoice::discord().speak(&synthesise(seed, Duration::from_secs(8))).unwrap();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut lost = false;
+        let losses: Vec<bool> = (0..said.packets.len())
+            .map(|_| {
+                lost = random.f64() < if lost { 0.4 } else { 0.067 };
+                lost
+            })
+            .collect();
+        speak(&mut studio, ANNA, &said, |n| losses[n as usize]);
+        studio.finish();
+        let file = &studio.files[&RecordingFile::Track(ANNA)];
+        let (mut restored, mut track) = (Vec::new(), TrackPlayer::new(&file[..]).unwrap());
+        while let Some(frame) = track.next_frame().unwrap() {
+            restored.extend_from_slice(&frame[..]);
+        }
+        let original = said.decoded().unwrap();
+        let concealed = PlayedRecording::ogg(file).unwrap().audio;
+        values.push([&restored, &concealed].map(|heard| pesq(&original, heard)));
+    }
+    let mean = |which: usize| values.iter().map(|pair| pair[which]).sum::<f32>() / values.len() as f32;
+    let [restored, concealed] = [0, 1].map(mean);
+    assert!(restored > 3.0 && restored > concealed + 0.5, "{values:.2?}");
+}
+
+/// PESQ, wideband.
+fn pesq(original: &[f32], heard: &[f32]) -> f32 {
+    let telephone = |stereo: &[f32]| -> Vec<i16> {
+        stereo.chunks(6).map(|chunk| (chunk.iter().sum::<f32>() / 6.0 * 32_767.0) as i16).collect()
+    };
+    pesq::pesq_wb(&telephone(original), &telephone(heard)).unwrap()
+}
+
+#[test]
 fn a_mix_has_all_speakers_in_their_places() {
     let mut studio = Studio::new();
     let (anna, ben) = (speech(2), speech(3));
