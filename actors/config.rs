@@ -83,6 +83,9 @@ pub struct Config {
     pub media_arbiters: usize,
     /// How the threads of media arbiters are scheduled.
     pub media_priority: MediaPriority,
+    /// How many arbiters (threads) decode what is heard; by default one for two cores. They are started with the first call, and
+    /// sleep while nobody speaks, or nobody listens. Without media arbiters there are none either.
+    pub hearing_arbiters: usize,
     /// Who is let in when the media arbiters are busy.
     pub admission: Admission,
     /// How frames are encoded that do not come as Opus.
@@ -113,6 +116,7 @@ impl Default for Config {
             control_arbiter: ControlArbiter::Own,
             media_arbiters: std::thread::available_parallelism().map_or(1, usize::from),
             media_priority: MediaPriority::default(),
+            hearing_arbiters: std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
             admission: Admission::default(),
             encoder: EncoderSettings::default(),
             #[cfg(feature = "decode")]

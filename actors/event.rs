@@ -7,9 +7,10 @@ use crate::{
     bridge::Suppression,
     call::{ConnectionStatus, EndReason},
     gateway::payload::SpeakingFlags,
+    hearing::Talk,
     id::{ChannelId, GuildId, Ssrc, UserId},
     speaker::{TrackEnd, TrackId},
-    transport::PathStatus,
+    transport::{Deafness, DeafnessRemedy, PathStatus},
 };
 
 /// **VoiceManager → your actor.** Something happened in a call.
@@ -44,6 +45,9 @@ impl CallEvent {
                     user = user.0,
                     "the encrypted group has a member that was not announced"
                 )
+            }
+            CallEventKind::Deaf(deafness, remedy) => {
+                tracing::warn!(guild, ?deafness, ?remedy, "others speak and are not understood")
             }
             CallEventKind::Suppression(Some(silenced)) => tracing::warn!(guild, %silenced, "call"),
             CallEventKind::Ended(reason) => tracing::info!(guild, %reason, "call ended"),
@@ -80,6 +84,10 @@ pub enum CallEventKind {
         /// Microphone, soundshare, priority; none when it stopped.
         flags: SpeakingFlags,
     },
+    /// Somebody began or ceased to speak, as the packets show it; only while anyone listens.
+    Talk(Talk),
+    /// Others speak, and for three seconds nothing of it could be understood; what is being done about it, if anything is.
+    Deaf(Deafness, Option<DeafnessRemedy>),
     /// These users are in the channel.
     ClientsConnected(Vec<UserId>),
     /// This user left the channel.

@@ -42,6 +42,8 @@ pub enum Victim {
     Speaker,
     /// The end-to-end encryption.
     Dave,
+    /// What makes of packets what is heard.
+    Listener,
 }
 
 /// **A test → VoiceManager → Call → Transport.** Let the present UDP socket of the guild's call refuse all it is to send.

@@ -15,6 +15,9 @@
 //!            │        ├──▶ Speaker ◀── Supply, Demand ──▶ Source       │  Speaker: 20 ms, mix, encode
 //!            │        │       ▼ VoiceSender, which is called           │  Source: many, on other arbiters
 //!            │        └──▶ Transport                                   │  Transport: udp, RTP, DAVE, cipher
+//!            └─────────────────┼───────────────────────────────────────┘
+//!  hearing   ┌─────────────────▼───────────────────────────────────────┐  hearing arbiters: they decode, and run no user code
+//!            │             Listener ── Heard, VoiceTick ──▶ your bot   │  Listener: order, losses, ticks; owned by the Call
 //!            └─────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -34,6 +37,8 @@
 //! | Transport | the frames until a new session is up: key, counters and nonces are gone, so nothing may be sent with them | Call rejoins; tracks wait and go on |
 //! | Dave | the MLS group, and with it the keys | as Transport |
 //! | Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
+//! | Listener | what waited to be heard | Call starts another, for all who listen; nobody else notices. The tenth time it stays silent |
+//! | one who listens | what it was to hear | the others hear on |
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
 //! | Call | itself: it leaves, and ends with a reason | the others live on |
 //! | Bridge | what Discord said at that moment | VoiceManager starts another, which is told whether the main gateway is away, which guilds have an outage, and which channels are stages; each call tells it where the bot is |
@@ -55,10 +60,12 @@ pub mod event;
 pub mod fault;
 mod gateway;
 mod heartbeat;
+mod listener;
 pub mod main_gateway;
 pub mod manager;
 pub mod meters;
 mod metronome;
+mod packet_inbox;
 pub mod source;
 mod speaker;
 pub mod stats;
@@ -78,15 +85,19 @@ pub use self::{
     config::{Admission, Config, ControlArbiter, Encryption, MediaPriority, StartError},
     driven::now,
     event::{CallEvent, CallEventKind},
+    listener::{Ears, Listen, StopListening},
     main_gateway::{Login, Logout, MainGateway, Shards},
     manager::{
-        CallHandle, ChannelBitrate, Disconnect, Ears, Join, Listen, ListenId, PlugChannel, Shutdown, Speak,
-        StopListening, StopSpeaking, Subscribe, SubscribeChannel, VoiceManager,
+        CallHandle, ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, Speak, StopSpeaking, Subscribe,
+        SubscribeChannel, VoiceManager,
     },
     source::{Demand, Player, Pusher, Supplier},
     stats::CallStats,
 };
-pub use crate::bridge::{
-    SendLimit,
-    events::{SelfFlags, UpdateVoiceState},
+pub use crate::{
+    bridge::{
+        SendLimit,
+        events::{SelfFlags, UpdateVoiceState},
+    },
+    hearing::ListenId,
 };

@@ -4,7 +4,9 @@ use std::{fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 
+use super::listener::HeardStats;
 use crate::{
+    hearing::SpeakerStats,
     speaker,
     transport::{self, dave::E2eeState},
 };
@@ -37,6 +39,12 @@ pub struct CallStats {
     pub speaker: speaker::Counts,
     /// What the UDP side saw.
     pub transport: TransportStats,
+    /// What became of the packets of each speaker, for each preset that was listened with.
+    pub speakers: Vec<SpeakerStats>,
+    /// Packets that were dropped because a hearing arbiter was too busy for them.
+    pub overflowed: u64,
+    /// Frames and ticks that were dropped because a listener did not take them in time.
+    pub undelivered: u64,
 }
 
 /// What went through the UDP sockets of a call.
@@ -51,10 +59,12 @@ pub struct TransportStats {
     pub withheld: u64,
     /// Received frames whose end-to-end encryption was opened.
     pub opened: u64,
-    /// Received frames that could not be opened: no key yet, or damaged.
+    /// Received frames that could not be opened: no key came in time, or they are damaged.
     pub unopened: u64,
-    /// Received packets of an SSRC that no user was named for.
+    /// Received packets of an SSRC that no user was named for in time.
     pub unmapped: u64,
+    /// Frames among the opened that came before their user or their key was known, and were held until then.
+    pub held: u64,
     /// Errors that the system reported about datagrams sent earlier.
     pub refused: u64,
     /// The round trip of the last keepalive.
@@ -75,6 +85,12 @@ impl CallStats {
         self.bytes += transport.counts.sent_bytes;
         self.transport.add(transport);
     }
+
+    pub(super) fn add_heard(&mut self, heard: HeardStats) {
+        heard.speakers.into_iter().for_each(|stats| SpeakerStats::merge(&mut self.speakers, stats));
+        self.overflowed += heard.overflowed;
+        self.undelivered += heard.undelivered;
+    }
 }
 
 impl TransportStats {
@@ -85,6 +101,7 @@ impl TransportStats {
         self.opened += other.opened;
         self.unopened += other.unopened;
         self.unmapped += other.unmapped;
+        self.held += other.held;
         self.refused += other.refused;
         self.round_trip = other.round_trip.or(self.round_trip);
         self.mode = other.mode.clone().or_else(|| self.mode.take());
@@ -163,6 +180,7 @@ mod tests {
                 opened: 3 * n,
                 unopened: 4 * n,
                 unmapped: 5 * n,
+                held: 9 * n,
                 refused: 6 * n,
                 round_trip: round_trip.map(Duration::from_millis),
                 mode: mode.map(str::to_owned),
@@ -179,7 +197,7 @@ mod tests {
         assert_eq!((call.packets, call.bytes), (777, 888));
         let sum = call.transport;
         assert_eq!([sum.unsent, sum.withheld, sum.opened], [111, 222, 333]);
-        assert_eq!([sum.unopened, sum.unmapped, sum.refused], [444, 555, 666]);
+        assert_eq!([sum.unopened, sum.unmapped, sum.refused, sum.held], [444, 555, 666, 999]);
         assert_eq!(sum.counts.sent_packets, 777);
         assert_eq!((sum.round_trip, sum.mode.as_deref()), (Some(Duration::from_millis(30)), Some("second")));
         assert_eq!(sum.lateness.len(), 3);

@@ -1,6 +1,6 @@
 //! Transport: the UDP side of one voice session: one socket to the voice server, and another when the path dies.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::MutexGuard};
+use std::{io, net::SocketAddr, sync::MutexGuard};
 
 use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle, StreamHandler,
@@ -10,15 +10,19 @@ use actix::{
 use super::{
     driven::{Alarm, Driven, Exit, now},
     meters::meters,
+    packet_inbox::PacketInbox,
     stats::TransportStats,
     udp::Socket,
     voice_sender::{MediaSession, SendFailed, VoiceSender},
 };
 use crate::{
     call::Cause,
-    gateway::payload::SessionDescription,
+    gateway::payload::{SessionDescription, SpeakingFlags},
     id::{Ssrc, UserId},
-    transport::{Action, Datagram, Link, PathStatus, Received, RtpStart, WebsocketLoss, dave::KeyChange},
+    transport::{
+        Action, Datagram, DeafAlarm, Deafness, DeafnessRemedy, Ignored, Link, PathStatus, Received,
+        Reception, RtpStart, SealedVoice, WebsocketLoss, dave::KeyChange,
+    },
 };
 
 impl Message for SessionDescription {
@@ -31,12 +35,19 @@ impl Message for SessionDescription {
 pub(super) struct SsrcAssigned {
     pub(super) user: UserId,
     pub(super) ssrc: Ssrc,
+    /// Whether the user is marked as speaking.
+    pub(super) flags: SpeakingFlags,
 }
 
 /// **Call → Transport.** This user has left.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct UserLeft(pub(super) UserId);
+
+/// **Call → Transport.** Put what opens into this inbox; with none, nobody listens.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Hear(pub(super) Option<PacketInbox>);
 
 /// **Call → Transport.** How the websocket of the voice session fares.
 #[derive(Clone, Copy, Debug, Message)]
@@ -81,6 +92,8 @@ pub(super) enum Report {
     Path(PathStatus),
     /// Too many frames in a row did not open end to end.
     FailedFrames,
+    /// Others speak, and nothing of it is understood.
+    Deaf(Deafness, Option<DeafnessRemedy>),
     /// The transport is no more; `cause` is none when it was asked to stop.
     Exited { cause: Option<Cause>, stats: Box<TransportStats> },
 }
@@ -90,13 +103,15 @@ pub(super) struct Transport {
     generation: u64,
     server: SocketAddr,
     sender: VoiceSender,
-    users: HashMap<Ssrc, UserId>,
+    reception: Reception,
+    /// Where goes what opens, while anyone listens.
+    inbox: Option<PacketInbox>,
+    deaf: DeafAlarm,
     /// The stream that tells what arrives on the socket.
     arrivals: Option<SpawnHandle>,
     owner: WeakRecipient<FromTransport>,
-    /// Where datagrams are received and opened, once there are any.
+    /// Where datagrams are received, once there are any.
     received: Vec<u8>,
-    opened: Vec<u8>,
     alarm: Alarm,
     exit: Exit,
 }
@@ -112,11 +127,12 @@ impl Transport {
             generation,
             server,
             sender,
-            users: HashMap::new(),
+            reception: Reception::default(),
+            inbox: None,
+            deaf: DeafAlarm::default(),
             arrivals: None,
             owner,
             received: Vec::new(),
-            opened: Vec::new(),
             alarm: Alarm::default(),
             exit: Exit::Unforeseen,
         }
@@ -179,7 +195,7 @@ impl Transport {
             drop(session);
             match received {
                 Ok(length) => self.take(length),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An ICMP message about an earlier datagram; the server may be back for the next.
                 Err(error) => {
                     let mut session = self.session();
@@ -187,6 +203,21 @@ impl Transport {
                     session.link.refused(error.kind(), now());
                 }
             }
+        }
+        self.hand_over();
+    }
+
+    /// Hands over what has opened, all at once.
+    fn hand_over(&mut self) {
+        match &self.inbox {
+            Some(inbox) => inbox.put(self.reception.ready()),
+            None => self.reception.clear(),
+        }
+        if self.reception.take_spoken() {
+            self.deaf.opened();
+        }
+        if self.session().frames.openers.take_failing().is_some() {
+            self.report(Report::FailedFrames);
         }
     }
 
@@ -199,27 +230,47 @@ impl Transport {
                 stats.round_trip = Some(round_trip);
                 meters().udp_round_trip(round_trip);
             }
-            Received::Voice { ssrc, payload, .. } => {
-                let Some(user) = self.users.get(&ssrc) else {
-                    stats.unmapped += 1;
-                    return;
-                };
-                match frames.openers.open(*user, payload, &mut self.opened, now()) {
-                    Ok(_) => stats.opened += 1,
-                    Err(_) => stats.unopened += 1,
-                }
-                if frames.openers.take_failing().is_some() {
-                    self.report(Report::FailedFrames);
-                }
+            Received::Voice { ssrc, sequence, timestamp, payload } => {
+                self.deaf.packet(now());
+                let voice = SealedVoice { ssrc, sequence, timestamp, payload };
+                self.reception.voice(voice, &mut frames.openers, now());
             }
-            Received::Ignored(reason) => meters().ignored(reason),
+            Received::Ignored(reason) => {
+                if matches!(reason, Ignored::WrongKey | Ignored::NotYet) {
+                    self.deaf.packet(now());
+                }
+                meters().ignored(reason);
+            }
             Received::Discovered(_) => {}
         }
     }
 
+    /// Lets go of what was held for too long.
+    fn expire_early(&mut self) {
+        if self.reception.deadline().is_some_and(|deadline| deadline <= now()) {
+            let mut session = self.sender.session();
+            self.reception.expire(&mut session.frames.openers, now());
+            drop(session);
+            self.hand_over();
+        }
+    }
+
+    /// Tries what is held with the keys and users that there are now.
+    fn retry_early(&mut self) {
+        let mut session = self.sender.session();
+        self.reception.retry(&mut session.frames.openers, now());
+        drop(session);
+        self.hand_over();
+    }
+
     fn stats(&self) -> TransportStats {
         let session = self.session();
+        let reception = self.reception.counts();
         TransportStats {
+            opened: reception.opened,
+            unopened: reception.unopened,
+            unmapped: reception.unmapped,
+            held: reception.held,
             counts: session.link.counts().clone(),
             mode: session.link.mode().map(|mode| mode.to_string()),
             ..session.stats.clone()
@@ -241,8 +292,12 @@ impl Driven for Transport {
                 None => break,
             }
         }
-        let deadline = self.session().link.deadline();
-        self.alarm.set(deadline, ctx);
+        self.expire_early();
+        while let Some((deafness, remedy)) = self.deaf.poll(now()) {
+            self.report(Report::Deaf(deafness, remedy));
+        }
+        let deadlines = [self.session().link.deadline(), self.reception.deadline(), self.deaf.deadline()];
+        self.alarm.set(deadlines.into_iter().flatten().min(), ctx);
     }
 }
 
@@ -250,7 +305,11 @@ impl Actor for Transport {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.session().transport = Some(ctx.address().recipient());
+        {
+            let mut session = self.session();
+            session.transport = Some(ctx.address().recipient());
+            session.link.listen(false);
+        }
         self.drive(ctx);
     }
 
@@ -328,18 +387,25 @@ impl Handler<ServerChanged> for Transport {
 impl Handler<KeyChange> for Transport {
     type Result = ();
 
-    fn handle(&mut self, change: KeyChange, _: &mut Context<Self>) {
+    fn handle(&mut self, change: KeyChange, ctx: &mut Context<Self>) {
         self.session().frames.install(change, now());
+        self.retry_early();
+        self.drive(ctx);
     }
 }
 
 impl Handler<SsrcAssigned> for Transport {
     type Result = ();
 
-    fn handle(&mut self, SsrcAssigned { user, ssrc }: SsrcAssigned, _: &mut Context<Self>) {
-        if self.users.len() < MAX_USERS {
-            self.users.insert(ssrc, user);
+    fn handle(&mut self, SsrcAssigned { user, ssrc, flags }: SsrcAssigned, ctx: &mut Context<Self>) {
+        if !flags.is_empty() {
+            self.deaf.marked(now());
         }
+        let mut session = self.sender.session();
+        self.reception.assign(ssrc, user, &mut session.frames.openers, now());
+        drop(session);
+        self.hand_over();
+        self.drive(ctx);
     }
 }
 
@@ -347,7 +413,19 @@ impl Handler<UserLeft> for Transport {
     type Result = ();
 
     fn handle(&mut self, UserLeft(user): UserLeft, _: &mut Context<Self>) {
-        self.users.retain(|_, mapped| *mapped != user);
+        self.reception.left(user);
+    }
+}
+
+impl Handler<Hear> for Transport {
+    type Result = ();
+
+    fn handle(&mut self, Hear(inbox): Hear, ctx: &mut Context<Self>) {
+        self.session().link.listen(inbox.is_some());
+        self.deaf.listen(inbox.is_some());
+        self.inbox = inbox;
+        self.hand_over();
+        self.drive(ctx);
     }
 }
 
@@ -368,8 +446,6 @@ impl Handler<Stop> for Transport {
     }
 }
 
-/// SSRCs that are remembered; a voice channel holds no more users than this.
-const MAX_USERS: usize = 1 << 16;
 /// Longer than any datagram that the voice server sends.
 const MAX_RECEIVED_DATAGRAM: usize = 2048;
 /// Datagrams taken in one go, before others have their turn.

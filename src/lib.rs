@@ -9,6 +9,7 @@
 //! | [`gateway`] | what is said to the voice gateway, and when it is dead | `Session` / `Gateway`, `Heartbeat` / `Heartbeater` |
 //! | [`main_gateway`] | what is said to the main gateway, and by which shard when | `Sharding` / `MainGateway`, `Shard` / `ShardConnection` |
 //! | [`transport`] | what goes over UDP, and how it is sealed | `Link` / `Transport`, `dave::Group` / `Dave` |
+//! | [`hearing`], [`jitter`] | what is heard of the others, in which order, and what stands in for what is lost | `Hearing` over `Forwarder` and `Player` / `Listener` |
 //! | [`speaker`] | which frame goes out when | `Pacer` / `Speaker` |
 //! | [`source`], [`audio`] | where frames come from, and what they are made of | trait `Source` / `Player` |
 //! | [`recording`] | what of what is heard goes into which file | `Recording` / `Recorder` |

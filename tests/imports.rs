@@ -16,7 +16,7 @@ use syn::{Attribute, Item, ItemMod, ItemUse, UseTree, spanned::Spanned, visit::V
 const OWNERS: [(&str, &[&str]); 5] = [
     ("main_gateway", &["manager"]),
     ("manager", &["bridge", "call"]),
-    ("call", &["gateway", "dave", "speaker", "transport"]),
+    ("call", &["gateway", "dave", "listener", "speaker", "transport"]),
     ("gateway", &["heartbeat"]),
     ("speaker", &["source"]),
 ];

@@ -12,9 +12,15 @@ pub(super) struct Child<A: Actor> {
     generation: u64,
 }
 
+impl<A: Actor> Default for Child<A> {
+    fn default() -> Self {
+        Self { addr: None, generation: 0 }
+    }
+}
+
 impl<A: Actor<Context = Context<A>>> Child<A> {
     pub(super) fn none() -> Self {
-        Self { addr: None, generation: 0 }
+        Self::default()
     }
 
     /// Replaces the actor by the one that is started with this number; returns the one before.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{Backlog, Call, CallContext, CallEnded, Released};
 use crate::{
-    actors::{event::CallEventKind, speaker, stats::CallStats},
+    actors::{event::CallEventKind, listener, speaker, stats::CallStats},
     bridge::Request,
     call::EndReason,
     speaker::TrackEnd,
@@ -44,12 +44,13 @@ impl Call {
         self.joins.answer(&Err(reason.clone().into()));
         self.ending.state = EndState::AwaitFinalStats(reason);
         self.speaker.send(speaker::Stop);
+        self.listening.listener.send(listener::Stop);
         ctx.run_later(FINAL_STATS_TIMEOUT, |call, ctx| call.finish(ctx));
     }
 
     /// Finishes as soon as the last counts of the children are in.
     pub(super) fn finish_early(&mut self, ctx: &mut Context<Self>) {
-        if self.speaker.is_none() && self.transports_alive == 0 {
+        if self.speaker.is_none() && self.transports_alive == 0 && self.listening.listener.is_none() {
             self.finish(ctx);
         }
     }
@@ -120,6 +121,7 @@ impl Call {
         let reason = if std::thread::panicking() { EndReason::Panicked } else { EndReason::Stopped };
         self.close();
         self.speaker.send(speaker::Stop);
+        self.listening.listener.send(listener::Stop);
         self.joins.answer(&Err(reason.clone().into()));
         self.ask_bridge(Request::Leave);
         self.ask_bridge(Request::Forget);

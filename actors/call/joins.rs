@@ -14,6 +14,8 @@ pub(super) struct Joins {
     requested: Option<RequestedChannel>,
     /// How the bot is to appear in voice, as the last join has it.
     flags: SelfFlags,
+    /// Whether anyone listens: then the bot is not deaf.
+    listens: bool,
 }
 
 struct RequestedChannel {
@@ -49,17 +51,24 @@ impl Joins {
 
     /// What the bridge is asked, to be in this channel as the last join has it.
     pub(super) fn request(&self, channel: ChannelId) -> Request {
-        Request::Join { channel, flags: self.flags }
+        Request::Join { channel, flags: self.flags() }
     }
 
     /// How the bot appears in voice.
     pub(super) fn flags(&self) -> SelfFlags {
-        self.flags
+        SelfFlags { deaf: self.flags.deaf && !self.listens, ..self.flags }
+    }
+
+    /// Notes whether anyone listens.
+    pub(super) fn listen(&mut self, listens: bool) {
+        self.listens = listens;
     }
 
     /// Notes how the bot is to appear from now on, and says whether that is new.
     pub(super) fn appear(&mut self, flags: SelfFlags) -> Requested {
-        if std::mem::replace(&mut self.flags, flags) == flags { Requested::Already } else { Requested::New }
+        let before = self.flags();
+        self.flags = flags;
+        if self.flags() == before { Requested::Already } else { Requested::New }
     }
 
     /// Waits for a channel; whoever waited for another one has waited in vain.

@@ -5,6 +5,7 @@ mod child;
 mod ending;
 mod error;
 mod joins;
+mod listening;
 mod media_slot;
 mod message;
 mod reports;
@@ -25,13 +26,16 @@ pub(super) use self::{
         JoinChannel, JoinedCall, NewBridge, Release,
     },
 };
-use self::{child::Child, ending::Ending, joins::Joins, message::JoinOutcome, tracks::Tracks};
+use self::{
+    child::Child, ending::Ending, joins::Joins, listening::Listening, message::JoinOutcome, tracks::Tracks,
+};
 use super::{
     config::{Config, Encryption},
     dave::{Dave, DaveInput},
     driven::{Alarm, Driven, now},
     event::{CallEvent, CallEventKind},
     gateway::{Close, Gateway, Plan, Send, Speaking},
+    listener::StopListening,
     meters::meters,
     speaker::{Connect, Speaker, SpeakingSent, StopTracks},
     stats::CallStats,
@@ -73,6 +77,8 @@ pub(super) struct CallOwner {
     pub(super) events: WeakRecipient<FromCall>,
     pub(super) end: WeakRecipient<CallEnded>,
     pub(super) released: WeakRecipient<Released>,
+    /// Who is told that nobody takes any more what was listened for.
+    pub(super) deaf: WeakRecipient<StopListening>,
 }
 
 /// The actor over [`Recovery`].
@@ -98,6 +104,7 @@ pub struct Call {
     stats: CallStats,
     joins: Joins,
     tracks: Tracks,
+    listening: Listening,
     ending: Ending,
     alarm: Alarm,
 }
@@ -131,6 +138,7 @@ impl Call {
             stats: CallStats::default(),
             joins: Joins::default(),
             tracks: Tracks::default(),
+            listening: Listening::default(),
             ending: Ending::default(),
             alarm: Alarm::default(),
         }
@@ -240,6 +248,7 @@ impl Call {
             .transport
             .replace(|generation| media.start(move || Transport::new(generation, server, sender, owner)));
         self.transports_alive += 1;
+        self.transport.send(transport::Hear(self.listening.inbox()));
         if let Some(old) = old {
             old.do_send(transport::Stop);
         }

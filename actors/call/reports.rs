@@ -9,6 +9,7 @@ use crate::{
         driven::{Driven, now},
         event::CallEventKind,
         gateway::{self, Discovered, FromGateway},
+        listener::SpeakerLeft,
         meters::meters,
         speaker::{self, FromSpeaker},
         transport::{self, FromTransport},
@@ -79,12 +80,13 @@ impl Handler<FromGateway> for Call {
             Report::SpeakingSent => self.acknowledge_speaking(),
             Report::Speaking { user, ssrc, flags } => {
                 if let Some(user) = user {
-                    self.transport.send(transport::SsrcAssigned { user, ssrc });
+                    self.transport.send(transport::SsrcAssigned { user, ssrc, flags });
                 }
                 self.publish(CallEventKind::Speaking { user, ssrc, flags });
             }
             Report::SsrcAssigned { user, ssrc } => {
-                self.transport.send(transport::SsrcAssigned { user, ssrc })
+                let flags = SpeakingFlags::NONE;
+                self.transport.send(transport::SsrcAssigned { user, ssrc, flags });
             }
             Report::ClientsConnect(users) => {
                 self.tell_dave(DaveInput::ClientsConnect(users.clone()));
@@ -93,6 +95,7 @@ impl Handler<FromGateway> for Call {
             Report::ClientDisconnect(user) => {
                 self.tell_dave(DaveInput::ClientDisconnect(user));
                 self.transport.send(transport::UserLeft(user));
+                self.listening.listener.send(SpeakerLeft(user));
                 self.publish(CallEventKind::ClientDisconnected(user));
             }
             Report::Dave(event) => self.tell_dave(DaveInput::Event(event)),
@@ -131,6 +134,7 @@ impl Handler<FromTransport> for Call {
             Report::Opened if current => self.recovery.opened(now()),
             Report::Path(status) if current => self.path_changed(status),
             Report::FailedFrames if current => self.tell_dave(DaveInput::FailedFrames),
+            Report::Deaf(deafness, remedy) if current => self.is_deaf(deafness, remedy),
             Report::Exited { cause, stats } => {
                 self.stats.add(&stats);
                 self.transports_alive -= 1;
@@ -139,7 +143,11 @@ impl Handler<FromTransport> for Call {
                     self.recovery.transport_lost(cause, now());
                 }
             }
-            Report::Discovered(_) | Report::Opened | Report::Path(_) | Report::FailedFrames => {}
+            Report::Discovered(_)
+            | Report::Opened
+            | Report::Path(_)
+            | Report::FailedFrames
+            | Report::Deaf(..) => {}
         }
         self.drive(ctx);
     }

@@ -10,6 +10,7 @@ use crate::{
     actors::{
         dave::GetFingerprints,
         driven::{Driven, now},
+        listener::GetHeardStats,
         speaker::{self, Bitrate, StopTracks},
         stats::CallStats,
         transport,
@@ -150,6 +151,7 @@ impl Handler<GetStats> for Call {
 
     fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
         let (transport, speaker) = (self.transport.addr().cloned(), self.speaker.addr().cloned());
+        let listener = self.listening.listener.addr().cloned();
         let going = self.transports_alive > usize::from(transport.is_some());
         let mut stats = self.stats.clone();
         Box::pin(async move {
@@ -161,6 +163,10 @@ impl Handler<GetStats> for Call {
             }
             if let Some(speaker) = speaker {
                 stats.speaker += speaker.send(speaker::GetCounts).await.ok()?;
+            }
+            if let Some(listener) = listener {
+                // One that stops has told what it did.
+                stats.add_heard(listener.send(GetHeardStats).await.unwrap_or_default());
             }
             Some(stats)
         })
@@ -190,6 +196,7 @@ impl Handler<crate::actors::fault::Panic> for Call {
             Victim::Transport => self.transport.send(PanicNow),
             Victim::Speaker => self.speaker.send(PanicNow),
             Victim::Dave => self.dave.send(PanicNow),
+            Victim::Listener => self.listening.listener.send(PanicNow),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Arbiters: the threads of a manager, each for one kind of work, and each started when it is first needed.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use actix::{Arbiter, ArbiterHandle};
 
@@ -29,6 +29,8 @@ pub(super) struct Arbiters {
     players: [Lazy; 2],
     source_actors: Lazy,
     crypto: Lazy,
+    /// For what is heard; of none if there is no media arbiter either.
+    hearing: VecDeque<Lazy>,
 }
 
 /// One media arbiter, and how much it has to do.
@@ -54,7 +56,13 @@ impl Arbiters {
             source_actors: Lazy::default(),
             control: None,
             crypto: Lazy::default(),
+            hearing: VecDeque::from([Lazy::default()]),
         }
+    }
+
+    /// With so many arbiters for what is heard, one at least.
+    pub(super) fn hearing_on(self, count: usize) -> Self {
+        Self { hearing: (0..count.max(1)).map(|_| Lazy::default()).collect(), ..self }
     }
 
     /// Everything on the caller's arbiter.
@@ -138,9 +146,16 @@ impl Arbiters {
         self.crypto.handle(self.most)
     }
 
+    /// For decoding what is heard: calls take turns on these arbiters.
+    pub(super) fn hearing(&mut self) -> Option<ArbiterHandle> {
+        self.hearing.rotate_left(1);
+        let most = self.most;
+        self.hearing.front_mut().and_then(|arbiter| arbiter.handle(most))
+    }
+
     /// Ends the threads.
     pub(super) fn stop(&self) {
-        let lazy = self.players.iter().chain([&self.source_actors, &self.crypto]);
+        let lazy = self.players.iter().chain([&self.source_actors, &self.crypto]).chain(&self.hearing);
         let lazy = lazy.filter_map(|Lazy(arbiter)| arbiter.as_ref());
         // The control arbiter last: this runs on it.
         for arbiter in self.media.iter().map(|media| &media.arbiter).chain(lazy).chain(&self.control) {

@@ -4,7 +4,7 @@ mod arbiters;
 mod bitrates;
 mod handle;
 mod lifetime;
-mod listen;
+mod listening;
 mod load;
 mod message;
 mod plug;
@@ -25,13 +25,13 @@ use self::{
     arbiters::Arbiters,
     bitrates::Bitrates,
     lifetime::Lifetime,
+    listening::Listeners,
     shards::Shards,
     subscribers::Subscribers,
     waiting::{WaitId, Waiting},
 };
 pub use self::{
     handle::CallHandle,
-    listen::{Ears, Listen, ListenId, StopListening},
     message::{
         ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, StopSpeaking, Subscribe, SubscribeChannel,
     },
@@ -64,6 +64,7 @@ pub struct VoiceManager {
     calls: HashMap<GuildId, CallEntry>,
     waiting: Waiting,
     subscribers: Subscribers,
+    listeners: Listeners,
     bitrates: Bitrates,
     arbiters: Arbiters,
     identity: IdentityKey,
@@ -84,7 +85,8 @@ impl VoiceManager {
     pub fn new(config: Config) -> Self {
         let tls = config.tls(config.encryption);
         let identity = config.identity.clone().unwrap_or_else(IdentityKey::generate);
-        let arbiters = Arbiters::new(config.media_arbiters, config.media_priority);
+        let arbiters =
+            Arbiters::new(config.media_arbiters, config.media_priority).hearing_on(config.hearing_arbiters);
         Self { arbiters, ..Self::without_arbiters(Arc::new(config), tls, identity) }
     }
 
@@ -100,6 +102,7 @@ impl VoiceManager {
             calls: HashMap::new(),
             waiting: Waiting::default(),
             subscribers: Subscribers::default(),
+            listeners: Listeners::default(),
             lifetime: Lifetime::default(),
             last_generation: 0,
             last_track: 0,
@@ -202,8 +205,10 @@ impl VoiceManager {
             events: manager().recipient(),
             end: manager().recipient(),
             released: manager().recipient(),
+            deaf: manager().recipient(),
         };
         let call = Call::new(context, owner).start();
+        self.add_listeners(guild, &call);
         bridge.do_send(RegisterCall { guild, generation, call: call.downgrade().recipient() });
         self.calls.insert(guild, CallEntry { call: call.clone(), generation, channel });
         meters().calls(self.calls.len());

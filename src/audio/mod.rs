@@ -9,3 +9,4 @@ pub mod mixer;
 pub mod opus;
 #[cfg(feature = "decode")]
 pub mod resample;
+pub mod stretch;

@@ -41,7 +41,7 @@ pub fn samples(packet: &[u8]) -> Result<u32, OpusError> {
 /// CELT above it, can (RFC 6716 section 4.2.4). Malformed packets hold none.
 pub fn has_redundancy(packet: &[u8]) -> bool {
     let Some(&toc) = packet.first() else { return false };
-    if toc >> 3 >= FIRST_CELT || samples(packet).is_err() {
+    if is_celt(toc) || samples(packet).is_err() {
         return false;
     }
     let Some(&first) = first_frame(packet).and_then(<[u8]>::first) else { return false };
@@ -49,6 +49,11 @@ pub fn has_redundancy(packet: &[u8]) -> bool {
     let is_set = |bit: u32| first >> bit & 1 == 1;
     let second_channel = toc & STEREO != 0 && is_set(6 - 2 * inner_frames.min(3));
     is_set(7 - inner_frames) || second_channel
+}
+
+/// Returns whether packets with this first byte are of CELT alone, without the part that is for speech.
+pub fn is_celt(toc: u8) -> bool {
+    toc >> 3 >= FIRST_CELT
 }
 
 /// Encodes 20 ms frames with libopus: 48 kHz, stereo, variable bitrate.

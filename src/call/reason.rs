@@ -41,6 +41,9 @@ pub enum Cause {
     /// Discord is allocating a voice server.
     #[error("the voice server is gone; Discord is allocating another")]
     EndpointLost,
+    /// Others speak, and nothing of it could be understood.
+    #[error("others spoke for seconds, and nothing of it could be decrypted")]
+    Deaf,
     /// The main gateway session was replaced.
     #[error("the main gateway began a new session")]
     MainSessionReplaced,
@@ -60,6 +63,7 @@ impl Cause {
             Self::E2ee(_) => "e2ee",
             Self::Transport(_) => "transport",
             Self::Join(_) => "join",
+            Self::Deaf => "deaf",
             Self::ServerChanged => "server_changed",
             Self::EndpointLost => "endpoint_lost",
             Self::MainSessionReplaced => "main_session_replaced",

@@ -4,14 +4,50 @@
 //! [`Format`] for Opus or samples, and with a [`Selection`] for whom it wants to hear.
 
 mod heard;
+#[expect(clippy::module_inception, reason = "the machine has the name of its subject")]
+mod hearing;
 mod level;
 mod selection;
+mod stats;
+mod talk;
+mod voice;
 
 pub use self::{
     heard::{Content, Heard, HeardPcm, Origin, VoiceTick},
+    hearing::{Action, Hearing},
     level::Level,
     selection::Selection,
+    stats::SpeakerStats,
+    talk::Talk,
 };
+use crate::{
+    id::{Ssrc, UserId},
+    jitter,
+};
+
+/// The number of one who listens, unlike that of any other of its manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenId(pub u64);
+
+/// A packet, decrypted, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoicePacket {
+    /// Who sent it, as it was known when the packet was opened.
+    pub user: UserId,
+    /// Its source.
+    pub ssrc: Ssrc,
+    /// What came.
+    pub packet: jitter::Packet,
+}
+
+/// Whether a listener gets each frame by itself, or all of a tick at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Each frame by itself.
+    Frames,
+    /// All frames of 20 ms at once.
+    Ticks,
+}
 
 /// What a listener needs most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -70,7 +70,7 @@ impl Forwarder {
     }
 
     fn new(patience: Duration, first_patience: Duration) -> Self {
-        Self { order: Order::default(), patience, first_patience, line: 0, counts: Counts::default() }
+        Self { order: Order::default(), patience, first_patience, line: 1, counts: Counts::default() }
     }
 
     /// A packet came.

@@ -7,8 +7,10 @@
 //!
 //! Facts go in with the time as an argument. Nothing here reads a clock.
 
+mod delay;
 mod forwarder;
 mod order;
+mod player;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +18,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use self::forwarder::{Forwarder, Step};
+pub use self::{
+    forwarder::{Forwarder, Step},
+    player::{Decode, Played, Player, Quality},
+};
 use crate::audio::frame::SILENCE;
 
 /// A packet of one speaker, decrypted.
@@ -50,6 +55,21 @@ pub struct Counts {
     pub recovered: u64,
     /// Lost packets in whose place the decoder made up what may have been.
     pub concealed: u64,
+    /// How often the next packet had not come when it was to be played, and the decoder made up 20 ms; only of even sound.
+    pub underruns: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.received += other.received;
+        self.duplicates += other.duplicates;
+        self.late += other.late;
+        self.malformed += other.malformed;
+        self.lost += other.lost;
+        self.recovered += other.recovered;
+        self.concealed += other.concealed;
+        self.underruns += other.underruns;
+    }
 }
 
 /// Whether a packet is the one that ends a transmission, or says nothing as DTX does: a TOC with a frame of no length.

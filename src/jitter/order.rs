@@ -29,13 +29,30 @@ pub(super) struct Waiting {
     pub(super) sequence: u64,
     pub(super) time: u64,
     pub(super) samples: u32,
-    /// Media time does not go on from the packet before.
-    pub(super) is_break: bool,
+    pub(super) start: Start,
     /// When it came to the socket.
     pub(super) arrived: Instant,
     /// When it came here: later where it had to wait for its user or its key.
     pub(super) queued: Instant,
     pub(super) opus: Bytes,
+}
+
+impl Waiting {
+    /// Whether media time does not go on from the packet before.
+    fn is_break(&self) -> bool {
+        self.start != Start::Nothing
+    }
+}
+
+/// Whether something starts with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// It goes on from the packet before.
+    Nothing,
+    /// A line of media time.
+    Time,
+    /// A line of media time, and the sequence numbers.
+    Numbers,
 }
 
 /// What became of a packet.
@@ -86,8 +103,21 @@ pub(super) struct Missing {
 
 impl Order {
     pub(super) fn insert(&mut self, packet: Packet, now: Instant) -> Insertion {
-        let Ok(samples) = opus::samples(&packet.opus) else { return Insertion::Malformed };
+        self.insert_and_place(packet, now).0
+    }
+
+    /// Also says at which media time the packet is, and whether it is a break.
+    pub(super) fn insert_and_place(
+        &mut self,
+        packet: Packet,
+        now: Instant,
+    ) -> (Insertion, Option<(u64, bool)>) {
+        let Ok(samples) = opus::samples(&packet.opus) else { return (Insertion::Malformed, None) };
         let place = self.place(&packet);
+        (self.put(packet, &place, samples, now), Some((place.time, place.start != Start::Nothing)))
+    }
+
+    fn put(&mut self, packet: Packet, place: &Place, samples: u32, now: Instant) -> Insertion {
         if let Some(next) = self.next
             && place.sequence < next.sequence
         {
@@ -101,8 +131,14 @@ impl Order {
         }
         self.bytes += packet.opus.len();
         let (arrived, opus) = (packet.arrived, packet.opus);
-        let Place { sequence, time, is_break } = place;
-        self.waiting.insert(at, Waiting { sequence, time, samples, is_break, arrived, queued: now, opus });
+        let Place { sequence, time, mut start } = *place;
+        // It was overtaken by one of the same new start.
+        if let Some(after) = self.waiting.get_mut(at).filter(|after| after.start == Start::Numbers)
+            && after.sequence - sequence <= u64::from(MAX_LOST)
+        {
+            start = std::mem::replace(&mut after.start, Start::Nothing);
+        }
+        self.waiting.insert(at, Waiting { sequence, time, samples, start, arrived, queued: now, opus });
         while self.waiting.len() > MAX_PACKETS || self.bytes > MAX_BYTES {
             self.drop_first();
         }
@@ -113,7 +149,9 @@ impl Order {
     fn place(&mut self, packet: &Packet) -> Place {
         let silence = is_silence(&packet.opus);
         let place = match self.newest {
-            None => Place { sequence: FIRST_SEQUENCE, time: start_of(packet.timestamp), is_break: true },
+            None => {
+                Place { sequence: FIRST_SEQUENCE, time: start_of(packet.timestamp), start: Start::Nothing }
+            }
             Some(newest) => newest.place(packet),
         };
         if self.newest.is_none_or(|newest| place.sequence > newest.sequence) {
@@ -135,10 +173,6 @@ impl Order {
         self.waiting.front()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// When the first of those came that wait now.
     pub(super) fn first_queued(&self) -> Option<Instant> {
         self.waiting.iter().map(|waiting| waiting.queued).min()
@@ -158,7 +192,7 @@ impl Order {
             return None;
         }
         let longest = next.samples.saturating_mul(packets);
-        if front.is_break {
+        if front.is_break() {
             return Some(Missing { packets, samples: longest, time: next.time, adjoins: false });
         }
         let gap = front.time.saturating_sub(next.time);
@@ -190,40 +224,88 @@ impl Order {
     pub(super) fn skip_missing(&mut self) {
         let (Some(next), Some(front)) = (&mut self.next, self.waiting.front()) else { return };
         let skipped = front.sequence - next.sequence;
-        next.handed_on = u32::try_from(skipped).ok().and_then(|by| next.handed_on.checked_shl(by)).unwrap_or(0);
+        next.handed_on =
+            u32::try_from(skipped).ok().and_then(|by| next.handed_on.checked_shl(by)).unwrap_or(0);
         next.sequence = front.sequence;
         next.time = next.time.max(front.time);
-        if front.is_break {
+        if front.is_break() {
             next.time = front.time;
         }
+    }
+
+    /// Gives up one packet of what is missing, and says what it lasted.
+    pub(super) fn skip_one(&mut self) -> u32 {
+        let Some(missing) = self.missing() else { return 0 };
+        let each = missing.samples / missing.packets;
+        if let Some(next) = &mut self.next {
+            next.sequence += 1;
+            next.time = missing.time + u64::from(each);
+            next.handed_on <<= 1;
+        }
+        each
+    }
+
+    /// The speaker paused before the first packet that waits: what is lost right before it still counts.
+    pub(super) fn pause_before_front(&mut self) {
+        let lost = self.missing().map_or(0, |missing| missing.samples);
+        if let Some(front) = self.waiting.front_mut() {
+            front.start = Start::Nothing;
+        }
+        if let (Some(next), Some(front)) = (&mut self.next, self.waiting.front()) {
+            next.time = front.time.saturating_sub(lost.into());
+        } else if let Some(front) = self.waiting.front() {
+            let (sequence, time, samples) = (front.sequence, front.time, front.samples);
+            self.next = Some(Next { sequence, time, samples, silence: true, handed_on: 0 });
+        }
+    }
+
+    /// The media time that follows what was handed on.
+    pub(super) fn next_time(&self) -> Option<u64> {
+        self.next.map(|next| next.time)
+    }
+
+    /// Whether the packet waits that follows what was handed on.
+    pub(super) fn can_go_on(&self) -> bool {
+        let (Some(next), Some(front)) = (self.next, self.waiting.front()) else { return false };
+        !front.is_break() && front.sequence == next.sequence && front.time == next.time
+    }
+
+    /// Whether media time starts over with any of the packets that wait.
+    pub(super) fn breaks_ahead(&self) -> bool {
+        self.waiting.iter().any(Waiting::is_break)
+    }
+
+    /// Whether media time starts over behind the first packet that waits.
+    pub(super) fn breaks_behind_front(&self) -> bool {
+        self.waiting.iter().skip(1).any(Waiting::is_break)
     }
 
     /// Whether media time starts over with the first packet that waits.
     pub(super) fn breaks_here(&self) -> bool {
         let Some(front) = self.waiting.front() else { return false };
-        front.is_break || self.next.is_some_and(|next| front.time < next.time)
+        front.is_break() || self.next.is_some_and(|next| front.time < next.time)
     }
 }
 
 struct Place {
     sequence: u64,
     time: u64,
-    is_break: bool,
+    start: Start,
 }
 
 impl Newest {
     fn place(&self, packet: &Packet) -> Place {
         let ahead = i64::from(packet.sequence.wrapping_sub(self.rtp_sequence).cast_signed());
         if ahead.unsigned_abs() > u64::from(MAX_LOST) {
-            let sequence = self.sequence + 1 + u64::from(MAX_LOST) + 1;
-            return Place { sequence, time: start_of(packet.timestamp), is_break: true };
+            let sequence = self.sequence + 2 * (u64::from(MAX_LOST) + 1);
+            return Place { sequence, time: start_of(packet.timestamp), start: Start::Numbers };
         }
         let sequence = self.sequence.saturating_add_signed(ahead);
         let elapsed = packet.timestamp.wrapping_sub(self.rtp_timestamp).cast_signed();
         if ahead > 0 && (elapsed <= 0 || self.jumps(packet.arrived, elapsed)) {
-            return Place { sequence, time: start_of(packet.timestamp), is_break: true };
+            return Place { sequence, time: start_of(packet.timestamp), start: Start::Time };
         }
-        Place { sequence, time: self.time.saturating_add_signed(elapsed.into()), is_break: false }
+        Place { sequence, time: self.time.saturating_add_signed(elapsed.into()), start: Start::Nothing }
     }
 
     /// Whether so much more time passed between two packets than between their timestamps, or less, that they are not of one line

@@ -141,6 +141,9 @@ fn a_recording_begins_with_the_packet_that_was_sent_first_and_not_with_that_whic
     let sender = Sender::new();
     let packets = vec![(0, sender.packet(2)), (90, sender.packet(1)), (150, sender.packet(0))];
     assert_eq!(run(Forwarder::for_record(), &sender, packets).0, ["0@200", "1@200", "2@200"]);
+    let packets = [2, 1, 0].map(|nth| sender.packet(nth)).to_vec();
+    let times = timeline(&mut Forwarder::for_record(), packets, sender.start);
+    assert!(times.windows(2).all(|pair| pair[1] == (pair[0].0, pair[0].1 + 960, 960)), "{times:?}");
 }
 
 #[test]
@@ -168,7 +171,8 @@ fn after_silence_what_is_lost_is_the_beginning_of_what_follows_and_else_the_end_
 #[test]
 fn a_pause_that_the_timestamps_do_not_tell_of_begins_a_new_line_of_time() {
     let sender = Sender::new();
-    for (last, pause, lines) in [(silence(), 140, 1), (silence(), 200, 2), (speech(0), 900, 1), (speech(0), 1_100, 2)]
+    for (last, pause, lines) in
+        [(silence(), 140, 1), (silence(), 200, 2), (speech(0), 900, 1), (speech(0), 1_100, 2)]
     {
         let before = Packet { opus: last, ..sender.packet(0) };
         let after = Packet { arrived: sender.at(20 + pause), ..sender.packet(1) };
@@ -180,7 +184,9 @@ fn a_pause_that_the_timestamps_do_not_tell_of_begins_a_new_line_of_time() {
 #[test]
 fn who_starts_anew_begins_a_new_line_and_nothing_is_lost() {
     let sender = Sender::new();
-    for (sequence, timestamp) in [(30_000, 77), (FIRST_SEQUENCE.wrapping_add(1), FIRST_TIMESTAMP.wrapping_sub(960))] {
+    for (sequence, timestamp) in
+        [(30_000, 77), (FIRST_SEQUENCE.wrapping_add(1), FIRST_TIMESTAMP.wrapping_sub(960))]
+    {
         let anew = |nth: u16| Packet {
             sequence: sequence.wrapping_add(nth),
             timestamp: timestamp.wrapping_add(960 * u32::from(nth)),
@@ -193,6 +199,17 @@ fn who_starts_anew_begins_a_new_line_and_nothing_is_lost() {
         assert_eq!(times[2], (2, first + 960, 960));
         assert_eq!(playback.counts().lost, 0);
     }
+}
+
+#[test]
+fn of_a_new_start_too_what_was_overtaken_comes_first() {
+    let sender = Sender::new();
+    let anew = |nth: u32| Packet { sequence: 20_000 + nth as u16, timestamp: 960 * nth, ..sender.packet(1) };
+    let packets = vec![sender.packet(0), anew(1), anew(0), anew(2)];
+    let times = timeline(&mut Forwarder::for_agent(), packets, sender.start);
+    let (line, first, _) = times[1];
+    assert_eq!((times[0].0, line), (1, 2));
+    assert_eq!(times[2..], [(2, first + 960, 960), (2, first + 1_920, 960)]);
 }
 
 #[test]
@@ -234,7 +251,8 @@ fn any_packet() -> impl Strategy<Value = (u16, u32, u64, Bytes)> {
         1 => Just(silence()),
         1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from),
     ];
-    (numbers, 0u64..60, opus).prop_map(|((sequence, timestamp), delay, opus)| (sequence, timestamp, delay, opus))
+    (numbers, 0u64..60, opus)
+        .prop_map(|((sequence, timestamp), delay, opus)| (sequence, timestamp, delay, opus))
 }
 
 proptest! {

@@ -17,6 +17,8 @@ pub enum Ignored {
     Rtcp,
     /// It is RTP, but not Opus: video, or a retransmission.
     ForeignPayloadType,
+    /// It is voice, and nobody listens.
+    Unheard,
     /// It is voice that came before the key.
     NotYet,
     /// It was sealed under another key, or changed on its way.
@@ -37,11 +39,12 @@ pub enum Ignored {
 
 impl Ignored {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TooShort,
         Self::NotRtp,
         Self::Rtcp,
         Self::ForeignPayloadType,
+        Self::Unheard,
         Self::NotYet,
         Self::WrongKey,
         Self::Replayed,
@@ -61,6 +64,7 @@ impl Ignored {
             Self::NotRtp => "not_rtp",
             Self::Rtcp => "rtcp",
             Self::ForeignPayloadType => "foreign_payload_type",
+            Self::Unheard => "unheard",
             Self::NotYet => "not_yet",
             Self::WrongKey => "wrong_key",
             Self::Replayed => "replayed",
@@ -119,6 +123,8 @@ pub struct Counts {
     pub rtcp: u64,
     /// Datagrams that were [`Ignored::ForeignPayloadType`].
     pub foreign_payload_type: u64,
+    /// Datagrams that were [`Ignored::Unheard`].
+    pub unheard: u64,
     /// Datagrams that were [`Ignored::NotYet`].
     pub not_yet: u64,
     /// Datagrams that were [`Ignored::WrongKey`].
@@ -163,6 +169,7 @@ impl Counts {
             Ignored::NotRtp => &mut self.not_rtp,
             Ignored::Rtcp => &mut self.rtcp,
             Ignored::ForeignPayloadType => &mut self.foreign_payload_type,
+            Ignored::Unheard => &mut self.unheard,
             Ignored::NotYet => &mut self.not_yet,
             Ignored::WrongKey => &mut self.wrong_key,
             Ignored::Replayed => &mut self.replayed,
@@ -196,6 +203,6 @@ mod tests {
         assert_eq!((sum.sent_packets, sum.sent_bytes, sum.keepalives), (2, 4, 6));
         assert_eq!((sum.received_packets, sum.received_bytes, sum.voice_packets), (8, 10, 12));
         let ignored = Ignored::ALL.map(|reason| sum.of(reason));
-        assert_eq!(ignored, [14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36]);
+        assert_eq!(ignored, [14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38]);
     }
 }

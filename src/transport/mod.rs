@@ -19,17 +19,25 @@ pub mod cipher;
 mod counts;
 #[cfg(feature = "dave")]
 pub mod dave;
+mod deafness;
 pub mod discovery;
+#[cfg(feature = "dave")]
+mod early;
 mod error;
 mod keepalive;
 mod path;
+#[cfg(feature = "dave")]
+mod reception;
 mod replay;
 pub mod rtp;
 
 pub use action::{Action, Datagram, PathStatus, WebsocketLoss};
 pub use counts::{Counts, Ignored};
+pub use deafness::{DeafAlarm, Deafness, DeafnessRemedy};
 pub use error::{LinkError, PathLoss};
 pub use keepalive::INTERVAL as KEEPALIVE_INTERVAL;
+#[cfg(feature = "dave")]
+pub use reception::{Reception, ReceptionCounts, SealedVoice};
 
 /// The longest datagram that is sent, in bytes: an Ethernet frame less the headers of IP and UDP, and some
 /// for tunnels.
@@ -47,6 +55,8 @@ pub struct Link {
     /// The timestamp of a packet that was sealed, until it is sent.
     sealed: Option<Timestamp>,
     replay: Replay,
+    /// Whether anyone wants to hear: else voice is not even decrypted.
+    listens: bool,
     counts: Counts,
 }
 
@@ -62,6 +72,7 @@ impl Link {
             timestamp: Timestamp(start.timestamp),
             sealed: None,
             replay: Replay::default(),
+            listens: true,
             counts: Counts::default(),
         }
     }
@@ -184,6 +195,11 @@ impl Link {
         self.path.server_lost(now);
     }
 
+    /// Says whether anyone wants to hear, as is so at first.
+    pub fn listen(&mut self, listens: bool) {
+        self.listens = listens;
+    }
+
     /// Takes a datagram from the voice server and opens it in place. What cannot be understood is counted.
     pub fn datagram<'a>(&mut self, datagram: &'a mut [u8], now: Instant) -> Received<'a> {
         self.counts.received_packets += 1;
@@ -224,6 +240,9 @@ impl Link {
     fn voice<'a>(&mut self, header: Header, datagram: &'a mut [u8]) -> Result<Received<'a>, Ignored> {
         if header.payload_type() != rtp::OPUS {
             return Err(Ignored::ForeignPayloadType);
+        }
+        if !self.listens {
+            return Err(Ignored::Unheard);
         }
         let cipher = self.cipher.as_ref().ok_or(Ignored::NotYet)?;
         let clear = cipher.mode().clear(&header);

@@ -6,6 +6,7 @@ use actix_voice::{
     actors::{Config, JoinError},
     call::EndReason,
     gateway::close::CloseCode,
+    hearing::Preset,
 };
 use actix_voice_loopback::{
     Event, Side,
@@ -133,6 +134,7 @@ fn recovers_among(others: usize, fault: impl Fn(u64) -> Fault) {
 fn the_bot_hears_the_others() {
     story(async {
         let bot = BotOnDiscord::start().await;
+        let _heard = bot.listen(Preset::Agent).await;
         let room = bot.guild.channel("room");
         let talkers = add_listeners(&room, 3);
         let call = bot.request_join(&room).await.expect("the bot joins");
@@ -152,6 +154,7 @@ fn the_bot_hears_the_others() {
 fn a_bot_that_understands_nobody_any_more_joins_the_group_anew() {
     story(async {
         let bot = BotOnDiscord::start().await;
+        let _heard = bot.listen(Preset::Agent).await;
         let room = bot.guild.channel("room");
         let (talker, garbler) = (room.listener("mouth"), room.listener("garbler"));
         let call = bot.request_join(&room).await.expect("the bot joins");
@@ -191,6 +194,7 @@ fn a_bot_that_understands_nobody_any_more_joins_the_group_anew() {
 fn an_outsider_that_joins_nobodys_group_is_not_heard() {
     story(async {
         let bot = BotOnDiscord::start().await;
+        let _heard = bot.listen(Preset::Agent).await;
         let room = bot.guild.channel("room");
         let talker = room.listener("mouth");
         let call = bot.request_join(&room).await.expect("the bot joins");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_voice::hearing::Preset;
 use actix_voice_loopback::{
     Discord, Event,
     dave::{DaveSettings, Execution, ExternalSenderKey, Pacing, Packing, SenderKey, Winner},
@@ -181,6 +182,7 @@ fn members_join_and_leave(settings: DaveSettings, adjust: impl FnOnce(&BotOnDisc
     let mut finished = None;
     story(async {
         let bot = BotOnDiscord::start_on(Discord::builder().dave_settings(settings)).await;
+        let _heard = bot.listen(Preset::Agent).await;
         let room = bot.guild.channel("room");
         let stayers = add_listeners(&room, 2);
         adjust(&bot);

@@ -9,6 +9,7 @@ use std::{
 use actix_voice::{
     actors::fault::{Panic, Victim},
     call::ConnectionStatus,
+    hearing::Preset,
 };
 use actix_voice_loopback::{
     Builder, Channel, Dave, Discord, Member, Netem,
@@ -446,6 +447,7 @@ fn the_bot_moves_away_and_back() {
 #[test]
 fn nothing_that_the_bot_hears_opens_any_more() {
     among_each_number(Discord::builder, async |group| {
+        let _heard = group.bot.listen(Preset::Agent).await;
         group.join_and_speak().await;
         group.guest_joins();
         group.until_one_group().await;

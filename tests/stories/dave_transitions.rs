@@ -6,6 +6,7 @@ use actix_voice::{
     actors::{CallEventKind, JoinError},
     bridge::Suppression,
     call::{ConnectionStatus, EndReason},
+    hearing::Preset,
 };
 use actix_voice_loopback::{
     Channel, Dave, Discord, MediaRule, Member, Rule,
@@ -147,6 +148,7 @@ fn a_member_without_dave_downgrades_the_call_and_its_leaving_upgrades_it() {
     story(async {
         let discord = Discord::builder().dave(Dave::Allowed);
         let bot = BotOnDiscord::start_with(discord, |config| config.require_e2ee = false).await;
+        let _heard = bot.listen(Preset::Agent).await;
         let room = bot.guild.channel("room");
         let stayers = add_listeners(&room, 2);
         let call = bot.request_join(&room).await.expect("the bot joins");
@@ -231,6 +233,7 @@ fn a_call_that_was_never_encrypted_is_no_call_for_a_bot_that_must_be() {
 fn on_a_stage_nothing_is_encrypted_end_to_end() {
     story(async {
         let bot = BotOnDiscord::start().await;
+        let _heard = bot.listen(Preset::Agent).await;
         let podium = bot.guild.stage("podium");
         let listener = podium.listener("ear");
         let call = bot.request_join(&podium).await.expect("the bot joins");

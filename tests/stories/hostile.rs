@@ -6,11 +6,13 @@ use actix_voice::{
     actors::{CallEventKind, CallStats, Speak},
     audio::frame::FRAME,
     call::ConnectionStatus,
+    hearing::{Heard, Preset},
     speaker::{TrackEnd, TrackId},
     transport::Ignored,
 };
 use actix_voice_loopback::{Event, Side};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::support::{
     bot::BotOnDiscord,
@@ -25,16 +27,18 @@ use crate::support::{
 struct DemoCall {
     bot: BotOnDiscord,
     track: TrackId,
+    _heard: mpsc::Receiver<Heard>,
 }
 
 impl DemoCall {
     async fn start() -> Self {
         let bot = BotOnDiscord::start().await;
+        let heard = bot.listen(Preset::Agent).await;
         bot.join().await;
         let speak = Speak::start(bot.guild_id(), LoopSource::new(packets_of("demo.opus"), usize::MAX));
         let track = bot.speak(speak).await;
         bot.next_event("the track starts", |event| matches!(event, CallEventKind::TrackStarted(_))).await;
-        Self { bot, track }
+        Self { bot, track, _heard: heard }
     }
 
     /// Lets what was sent arrive.
@@ -56,7 +60,7 @@ impl DemoCall {
 
     /// The track played through all of it, and the connection was never touched.
     async fn finish(self) -> CallStats {
-        let Self { bot, track } = self;
+        let Self { bot, track, .. } = self;
         tokio::time::sleep(Duration::from_secs(6)).await;
         let stats = bot.disconnect().await;
         assert_eq!(bot.track_end(track).await, TrackEnd::Stopped);

@@ -17,6 +17,7 @@ mod encoder;
 mod ending;
 mod formats;
 mod half_open;
+mod hearing;
 mod hostile;
 mod interruptions;
 mod joining;

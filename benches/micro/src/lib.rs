@@ -1,6 +1,8 @@
 //! The steps of a packet, each as a function that is called again and again: for criterion, which takes their time
 //! (`cargo bench -p bench-micro`), and for callgrind, which counts their instructions (`./dev instructions`).
 
+mod hearing;
+
 use std::{hint::black_box, time::Instant};
 
 use actix_voice::{
@@ -49,6 +51,7 @@ pub fn all() -> Vec<Step> {
         Step::new("resample-44100-to-48000", resample()),
         Step::new("encode-128-kbit", encode()),
     ]);
+    steps.extend(hearing::all());
     steps
 }
 

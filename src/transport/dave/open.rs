@@ -80,8 +80,33 @@ enum Window {
 }
 
 impl FrameOpeners {
-    /// Turns what a user sent into an Opus packet. `out` is replaced; it allocates only while it grows.
+    /// Turns what a user sent into an Opus packet, and counts whether it opened. `out` is replaced; it allocates only while it grows.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says why the frame does not open.
     pub fn open(
+        &mut self,
+        user: UserId,
+        frame: &[u8],
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> Result<Opened, OpenError> {
+        let result = self.try_open(user, frame, out, now);
+        match result {
+            Ok(Opened::Decrypted) => self.opened(user),
+            Ok(Opened::Plain) => {}
+            Err(error) => self.failed_for(user, error),
+        }
+        result
+    }
+
+    /// As [`Self::open`], but counts nothing: the frame may be tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says why the frame does not open.
+    pub fn try_open(
         &mut self,
         user: UserId,
         frame: &[u8],
@@ -95,17 +120,29 @@ impl FrameOpeners {
             return Ok(Opened::Plain);
         }
         let Some(parts) = Parts::of(frame) else { return self.take_plain(frame, out, now) };
-        let result = match self.users.get_mut(&user) {
+        match self.users.get_mut(&user) {
             Some(opener) => opener.open(parts, &mut self.scratch, out, now),
             None => Err(OpenError::NoKey),
-        };
-        match result {
-            Ok(_) => self.failures.forget(user),
-            // The keys are right; anyone on the path can send a frame a second time.
-            Err(OpenError::Replayed) => {}
-            Err(_) => self.failures.count(user),
         }
-        result
+    }
+
+    /// An encrypted frame of this user opened.
+    pub fn opened(&mut self, user: UserId) {
+        self.failures.forget(user);
+    }
+
+    /// An encrypted frame of this user did not open, and will not.
+    pub fn failed(&mut self, user: UserId) {
+        self.failures.count(user);
+    }
+
+    /// A frame of this user did not open for this reason.
+    fn failed_for(&mut self, user: UserId, error: OpenError) {
+        match error {
+            // The keys are right; anyone on the path can send a frame a second time.
+            OpenError::Replayed | OpenError::NotEncrypted => {}
+            OpenError::NoKey | OpenError::OutOfReach | OpenError::Forged => self.failures.count(user),
+        }
     }
 
     /// Tells a user of whom more than 36 encrypted frames in a row could not be opened, replays left out; then that

@@ -5,15 +5,17 @@ use std::time::Duration;
 use actix::Addr;
 use actix_voice::{
     actors::{
-        CallEventKind, CallHandle, CallStats, Config, ControlArbiter, Disconnect, Join, JoinError,
+        CallEventKind, CallHandle, CallStats, Config, ControlArbiter, Disconnect, Join, JoinError, Listen,
         MainGateway, Speak, Subscribe, VoiceManager, main_gateway::MainGatewayEvent,
     },
     call::ConnectionStatus,
+    hearing::{Heard, Preset},
     id::{ChannelId, GuildId, Token, UserId},
     main_gateway::Dispatch,
     speaker::{TrackEnd, TrackId},
 };
 use actix_voice_loopback::{Bot, Builder, Channel, Discord, Guild, Hearing, Member};
+use tokio::sync::mpsc;
 
 use crate::support::{
     audio::path,
@@ -94,6 +96,13 @@ impl BotOnDiscord {
     /// Joins the fixture's channel.
     pub async fn join(&self) -> CallHandle {
         self.request_join(&self.channel).await.expect("the bot joins")
+    }
+
+    /// Listens to everyone in the fixture's guild, for as long as what is returned is kept.
+    pub async fn listen(&self, preset: Preset) -> mpsc::Receiver<Heard> {
+        let (to, heard) = mpsc::channel(100_000);
+        self.manager.send(Listen::frame_channel(self.guild_id(), preset, to)).await.unwrap();
+        heard
     }
 
     /// Asks to join a channel of the fixture's guild.

@@ -1,13 +1,14 @@
-//! Listen: who wants to hear the others of a call, and how.
+//! What a listener is told and reports, and what a bot asks for that wants to hear.
 
 use std::fmt;
 
-use actix::{Message, Recipient};
+use actix::{ArbiterHandle, Message, Recipient};
 use tokio::sync::mpsc;
 
 use crate::{
-    hearing::{Format, Heard, Preset, Selection, VoiceTick},
-    id::GuildId,
+    call::Cause,
+    hearing::{Format, Heard, ListenId, Preset, Selection, Shape, SpeakerStats, Talk, VoiceTick},
+    id::{GuildId, UserId},
 };
 
 /// **Listener → your actor.**
@@ -20,10 +21,10 @@ impl Message for VoiceTick {
     type Result = ();
 }
 
-/// **Your bot → VoiceManager.** Hear the others in the calls of this guild: the one that is there, and those to come, until
+/// **Your bot → VoiceManager → Call → Listener.** Hear the others in the calls of this guild: the one that is there, and those to come, until
 /// [`StopListening`], or until nobody takes what is heard. Answered at once with the number by which to stop.
 ///
-/// While anyone listens the bot is not deaf, whatever [`Join::flags`](super::Join::flags) says, and Discord sends it what is said. Several
+/// While anyone listens the bot is not deaf, whatever [`Join::flags`](crate::actors::Join::flags) says, and Discord sends it what is said. Several
 /// may listen, each with a preset of its own. Of a listener that does not keep up the oldest frames are dropped, and counted.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "ListenId")]
@@ -103,6 +104,16 @@ impl Listen {
     }
 }
 
+impl Ears {
+    /// Whether each frame is told by itself, or all of a tick.
+    pub(super) fn shape(&self) -> Shape {
+        match self {
+            Self::Frames(_) | Self::FrameChannel(_) => Shape::Frames,
+            Self::Ticks(_) | Self::TickChannel(_) => Shape::Ticks,
+        }
+    }
+}
+
 impl fmt::Debug for Ears {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -114,11 +125,60 @@ impl fmt::Debug for Ears {
     }
 }
 
-/// The number of a [`Listen`], unlike that of any other of its manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenId(pub u64);
-
-/// **Your bot → VoiceManager.** Hear no more. What waits is dropped.
+/// **Your bot → VoiceManager → Call → Listener.** Hear no more. What waits for an actor is still brought to it.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopListening(pub ListenId);
+
+/// **VoiceManager → Call → Listener.** One more who listens.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct AddListener {
+    pub(in crate::actors) id: ListenId,
+    pub(in crate::actors) listen: Listen,
+    /// Where it is to run; with none, where the call does.
+    pub(in crate::actors) arbiter: Option<ArbiterHandle>,
+}
+
+/// **Call → Listener.** This user has left.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct SpeakerLeft(pub(in crate::actors) UserId);
+
+/// **Call → Listener.** Say what became of the packets of each speaker.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "HeardStats")]
+pub(in crate::actors) struct GetHeardStats;
+
+/// **Call → Listener.** Tell what waits, and stop.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct Stop;
+
+/// What became of what was heard.
+#[derive(Clone, Debug, Default)]
+pub(in crate::actors) struct HeardStats {
+    pub(in crate::actors) speakers: Vec<SpeakerStats>,
+    /// Packets that a hearing arbiter was too busy for.
+    pub(in crate::actors) overflowed: u64,
+    /// Frames and ticks that listeners did not take in time.
+    pub(in crate::actors) undelivered: u64,
+}
+
+/// **Listener → Call.** What the listener with this number says.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(in crate::actors) struct FromListener {
+    pub(in crate::actors) generation: u64,
+    pub(in crate::actors) report: Report,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::actors) enum Report {
+    /// Somebody began or ceased to speak.
+    Talk(Talk),
+    /// Nobody takes any more what this one asked for.
+    Gone(ListenId),
+    /// The listener is no more; `cause` is none when it was asked to stop.
+    Exited { cause: Option<Cause>, stats: HeardStats },
+}

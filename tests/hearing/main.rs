@@ -1,0 +1,7 @@
+//! How what is heard sounds, and how late it is: the whole machine behind the socket, from packets that are lost or late to samples.
+#![cfg(feature = "decode")]
+
+mod live;
+mod network;
+mod quality;
+mod speech;
