@@ -297,8 +297,8 @@ impl Recording {
     }
 }
 
-/// With the half second in which a talkspurt is placed less than a second.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// With the 400 ms in which a talkspurt is placed, and the 200 in which its first packet may be overtaken, less than a second.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 const SESSION_INTERVAL: Duration = Duration::from_secs(5);
 /// A voice channel holds 99, and some come and go.
 const SPEAKERS_MAX: u32 = 1_000;

@@ -90,8 +90,11 @@ impl OpusFile {
         self.page_began = self.granule;
     }
 
-    /// Ends the file.
+    /// Ends the file. Not all readers find an end on a page without a packet.
     pub(super) fn finish(&mut self) {
+        if self.pages.is_empty() {
+            self.silence(SHORTEST);
+        }
         self.pages.end_page(Follows::Nothing, &mut self.bytes);
     }
 
@@ -107,6 +110,15 @@ impl OpusFile {
         self.granule += samples;
         self.pages.packet(packet, self.granule, &mut self.bytes);
     }
+}
+
+/// The page that gives a file an end that was cut off: 2.5 ms of silence.
+pub(super) fn last_page(serial: u32, sequence: u32, granule: u64) -> Vec<u8> {
+    let mut pages = PageWriter::resumed(serial, sequence, granule);
+    let (mut page, (coding, samples)) = (Vec::new(), celt(SHORTEST, 0));
+    pages.packet(&[coding, SILENCE[0], SILENCE[1]], granule + samples, &mut page);
+    pages.end_page(Follows::Nothing, &mut page);
+    page
 }
 
 /// Version 1, two channels, 48 kHz, no gain, mapping family 0.
@@ -222,6 +234,18 @@ mod tests {
             assert_eq!(page.granule, ended);
         }
         assert_eq!(ended, 20 * 48_000);
+    }
+
+    #[test]
+    fn the_last_page_has_a_packet_on_it_also_behind_a_page_that_was_ended() {
+        let mut file = OpusFile::new(1, 0, &[]);
+        file.packet(&[0xFC, 1, 2], 960);
+        file.flush();
+        file.finish();
+        let pages = pages(&mut file);
+        let last = pages.last().unwrap();
+        assert!(last.last && last.granule == 1_080, "{last:?}");
+        assert_eq!(last.packets, [[0xE0, 0xFF, 0xFE]]);
     }
 
     #[test]

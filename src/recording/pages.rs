@@ -46,9 +46,14 @@ impl PageWriter {
         self.granule = granule;
     }
 
+    /// Whether nothing is on the open page.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
     /// Ends the open page, if there is anything on it; a last page is written in any case.
     pub(super) fn end_page(&mut self, follows: Follows, into: &mut Vec<u8>) {
-        if self.segments.is_empty() && follows == Follows::More {
+        if self.is_empty() && follows == Follows::More {
             return;
         }
         let first = if self.sequence == 0 { FIRST_PAGE } else { 0 };

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    opus_file::frame_samples,
-    pages::{Follows, Page, PageWriter, read_page},
+    opus_file::{frame_samples, last_page},
+    pages::{Page, read_page},
 };
 
 /// Reads one speaker's file from its start, packet by packet.
@@ -117,9 +117,7 @@ impl<R: Read> OpusReader<R> {
     #[must_use]
     pub fn last_page(&self) -> Vec<u8> {
         let (serial, sequence, granule) = self.next_page;
-        let mut page = Vec::new();
-        PageWriter::resumed(serial, sequence, granule).end_page(Follows::Nothing, &mut page);
-        page
+        last_page(serial, sequence, granule)
     }
 
     fn take(&mut self, page: Page) {

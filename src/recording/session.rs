@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Settings, TrackCounts};
+use super::{RecordingFile, Settings, TrackCounts};
 use crate::id::{ChannelId, GuildId, UserId};
 
 /// What is known of a recording: the contents of `session.json`.
@@ -50,6 +50,15 @@ impl Session {
             unrecorded_packets: 0,
         }
     }
+
+    /// Takes note of what was found in a file of a recording that was cut off, which is as long as this.
+    pub fn found(&mut self, speaker: Speaker, length_ms: u64) {
+        self.end.get_or_insert(RecordingEnd::CutOff);
+        self.duration_ms = self.duration_ms.max(length_ms);
+        self.speakers.retain(|known| known.user != speaker.user);
+        self.speakers.push(speaker);
+        self.speakers.sort_by_key(|speaker| speaker.user);
+    }
 }
 
 /// The 30 digits that everyone in the encrypted call sees.
@@ -85,6 +94,13 @@ pub struct Speaker {
 }
 
 impl Speaker {
+    /// A speaker whose file was found, with so many packets of sound in it, and so many missing. What a file does not tell is 0.
+    #[must_use]
+    pub fn found(user: UserId, packets: u64, lost: u64, spoken_ms: u64) -> Self {
+        let counts = TrackCounts { packets, lost, spoken: spoken_ms * 48, ..TrackCounts::default() };
+        Self::new(user, RecordingFile::Track(user).to_string(), counts)
+    }
+
     pub(super) fn new(user: UserId, file: String, counts: TrackCounts) -> Self {
         let TrackCounts { packets, lost, overlapping, talkspurts, spoken, streams } = counts;
         Self { user, file, packets, lost, overlapping, talkspurts, spoken_ms: spoken / 48, streams }
@@ -99,6 +115,9 @@ pub enum RecordingEnd {
     /// It was asked to.
     #[error("the recording was stopped")]
     Stopped,
+    /// The process or the machine ended; the files were mended afterwards.
+    #[error("the recording was cut off")]
+    CutOff,
     /// The call ended.
     #[error("the call ended: {why}")]
     CallEnded {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            first packet, after a pause, another stream
-//!  Silent ─────────────────▶ Settling ── half a second ──▶ Placed ──┐
+//!  Silent ─────────────────▶ Settling ────── 400 ms ─────▶ Placed ──┐
 //!    ▲                          ▲                            │      │ packets go to the file
 //!    │                          └──── another talkspurt ─────┤◀─────┘
 //!    └───────────────────────────── finish ──────────────────┘
@@ -268,8 +268,8 @@ impl Placed {
     }
 }
 
-/// Half a second: the least delayed of 25 packets says well enough when they were said.
-const SETTLING: i64 = SAMPLE_RATE as i64 / 2;
+/// 400 ms: the least delayed of 20 packets says well enough when they were said.
+const SETTLING: i64 = 19_200;
 /// What 2.5 ms packets take of that.
 const HELD_MAX: usize = 256;
 /// 60 ms without a packet, and without a loss, is a pause.

@@ -124,6 +124,7 @@ fn what_is_said_after_the_end_is_not_part_of_it_though_it_is_told_before() {
     studio.recording.take_until(end);
     let late = heard(ANNA, time, end - FRAME / 2, packet(45));
     studio.recording.heard(&late);
+    studio.pass(FRAME);
     say(&mut studio, ANNA, &mut (time + 960), 46, 10);
     studio.recording.finish(RecordingEnd::Stopped, end);
     studio.carry_out();
