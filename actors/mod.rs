@@ -42,6 +42,8 @@
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
 //! | Call | itself: it leaves, and ends with a reason | the others live on |
 //! | Bridge | what Discord said at that moment | VoiceManager starts another, which is told whether the main gateway is away, which guilds have an outage, and which channels are stages; each call tells it where the bot is |
+//! | Recorder | what waits in it, less than a second | the files are whole up to there; the bot starts another, in another folder |
+//! | the disk of a Recorder | what is not written yet | Recorder ends, with a reason; what is written is whole |
 //! | VoiceManager | what it was handling | it goes on, with its calls, subscribers and arbiters; also when it is registered |
 //! | ShardConnection of a MainGateway | nothing: Discord buffers | MainGateway starts another after a pause, which resumes the main session; the fifth time in a minute it stops, with a reason |
 //! | MainGateway | its main sessions: its calls leave | the bot starts another |
@@ -66,6 +68,7 @@ pub mod manager;
 pub mod meters;
 mod metronome;
 mod packet_inbox;
+pub mod recorder;
 pub mod source;
 mod speaker;
 pub mod stats;
@@ -90,6 +93,10 @@ pub use self::{
     manager::{
         CallHandle, ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, Speak, StopSpeaking, Subscribe,
         SubscribeChannel, VoiceManager,
+    },
+    recorder::{
+        Agree, GetSession, Mark, PauseRecording, RecordError, Recorder, RecordingBegins, RecordingEnded,
+        Refuse, ResumeRecording, StopRecording,
     },
     source::{Demand, Player, Pusher, Supplier},
     stats::CallStats,

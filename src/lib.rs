@@ -12,6 +12,7 @@
 //! | [`hearing`], [`jitter`] | what is heard of the others, in which order, and what stands in for what is lost | `Hearing` over `Forwarder` and `Player` / `Listener` |
 //! | [`speaker`] | which frame goes out when | `Pacer` / `Speaker` |
 //! | [`source`], [`audio`] | where frames come from, and what they are made of | trait `Source` / `Player` |
+//! | [`recording`] | what of what is heard goes into which file | `Recording` / `Recorder` |
 //! | [`actors`] | nothing: it carries out | `VoiceManager` on top |
 
 #[cfg(feature = "actors")]
@@ -26,6 +27,7 @@ pub mod hearing;
 pub mod id;
 pub mod jitter;
 pub mod main_gateway;
+pub mod recording;
 pub mod source;
 pub mod speaker;
 pub mod transport;

@@ -11,6 +11,7 @@ use crate::{
     bot::{Bot, GatewayUrl},
     demo_report::{CutResult, DemoReport},
     exit::Failure,
+    hear::hear,
     interrupt::Interrupt,
     local_discord::{self, Cut, Hearing, Keep, LocalDiscord, Score, Settings},
     playback::Playback,
@@ -28,9 +29,13 @@ pub struct Demo {
     /// How long to play, 5 to 600, again and again if need be; the length of the recording unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=600))]
     seconds: Option<u32>,
-    /// Write what was heard to DIR/heard.ogg
+    /// Write what was heard to DIR: heard.ogg, or the recording of --hear
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Let the bot hear instead: two members speak, a tenth of their packets is lost, and the bot's recording is compared with
+    /// what they said. Exit code 0 only if it is as good as the network allows
+    #[arg(long)]
+    hear: bool,
 }
 
 impl Demo {
@@ -38,6 +43,9 @@ impl Demo {
     ///
     /// When it was not heard whole.
     pub async fn run(self) -> Result<(), Failure> {
+        if self.hear {
+            return self.hear().await;
+        }
         let packets = local_discord::packets(RECORDING)?;
         let frames = self.seconds.map_or(packets.len(), |seconds| seconds as usize * FRAMES_PER_SECOND);
         let sent = packets.iter().cycle().take(frames).cloned().collect();
@@ -53,6 +61,26 @@ impl Demo {
         }
         report.verdict()?;
         println!("\nheard whole");
+        Ok(())
+    }
+
+    async fn hear(&self) -> Result<(), Failure> {
+        let folder = self
+            .out
+            .clone()
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("actix-voice-demo-{}", std::process::id())));
+        let report = hear(self.seconds.unwrap_or(HEARD_SECONDS), &folder).await;
+        if self.out.is_none() {
+            // What is left there is the system's to remove.
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+        let report = report?;
+        println!("{report}");
+        if self.out.is_some() {
+            println!("recording  {}", folder.display());
+        }
+        report.verdict()?;
+        println!("\nheard as well as can be");
         Ok(())
     }
 
@@ -121,3 +149,5 @@ async fn compare(hearing: Hearing, sent: Vec<Bytes>) -> Result<(Hearing, Score, 
 /// Guitar, drum and voice; see tests/audio/README.md for whose.
 const RECORDING: &[u8] = include_bytes!("../../tests/audio/demo.opus");
 const FRAMES_PER_SECOND: usize = 50;
+/// How long two members speak.
+const HEARD_SECONDS: u32 = 12;

@@ -4,15 +4,21 @@
 use std::{collections::BTreeMap, io::Cursor, iter, net::SocketAddr, sync::mpsc, time::Duration};
 
 use actix_voice::id::{ChannelId, GuildId, Token, UserId};
-use actix_voice_loopback::{Bot, Channel, Discord, Member, Violation, opus::Decoder};
+use actix_voice_loopback::{
+    Bot, Channel, Discord, Member, Violation,
+    opus::{Decoder, OpusError},
+    speech::{ClientVoice, Speech, synthesise},
+};
 pub use actix_voice_loopback::{
     Dave, Hearing, RelayThread, SendLimit, UnannouncedAudio,
+    judge::Judgement,
+    netem::Trace,
     recorder::DurationHistogram,
     relay::{Keep, Measurement},
     score::Score,
 };
 use bytes::Bytes;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::Instant};
 
 use crate::exit::Failure;
 
@@ -37,6 +43,8 @@ pub struct Settings {
     pub unannounced_audio: UnannouncedAudio,
     /// Where the media relay runs.
     pub relay_thread: RelayThread,
+    /// How many members of the first channel speak, again and again.
+    pub speakers: u32,
 }
 
 impl Settings {
@@ -52,6 +60,7 @@ impl Settings {
             send_limit: SendLimit::default(),
             unannounced_audio: UnannouncedAudio::default(),
             relay_thread: RelayThread::default(),
+            speakers: 0,
         }
     }
 }
@@ -79,12 +88,23 @@ struct Setup {
     bot: Bot,
     first: VoiceRoom,
     others: Vec<VoiceRoom>,
+    runtime: Handle,
 }
 
 /// The voice channel of a guild, and the member that listens in it for as long as this is kept.
 struct VoiceRoom {
     channel: Channel,
     listener: Member,
+}
+
+/// What a member has said.
+pub struct Said {
+    /// Its user.
+    pub user: UserId,
+    /// What is heard where nothing is lost: 48 kHz, stereo, interleaved.
+    pub audio: Vec<f32>,
+    /// Packets that were lost on the way.
+    pub dropped: u64,
 }
 
 /// When a connection was cut.
@@ -175,6 +195,48 @@ impl LocalDiscord {
         count_new(&mut self.reported, &all)
     }
 
+    /// Lets new members of the first channel speak at once for so long, as soon as all there have keys; of each is said with which
+    /// voice it speaks, and what is lost on the way.
+    ///
+    /// # Errors
+    ///
+    /// When libopus does not encode it.
+    pub fn speak(
+        &self,
+        length: Duration,
+        members: impl IntoIterator<Item = (u64, Trace)>,
+    ) -> Result<oneshot::Receiver<Vec<Said>>, Failure> {
+        let failed = |error: OpusError| Failure::Other(error.to_string());
+        let mut speakers = Vec::new();
+        for (seed, trace) in members {
+            let speech = ClientVoice::discord().speak(&synthesise(seed, length)).map_err(failed)?;
+            let (audio, dropped) =
+                (speech.decoded().map_err(failed)?, noticed_losses(&speech, trace.clone()));
+            let member = self.setup.first.channel.listener(&format!("speaker {seed}"));
+            member.trace(trace);
+            let said = Said { user: UserId(member.user_id), audio, dropped };
+            speakers.push((member, speech, said));
+        }
+        let (done, saying) = oneshot::channel();
+        let (discord, channel) = (self.setup.discord.clone(), self.setup.first.channel.clone());
+        self.setup.runtime.spawn(async move {
+            // The bot and the one who always listens are there too.
+            let keyed = |discord: &Discord| discord.dave_members(&channel).len() >= speakers.len() + 2;
+            // Who has no key is not heard, which the comparison tells.
+            let _ = discord.until(keyed, KEYS_TIMEOUT).await;
+            let mut speaking = JoinSet::new();
+            for (member, speech, said) in speakers {
+                speaking.spawn(async move {
+                    member.say_all(&speech).await;
+                    said
+                });
+            }
+            // The demo may have been interrupted.
+            let _ = done.send(speaking.join_all().await);
+        });
+        Ok(saying)
+    }
+
     /// What the listeners have heard of the bot, by guild.
     pub fn hearings(&self) -> impl Iterator<Item = (GuildId, Hearing)> {
         let Setup { first, others, bot, .. } = &self.setup;
@@ -204,6 +266,14 @@ impl Cut {
         let gaps = after.map(|pair| pair[1].arrival.saturating_duration_since(pair[0].arrival));
         gaps.max()
     }
+}
+
+/// How many packets are lost between two that are not: of those before and after nobody knows.
+fn noticed_losses(speech: &Speech, mut trace: Trace) -> u64 {
+    let came = speech.packets.iter().map(|_| trace.fate().arrivals().count() > 0).collect::<Vec<_>>();
+    let (first, last) = (came.iter().position(|came| *came), came.iter().rposition(|came| *came));
+    let between = first.zip(last).map_or(&[][..], |(first, last)| &came[first..last]);
+    between.iter().filter(|came| !**came).count() as u64
 }
 
 /// What should be heard when these packets are sent, decoded by the loopback's own means.
@@ -296,9 +366,27 @@ async fn set_up(settings: &Settings) -> StartResult {
     };
     let first = room(1);
     let others = (2..=settings.guilds).map(room).collect();
-    Ok(Setup { first, others, bot, discord })
+    for number in 1..=settings.speakers {
+        let speaker = first.channel.listener(&format!("speaker {number}"));
+        tokio::spawn(speak_again_and_again(speaker, number.into()));
+    }
+    Ok(Setup { first, others, bot, discord, runtime: Handle::current() })
 }
 
+/// Says something else each time, with pauses in between.
+async fn speak_again_and_again(speaker: Member, mut seed: u64) {
+    loop {
+        // It has the default settings, which libopus knows.
+        let Ok(speech) = ClientVoice::discord().speak(&synthesise(seed, MONOLOGUE)) else { return };
+        speaker.say_all(&speech).await;
+        seed += 1_000;
+    }
+}
+
+/// How long keys may take to be agreed on.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member speaks before it says something else.
+const MONOLOGUE: Duration = Duration::from_secs(20);
 /// How long packets may take from one thread of this machine to another.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long after a cut a gap counts as its effect; the connection is back by then, or it never comes back.

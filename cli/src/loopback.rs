@@ -56,6 +56,9 @@ pub struct Loopback {
     /// Who sends audio before it says that it speaks is not closed then: at many calls it is read too late what they say
     #[arg(long)]
     measure: bool,
+    /// Let so many members of the first channel speak, again and again, for a bot to hear
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=98))]
+    speakers: u32,
     /// End when standard input does
     #[arg(long, hide = true)]
     until_end_of_input: bool,
@@ -141,6 +144,7 @@ impl Loopback {
                 UnannouncedAudio::Close
             },
             relay_thread: if self.measure { RelayThread::Own } else { RelayThread::Shared },
+            speakers: self.speakers,
         }
     }
 
@@ -215,6 +219,10 @@ fn print_instructions(info: &LoopbackInfo) {
     eprintln!("Or play a file:\n");
     eprintln!(
         "  {environment}DISCORD_TOKEN={token} actix-voice play --gateway {gateway} --guild {guild} --channel {channel} FILE\n"
+    );
+    eprintln!("Or, with --speakers, record what they say:\n");
+    eprintln!(
+        "  {environment}DISCORD_TOKEN={token} actix-voice record --gateway {gateway} --guild {guild} --channel {channel} --out DIR\n"
     );
 }
 

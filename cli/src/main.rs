@@ -1,9 +1,10 @@
 //! `actix-voice`: plays into Discord voice channels, shows that it works, and measures it.
 //!
-//! One file per subcommand: `demo`, `play`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
+//! One file per subcommand: `demo`, `play`, `record`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
 //! `event_collector` (what the bot is told), `playback` (one source played in one call), `sources` (files one after
 //! another, or again and again), `local_discord` (the loopback), `loopback_process` (the same in a second process),
-//! `demo_report` (the demo's verdict), `report` (the JSON), `figures` (what the loopback measures), `screen`, `interrupt`, `usage`, `wording`, and `exit` (failures and their
+//! `demo_report` (the demo's verdict), `hear` (what the bot hears in the demo), `recording_files` and `level_meter` (what is made of a recording, and
+//! who speaks meanwhile), `report` (the JSON), `figures` (what the loopback measures), `screen`, `interrupt`, `usage`, `wording`, and `exit` (failures and their
 //! exit codes).
 
 mod bench;
@@ -13,12 +14,16 @@ mod demo_report;
 mod event_collector;
 mod exit;
 mod figures;
+mod hear;
 mod interrupt;
+mod level_meter;
 mod local_discord;
 mod loopback;
 mod loopback_process;
 mod play;
 mod playback;
+mod record;
+mod recording_files;
 mod report;
 mod screen;
 mod sources;
@@ -46,6 +51,7 @@ struct Arguments {
 enum Command {
     Demo(demo::Demo),
     Play(play::Play),
+    Record(record::Record),
     Loopback(loopback::Loopback),
     Bench(bench::Bench),
 }
@@ -67,6 +73,7 @@ async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(demo) => Box::pin(demo.run()).await,
         Command::Play(play) => Box::pin(play.run()).await,
+        Command::Record(record) => Box::pin(record.run()).await,
         Command::Loopback(loopback) => loopback.run().await,
         Command::Bench(bench) => Box::pin(bench.run()).await,
     }

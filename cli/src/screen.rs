@@ -1,6 +1,10 @@
 //! What a person sees while it plays: a progress bar where there is a terminal, and lines on stderr everywhere.
 
-use std::{fmt::Display, io::IsTerminal, time::Duration};
+use std::{
+    fmt::Display,
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -43,7 +47,9 @@ impl Screen {
     /// Writes a line to stderr, above the bar.
     pub fn print_line(&self, line: impl Display) {
         if self.lines == Lines::Shown {
-            self.bar.suspend(|| eprintln!("{line}"));
+            // A terminal that is gone ends nothing.
+            let write = || drop(writeln!(std::io::stderr(), "{line}"));
+            self.bar.suspend(write);
         }
     }
 
@@ -55,6 +61,12 @@ impl Screen {
             Some(total) => format!("{:.1} s of {:.1} s", so_far.as_secs_f64(), total.as_secs_f64()),
             None => format!("{:.1} s", so_far.as_secs_f64()),
         });
+    }
+
+    /// Shows how much has been recorded, and what there is to say about it.
+    pub fn show_recording(&self, so_far: Duration, what: &str) {
+        self.bar.set_position(millis(so_far));
+        self.bar.set_message(what.to_owned());
     }
 
     /// Takes the bar away.

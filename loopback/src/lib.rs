@@ -29,7 +29,8 @@
 //! * [`relay`], [`cipher`], [`rtp`], [`netem`]: the media relay, what packets are made of, and bad networks
 //! * [`dave`]: end-to-end encryption, as the delivery service and as a member
 //! * `rule`, `log`: the rules that clients are held to, and all that happened
-//! * `member`, [`recorder`], [`score`], [`opus`]: simulated members, what they heard, and how good it was
+//! * `member`, [`speech`], [`recorder`], [`opus`]: simulated members, what they say, and what they heard
+//! * [`score`], [`judge`]: how good it was, what they heard of a bot and what a bot heard of them
 //! * `builder`, `handles`, `faults`: what a test sets up, holds, and makes go wrong
 //! * `opcodes`, `token`: the gateways' opcodes by name, and secrets
 
@@ -39,6 +40,7 @@ pub mod dave;
 mod faults;
 mod handles;
 mod http;
+pub mod judge;
 mod log;
 mod member;
 pub mod netem;
@@ -53,6 +55,7 @@ pub mod score;
 mod server;
 mod shared;
 mod socket;
+pub mod speech;
 mod tls;
 mod token;
 

@@ -7,11 +7,16 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use crate::dave::Participant;
+use crate::netem::Trace;
 use crate::opus::{SILENCE, SILENCE_FRAMES};
 use crate::recorder::Hearing;
-use crate::relay::Tap;
+use crate::relay::{MalformedPacket, PacketShape, Tap};
 use crate::server::{SharedParticipant, SimulatedMember};
 use crate::shared::Shared;
+use crate::speech::Speech;
+
+#[cfg(test)]
+mod tests;
 
 /// A simulated member of a voice channel, made by [`Channel::listener`](crate::Channel::listener).
 ///
@@ -85,14 +90,71 @@ impl Member {
         self.announce(0);
     }
 
+    /// Says something as Discord's client does: each talkspurt is announced, its packets are sent when they are due, and the
+    /// media clock goes on over what is not sent. Returns when the last packet is sent.
+    pub async fn say_all(&self, speech: &Speech) {
+        let began = Instant::now();
+        let (mut said, mut speaking) = (0, false);
+        for packet in &speech.packets {
+            sleep_until(began + packet.at).await;
+            let paused = packet.time.saturating_sub(said);
+            if paused > 0 && said > 0 {
+                self.shared.relay.skip(self.ssrc, u32::try_from(paused).unwrap_or(u32::MAX));
+            }
+            if !speaking || paused > PAUSE_SAMPLES {
+                self.announce(0);
+                self.announce(MICROPHONE);
+                speaking = true;
+            }
+            self.say(packet.opus.clone());
+            said = packet.time + u64::from(packet.samples());
+        }
+        self.announce(0);
+    }
+
     /// Sends one Opus packet now; see [`Self::announce`].
     pub fn say(&self, opus: Bytes) {
         self.shared.relay.send_opus(self.call, self.user_id, self.ssrc, opus);
     }
 
+    /// Sends one Opus packet now that is not encrypted end to end, as passthrough frames are while a group forms.
+    pub fn say_plainly(&self, opus: &Bytes) {
+        self.shared.relay.send_payload(self.call, self.user_id, self.ssrc, opus, opus.clone());
+    }
+
+    /// Sends one Opus packet now that no key of the call opens; nothing while it has none of its own.
+    pub fn say_with_wrong_key(&self, opus: &Bytes) {
+        let sealed = self.participant.lock().unwrap_or_else(PoisonError::into_inner).encrypt(opus);
+        let Some(mut frame) = sealed.filter(|sealed| sealed[..] != opus[..]) else { return };
+        frame[0] ^= 0x55;
+        self.shared.relay.send_payload(self.call, self.user_id, self.ssrc, opus, frame.into());
+    }
+
+    /// Sends something now that is no ordinary audio packet.
+    pub fn send(&self, malformed: MalformedPacket) {
+        self.shared.relay.send_malformed(self.call, self.user_id, self.ssrc, malformed);
+    }
+
+    /// Loses and delays what it says from now on, packet by packet, before it comes to the relay.
+    pub fn trace(&self, trace: Trace) {
+        self.shared.relay.trace(self.ssrc, trace);
+    }
+
+    /// Chooses what its packets look like from now on: padding, header extensions, contributing sources.
+    pub fn shape_packets(&self, shape: PacketShape) {
+        self.shared.relay.shape_packets_of(self.ssrc, shape);
+    }
+
+    /// Sends from another SSRC from now on, from a random sequence and timestamp; the others learn it when it is announced next.
+    pub fn change_ssrc(&mut self) {
+        let new = self.shared.with(|state, _| state.change_audio_ssrc(self.member.ssrc));
+        self.shared.relay.replace_stream(self.ssrc, new);
+        self.ssrc = new;
+    }
+
     /// Sends Speaking with these flags: 1 microphone, 2 soundshare, 4 priority, 0 for none.
     pub fn announce(&self, flags: u8) {
-        self.shared.with(|state, now| state.set_speaking(self.ssrc, flags, now));
+        self.shared.with(|state, now| state.set_speaking(self.member.ssrc, flags, now));
     }
 
     /// Leaves the channel.
@@ -103,3 +165,5 @@ impl Member {
 
 const MICROPHONE: u8 = 1;
 const FRAME: Duration = Duration::from_millis(20);
+/// 450 ms: an encoder that has nothing to transmit says so every 400.
+const PAUSE_SAMPLES: u64 = 21_600;

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+pub use trace::{Trace, TraceError};
+
+mod trace;
+
 /// What a network does to media and keepalives; IP discovery is never touched.
 ///
 /// ```
@@ -46,6 +50,11 @@ pub struct Fate {
 }
 
 impl Fate {
+    /// One copy, at once.
+    pub(crate) fn at_once() -> Self {
+        Self { copies: [Some(Duration::ZERO), None] }
+    }
+
     /// The delays of the copies that arrive.
     pub fn arrivals(self) -> impl Iterator<Item = Duration> {
         self.copies.into_iter().flatten()

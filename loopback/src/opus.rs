@@ -154,13 +154,13 @@ pub(crate) fn concealment(before: u8, samples: u64) -> ([u8; 1], u64) {
     ([config << 3 | before & 4], 120 << (config - 28))
 }
 
-fn refused(error: audiopus::Error) -> OpusError {
+pub(crate) fn refused(error: audiopus::Error) -> OpusError {
     OpusError::Refused(error.to_string())
 }
 
 /// 120 ms, RFC 6716 section 3.2.5.
 const MAX_PACKET_SAMPLES: u32 = 5760;
-const MAX_PACKET_BYTES: usize = 1275;
+pub(crate) const MAX_PACKET_BYTES: usize = 1275;
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ use runner::Runner;
 
 use crate::builder::{NewSource, RelayThread};
 use crate::cipher::Mode;
-use crate::netem::Netem;
+use crate::netem::{Netem, Trace};
 use crate::recorder::Hearing;
 use crate::rule::{MediaRule, Violation};
 
@@ -266,6 +266,33 @@ impl Relay {
         router.send_opus(Peer { ssrc, user, call }, &opus, payload, Instant::now());
         drop(router);
         self.shared().wake.notify_one();
+    }
+
+    /// Sends a payload as it is from a simulated member, in the place of this Opus packet: not encrypted end to end, or not
+    /// as it should be.
+    pub fn send_payload(&self, call: u64, user: u64, ssrc: u32, opus: &[u8], payload: Bytes) {
+        self.shared().router().send_opus(Peer { ssrc, user, call }, opus, Some(payload), Instant::now());
+        self.shared().wake.notify_one();
+    }
+
+    /// Lets media time pass in a simulated member's stream in which it sends nothing, in samples at 48 kHz.
+    pub fn skip(&self, ssrc: u32, samples: u32) {
+        self.shared().router().stream(ssrc).skip(samples);
+    }
+
+    /// Does to what a simulated member sends what the trace says, before it comes to the relay.
+    pub fn trace(&self, ssrc: u32, trace: Trace) {
+        self.shared().router().stream(ssrc).set_trace(trace);
+    }
+
+    /// Chooses what the packets of one simulated member look like.
+    pub fn shape_packets_of(&self, ssrc: u32, shape: PacketShape) {
+        self.shared().router().stream(ssrc).set_shape(shape);
+    }
+
+    /// Goes on with a simulated member's stream under another SSRC, from a random place.
+    pub fn replace_stream(&self, old: u32, new: u32) {
+        self.shared().router().replace_stream(old, new);
     }
 
     /// Encrypts what this simulated member says from now on, end to end.

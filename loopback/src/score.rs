@@ -31,6 +31,8 @@ pub struct Score {
     ///
     /// Sound where the original is silent counts like a missing frame. Of an original that is all silence, silence is 1.
     pub heard_fraction: f64,
+    /// How many audible frames of 20 ms are not heard in their place.
+    pub missing_frames: u64,
     /// The longest stretch of the original that is not heard, in whole frames.
     pub longest_hole: Duration,
     /// Where such stretches begin in the original, and how long they are; the first hundred.
@@ -86,6 +88,7 @@ pub fn match_score(original: &[f32], heard: &[f32]) -> Score {
         snr_db: total.snr_db(),
         correlation: total.correlation(),
         heard_fraction: heard_fraction(&verdicts, heard.is_empty()),
+        missing_frames: verdicts.iter().filter(|verdict| **verdict == Verdict::Missing).count() as u64,
         longest_hole: holes.iter().map(|(_, length)| *length).max().unwrap_or_default(),
         holes: holes.into_iter().take(HOLES_MAX).collect(),
     }

@@ -30,6 +30,7 @@ mod own_gateway;
 mod panics;
 mod play;
 mod pusher;
+mod recorder;
 mod resuming;
 mod sharding;
 mod sources;

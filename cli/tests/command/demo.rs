@@ -56,6 +56,20 @@ async fn a_stutter_that_a_listener_notices_is_not_heard_whole() {
 }
 
 #[tokio::test]
+async fn the_demo_hears_two_members_as_well_as_can_be_though_a_tenth_is_lost() {
+    let _exclusive = exclusive().await;
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-hear");
+    // What a test before has left.
+    let _ = std::fs::remove_dir_all(&directory);
+    let mut demo = command();
+    demo.args(["demo", "--hear", "--out"]).arg(&directory);
+    let account = run(demo).await.code(0).stdout();
+    assert_eq!(account.matches("\nPESQ  ").count(), 2, "{account}");
+    assert!(account.contains(" lost (") && account.contains("heard as well as can be"), "{account}");
+    assert_eq!(std::fs::read_dir(directory).unwrap().count(), 5, "two tracks and what is known of them");
+}
+
+#[tokio::test]
 async fn a_demo_too_short_for_a_cut_or_too_long_for_the_memory_is_refused() {
     for seconds in ["4", "601"] {
         let mut demo = command();

@@ -10,4 +10,5 @@ mod interrupts;
 #[cfg(unix)]
 mod loopback;
 mod play;
+mod record;
 mod support;

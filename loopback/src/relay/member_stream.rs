@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Encryptor;
+use super::{Encryptor, PacketShape};
+use crate::netem::{Fate, Trace};
 use crate::rtp::Header;
 
 /// The stream of a simulated member.
@@ -16,6 +17,10 @@ pub(super) struct MemberStream {
     /// When its next packet is expected, once it has sent one.
     next: Option<Instant>,
     encryptor: Option<Encryptor>,
+    /// What its packets look like, where that is not what those of all members do.
+    shape: Option<PacketShape>,
+    /// What becomes of its packets on the way to the relay.
+    trace: Option<Trace>,
 }
 
 impl MemberStream {
@@ -33,9 +38,32 @@ impl MemberStream {
             self.timestamp = self.timestamp.wrapping_add((frames * 960) as u32);
         }
         let header = self.header();
-        self.next = Some(now + Duration::from_micros(u64::from(samples) * 1000 / 48));
+        self.next = Some(now + duration(samples));
         self.timestamp = self.timestamp.wrapping_add(samples);
         header
+    }
+
+    /// Lets media time pass in which nothing is sent.
+    pub(super) fn skip(&mut self, samples: u32) {
+        self.timestamp = self.timestamp.wrapping_add(samples);
+        self.next = self.next.map(|next| next + duration(samples));
+    }
+
+    pub(super) fn shape(&self) -> Option<PacketShape> {
+        self.shape
+    }
+
+    pub(super) fn set_shape(&mut self, shape: PacketShape) {
+        self.shape = Some(shape);
+    }
+
+    pub(super) fn set_trace(&mut self, trace: Trace) {
+        self.trace = Some(trace);
+    }
+
+    /// What becomes of the next packet on the way to the relay.
+    pub(super) fn fate(&mut self) -> Fate {
+        self.trace.as_mut().map_or_else(Fate::at_once, Trace::fate)
     }
 
     /// Goes on to the next sequence number.
@@ -59,11 +87,27 @@ impl MemberStreams {
             timestamp: random.u32(..),
             next: None,
             encryptor: None,
+            shape: None,
+            trace: None,
         })
     }
 
     pub(super) fn forget(&mut self, ssrc: u32) {
         self.by_ssrc.remove(&ssrc);
+    }
+
+    /// What the packets of a stream look like, where that is not what those of all members do.
+    pub(super) fn shape_of(&self, ssrc: u32) -> Option<PacketShape> {
+        self.by_ssrc.get(&ssrc)?.shape()
+    }
+
+    /// Begins the stream of another SSRC at a random place, with what this one had of its member.
+    pub(super) fn replace(&mut self, old: u32, new: u32, random: &mut fastrand::Rng) {
+        let (sequence, timestamp) = (random.u16(..), random.u32(..));
+        if let Some(stream) = self.by_ssrc.remove(&old) {
+            let stream = MemberStream { ssrc: new, sequence, timestamp, next: None, ..stream };
+            self.by_ssrc.insert(new, stream);
+        }
     }
 
     pub(super) fn set_encryptor(&mut self, ssrc: u32, encryptor: Encryptor, random: &mut fastrand::Rng) {
@@ -81,6 +125,10 @@ impl MemberStreams {
             stream.encryptor.get_or_insert(encryptor);
         }
     }
+}
+
+fn duration(samples: u32) -> Duration {
+    Duration::from_micros(u64::from(samples) * 1000 / 48)
 }
 
 /// A simulated member whose packet is later than this many frames has paused.

@@ -13,6 +13,12 @@ pub enum PacketShape {
     Plain,
     /// Extension, padding and two contributing sources on every packet.
     Full,
+    /// So many bytes of padding on every packet, the last of which says how many; at least 1.
+    Padded(u8),
+    /// A header extension of so many words on every packet; none has a body of no bytes.
+    Extended(u8),
+    /// So many contributing sources on every packet, at most 15.
+    Sources(u8),
 }
 
 /// Something a server may send that is no ordinary audio packet.
@@ -31,24 +37,29 @@ pub enum MalformedPacket {
     Short,
     /// A sender report.
     Rtcp,
+    /// A datagram of zeros, as long as an audio packet.
+    ZeroFilled,
 }
 
 impl PacketShape {
     /// Builds a clear packet, ready to be sealed.
     pub(super) fn packet(self, header: Header, payload: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
-        let (extension, padding, csrc) = match self {
-            Self::Plain => (false, 0, &[][..]),
-            Self::Discord if random.u8(..) < PADDED_OF_256 => (true, random.u8(1..=32), &[][..]),
-            Self::Discord => (true, 0, &[][..]),
-            Self::Full => (true, 4, &[0, 0, 0, 5, 0, 0, 0, 6][..]),
+        let (extension, padding, csrc_count) = match self {
+            Self::Plain => (None, 0, 0),
+            Self::Discord if random.u8(..) < PADDED_OF_256 => (Some(1), random.u8(1..=32), 0),
+            Self::Discord => (Some(1), 0, 0),
+            Self::Full => (Some(1), 4, 2),
+            Self::Padded(count) => (None, count.max(1), 0),
+            Self::Extended(words) => (Some(words), 0, 0),
+            Self::Sources(count) => (None, 0, count.min(SOURCES_MAX)),
         };
-        let csrc_count = u8::try_from(csrc.len() / 4).unwrap_or(0);
-        let header = Header { extension, padding: padding > 0, csrc_count, ..header };
+        let header = Header { extension: extension.is_some(), padding: padding > 0, csrc_count, ..header };
         let mut packet = Vec::with_capacity(64 + payload.len());
         packet.extend_from_slice(&header.bytes());
-        packet.extend_from_slice(csrc);
-        if extension {
-            packet.extend_from_slice(&EXTENSION);
+        packet.extend((0..csrc_count).flat_map(|number| [0, 0, 0, 5 + number]));
+        if let Some(words) = extension {
+            packet.extend_from_slice(&[0xBE, 0xDE, 0, words]);
+            packet.extend((0..words).flat_map(|word| if word == 0 { SPEAKER } else { [0; 4] }));
         }
         packet.extend_from_slice(payload);
         pad(&mut packet, padding);
@@ -71,7 +82,7 @@ impl MalformedPacket {
                 let video = Header { payload_type: 101, ..header };
                 [&video.bytes()[..], &[0x5A; 700]].concat()
             }
-            Self::Forged | Self::Short => [&header.bytes()[..], &[0xFC, 1, 2, 3]].concat(),
+            Self::Forged | Self::Short | Self::ZeroFilled => [&header.bytes()[..], &[0xFC, 1, 2, 3]].concat(),
             Self::Rtcp => {
                 let report = [&[0x80, 200, 0, 6][..], &header.ssrc.to_be_bytes(), &[0; 20]];
                 report.concat()
@@ -84,6 +95,10 @@ impl MalformedPacket {
         match self {
             Self::Forged => sealed[12] ^= 0x55,
             Self::Short => sealed.truncate(13),
+            Self::ZeroFilled => {
+                sealed.clear();
+                sealed.resize(ZEROS, 0);
+            }
             _ => {}
         }
     }
@@ -101,8 +116,10 @@ fn pad(packet: &mut Vec<u8>, count: u8) {
     }
 }
 
-/// One-byte elements (RFC 8285 section 4.2), one word: id 9, Discord's speaker byte, with the voice bit.
-const EXTENSION: [u8; 8] = [0xBE, 0xDE, 0, 1, 0x90, 0x02, 0, 0];
+/// A word of one-byte elements (RFC 8285 section 4.2): id 9, Discord's speaker byte, with the voice bit.
+const SPEAKER: [u8; 4] = [0x90, 0x02, 0, 0];
+const SOURCES_MAX: u8 = 15;
+const ZEROS: usize = 120;
 /// About one packet in twenty.
 const PADDED_OF_256: u8 = 13;
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::connections::{Connections, Discovery};
 use super::events::Events;
 use super::measurement::{Measurement, Meter};
-use super::member_stream::MemberStreams;
+use super::member_stream::{MemberStream, MemberStreams};
 use super::paths::Paths;
 use super::recordings::Recordings;
 use super::schedule::{Full, Schedule, Task};
@@ -122,6 +122,15 @@ impl Router {
         self.packet_shape = shape;
     }
 
+    /// The stream of a simulated member.
+    pub(super) fn stream(&mut self, ssrc: u32) -> &mut MemberStream {
+        self.streams.stream(ssrc, &mut self.random)
+    }
+
+    pub(super) fn replace_stream(&mut self, old: u32, new: u32) {
+        self.streams.replace(old, new, &mut self.random);
+    }
+
     pub(super) fn set_encryptor(&mut self, ssrc: u32, encryptor: Encryptor) {
         self.streams.set_encryptor(ssrc, encryptor, &mut self.random);
     }
@@ -165,7 +174,8 @@ impl Router {
             return;
         };
         stream.take_sequence();
-        self.deliver(RelayedPacket::new(peer, &header, payload, now));
+        let fate = stream.fate();
+        self.send_up(&RelayedPacket::new(peer, &header, payload, now), fate);
     }
 
     pub(super) fn send_malformed(&mut self, peer: Peer, malformed: MalformedPacket, now: Instant) {
@@ -254,13 +264,17 @@ impl Router {
         self.events.record_violations(peer, found, now);
         self.schedule_check(peer.ssrc);
         let Some(payload) = payload else { return };
+        self.send_up(&RelayedPacket::new(peer, header, payload, now), fate);
+    }
+
+    /// Lets a packet come to the relay, or be lost on the way.
+    fn send_up(&mut self, packet: &RelayedPacket, fate: Fate) {
         for delay in self.deliveries(fate) {
-            let arrival = now + delay;
-            let packet = RelayedPacket { arrival, ..RelayedPacket::new(peer, header, payload.clone(), now) };
+            let packet = RelayedPacket { arrival: packet.arrival + delay, ..packet.clone() };
             if delay.is_zero() {
                 self.deliver(packet);
             } else {
-                self.schedule_task(arrival, Task::Deliver(packet));
+                self.schedule_task(packet.arrival, Task::Deliver(packet));
             }
         }
     }
@@ -285,7 +299,8 @@ impl Router {
             Arrived::First => self.meter.packet((packet.call, packet.user), None),
             Arrived::Before => {}
         }
-        let clear = self.packet_shape.packet(packet.header(), &packet.payload, &mut self.random);
+        let shape = self.streams.shape_of(packet.ssrc).unwrap_or(self.packet_shape);
+        let clear = shape.packet(packet.header(), &packet.payload, &mut self.random);
         self.forward(packet.peer(), &clear, packet.arrival, |_| ());
         self.taps.queue(&packet);
     }

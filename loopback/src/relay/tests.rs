@@ -2,6 +2,7 @@
 
 mod measuring;
 mod new_sources;
+mod odd_members;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

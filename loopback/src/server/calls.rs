@@ -65,8 +65,9 @@ impl State {
 
     fn introduce_to(&mut self, listener: u32, ssrcs: &[u32], now: Instant) {
         let known = ssrcs.iter().filter_map(|ssrc| Some((*ssrc, self.voice_sessions.get(*ssrc)?)));
-        let known: Vec<_> =
-            known.map(|(ssrc, session)| (ssrc, session.identity().user, session.speaking())).collect();
+        let known = known
+            .map(|(ssrc, session)| (session.audio_ssrc(ssrc), session.identity().user, session.speaking()));
+        let known: Vec<_> = known.collect();
         if known.is_empty() {
             return;
         }
@@ -95,10 +96,20 @@ impl State {
             return;
         }
         let (channel, user) = (session.identity().channel, session.identity().user);
-        let d = json!({"user_id": user.to_string(), "ssrc": ssrc, "speaking": flags});
+        let audio = session.audio_ssrc(ssrc);
+        let d = json!({"user_id": user.to_string(), "ssrc": audio, "speaking": flags});
         for other in self.voice_sessions.others_in(channel, ssrc) {
             self.send_json(other, op::SPEAKING, d.clone(), now);
         }
+    }
+
+    /// Gives a simulated member another SSRC for its audio; who listens learns it with the next Speaking.
+    pub(crate) fn change_audio_ssrc(&mut self, ssrc: u32) -> u32 {
+        let audio = self.random.ssrc();
+        if let Some(session) = self.voice_sessions.get_mut(ssrc) {
+            session.set_audio_ssrc(audio);
+        }
+        audio
     }
 
     /// Keeps a session for its resume after the websocket was lost.
@@ -150,7 +161,7 @@ impl State {
     pub(super) fn end_voice_session(&mut self, ssrc: u32, now: Instant) {
         let Some(session) = self.voice_sessions.remove(ssrc) else { return };
         if self.participants.remove(ssrc) {
-            self.relay.forget_stream(ssrc);
+            self.relay.forget_stream(session.audio_ssrc(ssrc));
         }
         self.relay.close(ssrc);
         if !session.is_in_call() {

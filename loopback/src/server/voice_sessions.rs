@@ -31,6 +31,8 @@ pub(super) struct VoiceSession {
     attachment: Attachment,
     call: CallState,
     discovered: Option<SocketAddr>,
+    /// The SSRC of its audio, where that is no more the one of its Ready.
+    audio_ssrc: Option<u32>,
     pub(super) buffer: NumberedBuffer,
 }
 
@@ -70,13 +72,30 @@ impl VoiceSession {
     /// A session that begins on a websocket.
     pub(super) fn connected(identity: SessionIdentity, connection: u64, buffer: NumberedBuffer) -> Self {
         let attachment = Attachment::Connected(Websocket { connection, resumed: None });
-        Self { identity, attachment, call: CallState::Handshaking, discovered: None, buffer }
+        Self {
+            identity,
+            attachment,
+            call: CallState::Handshaking,
+            discovered: None,
+            audio_ssrc: None,
+            buffer,
+        }
     }
 
     /// The session of a simulated member, which is in the call at once.
     pub(super) fn simulated(identity: SessionIdentity) -> Self {
         let (attachment, call) = (Attachment::Simulated, CallState::InCall { speaking: Some(0) });
-        Self { identity, attachment, call, discovered: None, buffer: NumberedBuffer::new(0, 0) }
+        let buffer = NumberedBuffer::new(0, 0);
+        Self { identity, attachment, call, discovered: None, audio_ssrc: None, buffer }
+    }
+
+    /// The SSRC of its audio; `own` is the one of its Ready.
+    pub(super) fn audio_ssrc(&self, own: u32) -> u32 {
+        self.audio_ssrc.unwrap_or(own)
+    }
+
+    pub(super) fn set_audio_ssrc(&mut self, ssrc: u32) {
+        self.audio_ssrc = Some(ssrc);
     }
 
     pub(super) fn identity(&self) -> &SessionIdentity {
