@@ -169,7 +169,8 @@ impl RecordingFolder {
         let mut text = format!("{}  {}\n", self.path.display(), format_length(self.session.duration_ms));
         for (at, name) in names.iter().enumerate() {
             let branch = if at + 1 == names.len() { "└──" } else { "├──" };
-            let _ = writeln!(text, "{branch} {name:<24} {}", self.describe_file(name));
+            let line = format!("{branch} {name:<24} {}", self.describe_file(name));
+            let _ = writeln!(text, "{}", line.trim_end());
         }
         let listen = [PAGE, MixFormat::Ogg.file_name(), MixFormat::Flac.file_name()];
         let best = listen.into_iter().find(|name| self.path.join(name).exists());

@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Context, Handler, ResponseFuture};
 use actix_voice::{
     actors::{
-        GetSession, Mark, PauseRecording, RecordError, Recorder, Refuse, ResumeRecording, StopRecording,
+        GetSession, Mark, PauseRecording, RecordError, Recorder, RecordingBegins, Refuse, ResumeRecording,
+        StopRecording,
     },
     hearing::Selection,
     id::{ChannelId, UserId},
@@ -33,16 +34,20 @@ struct Studio {
 
 impl Studio {
     async fn open(name: &str) -> Self {
-        Self::with(name, |settings| settings).await
+        Self::with(name, |settings| settings, |recorder| recorder).await
     }
 
-    async fn with(name: &str, adjust: impl FnOnce(Settings) -> Settings) -> Self {
+    async fn with(
+        name: &str,
+        adjust: impl FnOnce(Settings) -> Settings,
+        prepare: impl FnOnce(Recorder) -> Recorder,
+    ) -> Self {
         let bot = BotOnDiscord::start().await;
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("recorder-{name}"));
         // What a test before has left.
         let _ = fs::remove_dir_all(&folder);
         let settings = adjust(Settings::new(bot.guild_id(), ChannelId(bot.channel.id)));
-        let recorder = Recorder::new(bot.manager.clone(), settings, &folder).unwrap().start();
+        let recorder = prepare(Recorder::new(bot.manager.clone(), settings, &folder).unwrap()).start();
         bot.join().await;
         Self { bot, recorder, folder }
     }
@@ -190,12 +195,44 @@ fn of_the_refused_there_is_not_a_byte_and_markers_and_pauses_are_kept() {
 #[test]
 fn only_those_who_are_chosen_are_recorded() {
     story(async {
-        let studio = Studio::with("chosen", |settings| settings.selection(Selection::only([]))).await;
+        let studio =
+            Studio::with("chosen", |settings| settings.selection(Selection::only([])), |it| it).await;
         let [anna] = studio.members(["anna"]).await;
         anna.say_all(&speech(7, 2)).await;
         assert_eq!(studio.stop().await.speakers, []);
         let files = fs::read_dir(&studio.folder).unwrap().count();
         assert_eq!(files, 2, "session.json and events.jsonl");
+    });
+}
+
+/// Takes five seconds to say that it is recorded.
+struct Announcer;
+
+impl Actor for Announcer {
+    type Context = Context<Self>;
+}
+
+impl Handler<RecordingBegins> for Announcer {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: RecordingBegins, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(tokio::time::sleep(Duration::from_secs(5)))
+    }
+}
+
+#[test]
+fn what_is_said_before_it_was_announced_is_not_recorded() {
+    story(async {
+        let announced = |recorder: Recorder| recorder.announced_by(Announcer.start().recipient());
+        let studio = Studio::with("announced", |settings| settings, announced).await;
+        let [anna] = studio.members(["anna"]).await;
+        let (before, after) = (speech(9, 2), speech(10, 2));
+        anna.say_all(&before).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        anna.say_all(&after).await;
+        let session = studio.stop().await;
+        let [speaker] = &session.speakers[..] else { panic!("{:?}", session.speakers) };
+        assert_eq!(speaker.packets, after.packets.len() as u64);
     });
 }
 
