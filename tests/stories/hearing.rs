@@ -337,7 +337,7 @@ fn a_bot_that_understands_nobody_says_so_joins_the_group_anew_and_then_the_call(
             CallEventKind::Connection(ConnectionStatus::Connected),
         ];
         assert_eq!(events, expected);
-        bot.until_one_group(&bot.channel, &[&bot.listener, &two]).await;
+        bot.until_one_group(&bot.channel, &[&bot.listener, &one, &two]).await;
         wait_millis(3_000).await;
         drain(&mut heard);
         two.speak((0..10).map(numbered_packet)).await;
