@@ -5,7 +5,6 @@
 
 use std::{error::Error, time::Duration};
 
-use actix::Actor;
 use actix_voice::{
     actors::{Config, Join, Listen, Login, MainGateway, Pusher, Speak, VoiceManager},
     hearing::{Content, Preset},

@@ -63,7 +63,7 @@ impl Handler<VoiceTick> for Clerk {
             meters.push(format!("{} {:20}", frame.user, "|".repeat(bars)));
         }
         // A line every second is enough to look at.
-        if tick.tick % 50 == 0 {
+        if tick.tick.is_multiple_of(50) {
             println!("         {}", meters.join("  "));
         }
     }

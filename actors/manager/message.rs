@@ -25,7 +25,8 @@ pub struct Join {
     pub guild: GuildId,
     /// The voice or stage channel.
     pub channel: ChannelId,
-    /// How the bot appears to others: by default deaf, as one that only speaks.
+    /// How the bot appears to others: by default deaf, as one that only speaks. While anyone listens it is never deaf: see
+    /// [`Listen`](crate::actors::Listen).
     pub flags: SelfFlags,
 }
 

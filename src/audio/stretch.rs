@@ -162,7 +162,10 @@ mod tests {
                 let mut pcm = before.clone();
                 let lag = change(&mut pcm, Layout::STEREO);
                 let periods = lag as f32 / period;
-                assert!(lag >= 120 && lag <= 720 && (periods - periods.round()).abs() < 0.02, "{hz}: {lag}");
+                assert!(
+                    (120..=720).contains(&lag) && (periods - periods.round()).abs() < 0.02,
+                    "{hz}: {lag}"
+                );
                 assert_eq!(pcm.len().abs_diff(before.len()), 2 * lag);
                 assert!(steepest(&pcm) < 1.05 * steepest(&before), "{hz}: a click");
             }

@@ -42,7 +42,7 @@ pub(super) struct Voice {
 
 /// How packets become what is heard.
 enum Playout {
-    Forward(Forwarder),
+    Forward(Box<Forwarder>),
     Even(Box<Player>),
 }
 
@@ -53,8 +53,8 @@ fn layout(format: Format) -> Layout {
 impl Voice {
     pub(super) fn new(guild: GuildId, id: VoiceId, preset: Preset, format: Format) -> Self {
         let playout = match preset {
-            Preset::Record => Playout::Forward(Forwarder::for_record()),
-            Preset::Agent => Playout::Forward(Forwarder::for_agent()),
+            Preset::Record => Playout::Forward(Box::new(Forwarder::for_record())),
+            Preset::Agent => Playout::Forward(Box::new(Forwarder::for_agent())),
             Preset::Live => Playout::Even(Box::new(Player::new(layout(format)))),
         };
         Self {

@@ -302,6 +302,8 @@ impl Newest {
         }
         let sequence = self.sequence.saturating_add_signed(ahead);
         let elapsed = packet.timestamp.wrapping_sub(self.rtp_timestamp).cast_signed();
+        // One that was sent before has a time before, too; what it says else is not to be believed.
+        let elapsed = if ahead < 0 { elapsed.clamp(-MAX_BEHIND, -1) } else { elapsed };
         if ahead > 0 && (elapsed <= 0 || self.jumps(packet.arrived, elapsed)) {
             return Place { sequence, time: start_of(packet.timestamp), start: Start::Time };
         }
@@ -326,6 +328,8 @@ fn start_of(timestamp: u32) -> u64 {
 const FIRST_SEQUENCE: u64 = 1 << 32;
 /// A jump further than this is a new start (`MAX_DROPOUT` of RFC 3550): a minute of voice.
 const MAX_LOST: u32 = 3_000;
+/// How far before the newest packet another can have been sent, in samples at 48 kHz: a minute.
+const MAX_BEHIND: i32 = 60 * SAMPLE_RATE.cast_signed();
 /// How far the clocks of sender and receiver may be apart between two packets: a network that stalls for longer costs a break.
 const MAX_JUMP: Duration = Duration::from_secs(1);
 /// After the silence that ends a transmission: what a pause may last that the timestamps do not tell of.

@@ -190,7 +190,9 @@ impl Player {
         let Some(front) = self.order.front() else { return false };
         let target = self.delay.target().as_micros() as i64;
         let over = self.order.breaks_behind_front();
-        if !over && self.delay.delay_of(front.time, now) < target {
+        // Whatever its timestamp says.
+        let overdue = now.saturating_duration_since(front.queued) >= LONGEST_WAIT;
+        if !over && !overdue && self.delay.delay_of(front.time, now) < target {
             return false;
         }
         if self.order.breaks_here() {
@@ -327,7 +329,7 @@ impl Player {
                 return;
             }
         }
-        self.slip(excess, wanted);
+        self.slip(excess, wanted, decoder);
     }
 
     /// How long after the fastest packet of late the next packet will be decoded, if it comes in time.
@@ -347,10 +349,14 @@ impl Player {
     }
 
     /// Makes one sample more or less of the next tick.
-    fn slip(&mut self, excess: i64, wanted: usize) {
+    fn slip(&mut self, excess: i64, wanted: usize, decoder: &mut impl Decode) {
         let samples = wanted / self.layout.channels;
         let read = if excess > 0 { samples + 1 } else { samples - 1 };
         let read = read * self.layout.channels;
+        // The next packet is then needed a tick earlier.
+        if self.pcm.len() < read && excess > SLIP_FROM + FRAME.as_micros() as i64 && self.order.can_go_on() {
+            self.play_front(decoder);
+        }
         if self.pcm.len() < read {
             return;
         }
@@ -366,6 +372,8 @@ impl Player {
     }
 }
 
+/// How long a packet waits at most to be the first that is played.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest delay that is told: nothing is held for longer.
 const LONGEST_TOLD: Duration = Duration::from_secs(2);
 /// One part in so many of a tick may lack without anything being made up for it.
