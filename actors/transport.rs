@@ -1,12 +1,17 @@
 //! Transport: the UDP side of one voice session: one socket to the voice server, and another when the path dies.
 
+mod message;
+
 use std::{io, net::SocketAddr, sync::MutexGuard};
 
 use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle, StreamHandler,
+    Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, SpawnHandle, StreamHandler,
     WeakRecipient,
 };
 
+pub(super) use self::message::{
+    FromTransport, GetStats, Hear, Report, ServerChanged, SsrcAssigned, Stop, UserLeft, Websocket,
+};
 use super::{
     driven::{Alarm, Driven, Exit, now},
     meters::meters,
@@ -17,86 +22,13 @@ use super::{
 };
 use crate::{
     call::Cause,
-    gateway::payload::{SessionDescription, SpeakingFlags},
-    id::{Ssrc, UserId},
+    gateway::payload::SessionDescription,
+    id::Ssrc,
     transport::{
-        Action, Datagram, DeafAlarm, Deafness, DeafnessRemedy, Ignored, Link, PathStatus, Received,
-        Reception, RtpStart, SealedVoice, WebsocketLoss, dave::KeyChange,
+        Action, Datagram, DeafAlarm, Ignored, Link, Received, Reception, RtpStart, SealedVoice,
+        dave::KeyChange,
     },
 };
-
-impl Message for SessionDescription {
-    type Result = ();
-}
-
-/// **Call → Transport.** This user's packets have this SSRC.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct SsrcAssigned {
-    pub(super) user: UserId,
-    pub(super) ssrc: Ssrc,
-    /// Whether the user is marked as speaking.
-    pub(super) flags: SpeakingFlags,
-}
-
-/// **Call → Transport.** This user has left.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct UserLeft(pub(super) UserId);
-
-/// **Call → Transport.** Put what opens into this inbox; with none, nobody listens.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct Hear(pub(super) Option<PacketInbox>);
-
-/// **Call → Transport.** How the websocket of the voice session fares.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) enum Websocket {
-    Lost(WebsocketLoss),
-    /// Something came over it, while the path is dead.
-    Heard,
-    Resumed,
-}
-
-/// **Call → Transport.** The voice session goes on at this media server; with none, another is still to be named.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct ServerChanged(pub(super) Option<SocketAddr>);
-
-/// **Call → Transport.** Stop.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Stop;
-
-/// **Call → Transport.** Say what was sent and received.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "TransportStats")]
-pub(super) struct GetStats;
-
-/// **Transport → Call.** What the transport with this number says.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct FromTransport {
-    pub(super) generation: u64,
-    pub(super) report: Report,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Report {
-    /// Our address as the voice server sees it.
-    Discovered(SocketAddr),
-    /// There is a key to seal packets with.
-    Opened,
-    /// The UDP path died, or is back.
-    Path(PathStatus),
-    /// Too many frames in a row did not open end to end.
-    FailedFrames,
-    /// Others speak, and nothing of it is understood.
-    Deaf(Deafness, Option<DeafnessRemedy>),
-    /// The transport is no more; `cause` is none when it was asked to stop.
-    Exited { cause: Option<Cause>, stats: Box<TransportStats> },
-}
 
 /// The actor over [`Link`].
 pub(super) struct Transport {
