@@ -28,17 +28,17 @@ use crate::support::{
     story,
 };
 
-async fn wait_millis(milliseconds: u64) {
+pub(crate) async fn wait_millis(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
 /// Everything that waits in a channel.
-fn drain<M>(channel: &mut mpsc::Receiver<M>) -> Vec<M> {
+pub(crate) fn drain<M>(channel: &mut mpsc::Receiver<M>) -> Vec<M> {
     std::iter::from_fn(|| channel.try_recv().ok()).collect()
 }
 
 /// The numbers of the packets of each user, in the order in which they were heard; silence left out.
-fn numbers(heard: &[Heard]) -> BTreeMap<u64, Vec<u32>> {
+pub(crate) fn numbers(heard: &[Heard]) -> BTreeMap<u64, Vec<u32>> {
     let mut numbers: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
     for frame in heard {
         if let Content::Opus(opus) = &frame.content
@@ -53,7 +53,7 @@ fn numbers(heard: &[Heard]) -> BTreeMap<u64, Vec<u32>> {
 }
 
 /// The bot joins the fixture's channel with two more in it, who can be heard a while later.
-async fn join_two(bot: &BotOnDiscord) -> [Member; 2] {
+pub(crate) async fn join_two(bot: &BotOnDiscord) -> [Member; 2] {
     let members = [bot.channel.listener("one"), bot.channel.listener("two")];
     bot.join().await;
     bot.until_one_group(&bot.channel, &[&bot.listener, &members[0], &members[1]]).await;

@@ -18,6 +18,7 @@ mod ending;
 mod formats;
 mod half_open;
 mod hearing;
+mod hearing_many;
 mod hostile;
 mod interruptions;
 mod joining;

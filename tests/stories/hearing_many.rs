@@ -1,0 +1,135 @@
+//! What the bot hears where many speak, come and go, and change their sources.
+
+use std::collections::BTreeMap;
+
+use actix_voice::{hearing::Preset, speaker::TrackEnd};
+use actix_voice_loopback::Member;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+
+use crate::{
+    hearing::{drain, join_two, numbers, wait_millis},
+    support::{
+        bot::BotOnDiscord,
+        dave::numbered_packet,
+        recording::{packets_heard, packets_of, with_silence},
+        story,
+    },
+};
+
+/// Lets a member say so many packets, numbered from its own thousand on.
+async fn say(member: &Member, nth: u32, packets: u32) {
+    member.speak((0..packets).map(|number| numbered_packet(1_000 * nth + number))).await;
+}
+
+fn expected(nth: u32, packets: u32) -> Vec<u32> {
+    (1_000 * nth..1_000 * nth + packets).collect()
+}
+
+#[test]
+fn twenty_four_who_speak_at_once_are_heard_whole_while_the_bot_speaks_and_others_come_and_go() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let mut heard = bot.listen(Preset::Record).await;
+        let members: Vec<Member> =
+            (0..24).map(|nth| bot.channel.listener(&format!("member {nth}"))).collect();
+        bot.join().await;
+        let all: Vec<&Member> = members.iter().chain([&bot.listener]).collect();
+        bot.until_one_group(&bot.channel, &all).await;
+        wait_millis(3_000).await;
+
+        let track = bot.play("demo.opus").await;
+        let speaking: FuturesUnordered<_> =
+            members.iter().zip(0..).map(|(member, nth)| say(member, nth, 250)).collect();
+        let come_and_go = async {
+            wait_millis(1_000).await;
+            let guest = bot.channel.listener("guest");
+            wait_millis(1_500).await;
+            guest.leave();
+        };
+        tokio::join!(speaking.collect::<()>(), come_and_go);
+        wait_millis(1_500).await;
+
+        let heard = numbers(&drain(&mut heard));
+        let said: BTreeMap<u64, Vec<u32>> =
+            members.iter().zip(0..).map(|(member, nth)| (member.user_id, expected(nth, 250))).collect();
+        assert_eq!(heard, said);
+        assert_eq!(bot.track_end(track).await, TrackEnd::Finished);
+        let stats = bot.disconnect().await;
+        assert_eq!((stats.overflowed, stats.undelivered, stats.transport.unopened), (0, 0, 0));
+        assert_eq!(packets_heard(&bot.heard()), with_silence(&packets_of("demo.opus")));
+        bot.assert_no_violations();
+    });
+}
+
+#[test]
+fn what_is_said_before_its_source_is_announced_is_heard_once_it_is() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let mut heard = bot.listen(Preset::Record).await;
+        let [mut one, _two] = join_two(&bot).await;
+        one.change_ssrc();
+        for number in 0..90 {
+            one.say(numbered_packet(number));
+            wait_millis(20).await;
+        }
+        assert!(numbers(&drain(&mut heard)).is_empty(), "nobody knows yet who it is");
+        one.announce(1);
+        for number in 90..100 {
+            one.say(numbered_packet(number));
+            wait_millis(20).await;
+        }
+        wait_millis(1_500).await;
+        let expected = BTreeMap::from([(one.user_id, (0..100).collect())]);
+        assert_eq!(numbers(&drain(&mut heard)), expected);
+        let stats = bot.disconnect().await.transport;
+        // The announcement and the packet after it take different ways.
+        assert!((90..=91).contains(&stats.held) && stats.unmapped == 0, "{stats:?}");
+    });
+}
+
+#[test]
+fn what_was_said_longer_ago_than_two_seconds_is_not_heard_and_is_counted() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let mut heard = bot.listen(Preset::Record).await;
+        let [mut one, _two] = join_two(&bot).await;
+        one.change_ssrc();
+        one.say(numbered_packet(0));
+        wait_millis(2_100).await;
+        one.say(numbered_packet(1));
+        one.announce(1);
+        wait_millis(1_500).await;
+        assert_eq!(numbers(&drain(&mut heard)), BTreeMap::from([(one.user_id, vec![1])]));
+        let stats = bot.disconnect().await;
+        assert_eq!((stats.transport.held, stats.transport.unmapped), (1, 1));
+    });
+}
+
+#[test]
+fn everyone_is_known_however_often_sources_change() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let mut heard = bot.listen(Preset::Agent).await;
+        let [mut one, mut two] = join_two(&bot).await;
+        for round in 0..5 {
+            let first = 2_000 * round;
+            tokio::join!(
+                one.speak((first..first + 50).map(numbered_packet)),
+                two.speak((first + 1_000..first + 1_030).map(numbered_packet))
+            );
+            wait_millis(200).await;
+            let heard = numbers(&drain(&mut heard));
+            let expected = BTreeMap::from([
+                (one.user_id, (first..first + 50).collect()),
+                (two.user_id, (first + 1_000..first + 1_030).collect()),
+            ]);
+            assert_eq!(heard, expected, "round {round}");
+            if round % 2 == 0 {
+                one.change_ssrc();
+            }
+            two.change_ssrc();
+        }
+        bot.disconnect().await;
+        bot.assert_no_violations();
+    });
+}
