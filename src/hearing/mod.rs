@@ -4,9 +4,8 @@
 //! [`Format`] for Opus or samples, and with a [`Selection`] for whom it wants to hear.
 
 mod heard;
-#[expect(clippy::module_inception, reason = "the machine has the name of its subject")]
-mod hearing;
 mod level;
+mod machine;
 mod selection;
 mod stats;
 mod talk;
@@ -14,8 +13,8 @@ mod voice;
 
 pub use self::{
     heard::{Content, Heard, HeardPcm, Origin, VoiceTick},
-    hearing::{Action, Hearing},
     level::Level,
+    machine::{Action, Hearing},
     selection::Selection,
     stats::SpeakerStats,
     talk::Talk,
