@@ -369,7 +369,7 @@ fn the_bot_hears_while_it_speaks() {
 }
 
 /// Speech, as Discord's client encodes it.
-fn speech() -> Vec<Bytes> {
+pub(crate) fn speech() -> Vec<Bytes> {
     let settings = EncoderSettings {
         bitrate: 64_000,
         fec: true,
@@ -387,7 +387,7 @@ fn speech() -> Vec<Bytes> {
     play(source::open(path("speech.wav")).unwrap()).frames.into_iter().map(encode).collect()
 }
 
-fn sixteen_bits(samples: &[f32]) -> Vec<i16> {
+pub(crate) fn sixteen_bits(samples: &[f32]) -> Vec<i16> {
     samples.iter().map(|sample| (sample * 32_767.0) as i16).collect()
 }
 

@@ -1,13 +1,19 @@
 //! What the bot hears where many speak, come and go, and change their sources.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use actix_voice::{hearing::Preset, speaker::TrackEnd};
-use actix_voice_loopback::Member;
+use actix_voice::{
+    actors::Listen,
+    audio::opus::Decoder,
+    hearing::{Format, Preset, Rate, VoiceTick},
+    speaker::TrackEnd,
+};
+use actix_voice_loopback::{Discord, Member, Netem, netem::Direction};
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::mpsc;
 
 use crate::{
-    hearing::{drain, join_two, numbers, wait_millis},
+    hearing::{drain, join_two, numbers, sixteen_bits, speech, wait_millis},
     support::{
         bot::BotOnDiscord,
         dave::numbered_packet,
@@ -131,5 +137,65 @@ fn everyone_is_known_however_often_sources_change() {
         }
         bot.disconnect().await;
         bot.assert_no_violations();
+    });
+}
+
+/// What a listener with [`Preset::Live`] heard of this user, from its first tick on.
+fn heard_of(user: u64, ticks: &[VoiceTick]) -> (u64, Vec<f32>) {
+    let (mut first, mut samples) = (None, Vec::new());
+    for tick in ticks {
+        for frame in tick.frames.iter().filter(|frame| frame.user.0 == user) {
+            let first = *first.get_or_insert(tick.tick);
+            let pcm = &frame.pcm.as_ref().expect("samples were asked for").samples;
+            assert_eq!(pcm.len(), 320, "20 ms");
+            samples.resize((tick.tick - first) as usize * 320, 0.0);
+            samples.extend_from_slice(pcm);
+        }
+    }
+    (first.expect("somebody was heard"), samples)
+}
+
+#[test]
+fn two_who_speak_at_once_over_a_network_that_is_late_are_heard_evenly_and_together() {
+    story(async {
+        let bot = BotOnDiscord::start_on(Discord::builder().seed(5)).await;
+        let (to, mut ticks) = mpsc::channel(10_000);
+        let listen = Listen::tick_channel(bot.guild_id(), to).format(Format::Mono(Rate::Khz16));
+        bot.manager.send(listen).await.unwrap();
+        let [one, two] = join_two(&bot).await;
+        let late = Netem {
+            loss: 0.02,
+            jitter: Duration::from_millis(60),
+            direction: Direction::Down,
+            ..Netem::default()
+        };
+        bot.discord.netem(late);
+        let packets = speech();
+        tokio::join!(one.speak(packets.clone()), two.speak(packets.clone()));
+        wait_millis(500).await;
+        let ticks = drain(&mut ticks);
+
+        let (mut decoder, mut clean) = (Decoder::to(16_000, 1).unwrap(), Vec::new());
+        for packet in &packets {
+            decoder.decode(Some(packet), &mut clean).unwrap();
+        }
+        let heard = [&one, &two].map(|member| heard_of(member.user_id, &ticks));
+        assert!(
+            heard[0].0.abs_diff(heard[1].0) <= 10,
+            "they began together: {} and {}",
+            heard[0].0,
+            heard[1].0
+        );
+        for (_, samples) in heard {
+            let score = pesq::pesq_wb(&sixteen_bits(&clean), &sixteen_bits(&samples)).unwrap();
+            assert!(score >= 3.0, "{score}");
+        }
+        let stats = bot.disconnect_and_drain().await;
+        for speaker in &stats.speakers {
+            let (counts, delay) = (&speaker.counts, speaker.mean_delay());
+            assert!(delay < Duration::from_millis(120), "{delay:?}");
+            assert!(counts.late * 50 <= counts.received, "{counts:?}");
+        }
+        assert_eq!(stats.speakers.len(), 2);
     });
 }
