@@ -55,7 +55,7 @@ impl SpeakerStats {
     }
 
     /// Adds what another stream of the speaker came to, or another session; the jitter is the last one's.
-    pub fn merge(all: &mut Vec<Self>, stats: Self) {
+    pub(crate) fn merge(all: &mut Vec<Self>, stats: Self) {
         let same = |known: &&mut Self| {
             (known.user, known.preset, known.format) == (stats.user, stats.preset, stats.format)
         };
