@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use actix_voice::{
-    actors::{Config, Disconnect, Join, JoinError, Speak, VoiceManager},
+    actors::{Config, Disconnect, Join, JoinError, MainGateway, Speak, VoiceManager},
     bridge::JoinFailure,
     call::EndReason,
-    id::{ChannelId, GuildId},
+    id::{ChannelId, GuildId, Token},
     speaker::TrackEnd,
 };
 use tokio::{
@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::support::{audio::path, bot::BotOnDiscord, story};
+use crate::support::{audio::path, bot::BotOnDiscord, recording::missed, story};
 
 /// Plays this with a bot in a call, which ends that many turns of the scheduler before.
 fn at_every_turn_of_an_end(play: impl AsyncFn(&BotOnDiscord, usize)) {
@@ -81,6 +81,28 @@ fn a_join_waits_for_the_main_gateway_as_long_as_if_none_had_waited_before() {
         let second = manager.send(Join::new(guild, channel)).await.unwrap();
         assert_eq!(second.map(drop), Err(JoinError::NotPlugged));
         assert_eq!(asked.elapsed().as_secs(), 30);
+    });
+}
+
+#[test]
+fn what_is_asked_before_a_main_gateway_is_plugged_in_is_done_once_one_is() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let manager = VoiceManager::new(bot.config.clone()).start();
+        let second = bot.discord.bot("second");
+        let joining = manager.send(Join::new(bot.guild_id(), ChannelId(bot.channel.id)));
+        let speaking = manager.send(Speak::file(bot.guild_id(), path("music.opus")));
+        let logging_in = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let token = Token(second.token.clone());
+            MainGateway::at(&bot.discord.gateway_url(), token, &bot.config, manager.clone()).start()
+        };
+        let (joined, spoken, _gateway) = tokio::join!(joining, speaking, logging_in);
+        joined.unwrap().expect("the bot joins");
+        spoken.unwrap().expect("the file plays");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let heard = bot.listener.heard(second.user_id).expect("it is heard");
+        assert_eq!(missed("music.opus", [&heard]), 0);
     });
 }
 
