@@ -243,11 +243,11 @@ impl Handler<VoiceStateUpdate> for Bridge {
     type Result = ();
 
     fn handle(&mut self, VoiceStateUpdate(state): VoiceStateUpdate, ctx: &mut Context<Self>) {
-        self.doubt.heard();
         // Most are of others.
         if state.user != self.user {
-            return;
+            return self.doubt.heard(now());
         }
+        self.doubt.settled();
         let Some(id) = state.guild else { return };
         if self.is_ghost(id, &state) {
             self.guild(id).voice.leave(now());
@@ -262,7 +262,7 @@ impl Handler<VoiceServerUpdate> for Bridge {
     type Result = ();
 
     fn handle(&mut self, VoiceServerUpdate(server): VoiceServerUpdate, ctx: &mut Context<Self>) {
-        self.doubt.heard();
+        self.doubt.heard(now());
         if let Some(voice) = self.voice(server.guild) {
             voice.voice_server(&server, now());
             self.drive(ctx);
@@ -289,7 +289,7 @@ impl Handler<MainGatewayAnswered> for Bridge {
     type Result = ();
 
     fn handle(&mut self, _: MainGatewayAnswered, _: &mut Context<Self>) {
-        self.doubt.heard();
+        self.doubt.heard(now());
     }
 }
 
@@ -298,7 +298,7 @@ impl Handler<MainGatewayLost> for Bridge {
 
     fn handle(&mut self, lost: MainGatewayLost, ctx: &mut Context<Self>) {
         lost.note(&mut self.known);
-        self.doubt.heard();
+        self.doubt.settled();
         self.guilds.values().for_each(|guild| guild.report(Report::MainGatewayLost));
         self.drive(ctx);
     }

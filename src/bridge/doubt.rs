@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Watches one main gateway: what is asked of it, and that anything comes back.
 #[derive(Debug, Default)]
 pub struct Doubt {
-    /// When something was asked after which nothing has come yet.
+    /// When something was asked that may not have arrived.
     asked: Option<Instant>,
     raised: bool,
 }
@@ -16,9 +16,17 @@ impl Doubt {
         self.asked.get_or_insert(now);
     }
 
-    /// An event came, of whatever guild, or a heartbeat was answered.
-    pub fn heard(&mut self) {
+    /// What was asked is answered, or is asked of nobody any more.
+    pub fn settled(&mut self) {
         *self = Self::default();
+    }
+
+    /// An event came, of whatever guild, or a heartbeat was answered. What may have been on its way already when something was
+    /// asked says nothing of that.
+    pub fn heard(&mut self, now: Instant) {
+        if self.raised || self.asked.is_some_and(|asked| now >= asked + ON_ITS_WAY) {
+            self.settled();
+        }
     }
 
     /// Whether to see now, with a heartbeat, whether the main gateway answers. Says so once.
@@ -43,6 +51,8 @@ impl Doubt {
 
 /// How long an op 4 may have no answer, and nothing else come, before the main gateway is doubted.
 const RAISED_AFTER: Duration = Duration::from_secs(3);
+/// How long what the main gateway sent may be on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -67,14 +77,19 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_settles_it() {
+    fn whatever_comes_later_than_it_can_have_been_on_its_way_settles_it_and_an_answer_does_at_once() {
         let (t, mut doubt) = (start(), Doubt::default());
         doubt.asked(t);
-        doubt.heard();
+        doubt.heard(t + ON_ITS_WAY - Duration::from_millis(1));
+        assert_eq!(doubt.deadline(), Some(t + RAISED_AFTER), "it may be older than the question");
+        doubt.heard(t + ON_ITS_WAY);
         assert!(!doubt.poll(t + RAISED_AFTER));
         doubt.asked(t + RAISED_AFTER);
+        doubt.settled();
+        assert!(!doubt.poll(t + RAISED_AFTER * 2));
+        doubt.asked(t + RAISED_AFTER);
         assert!(doubt.poll(t + RAISED_AFTER * 2));
-        doubt.heard();
+        doubt.heard(t + RAISED_AFTER * 2);
         assert!(!doubt.is_raised());
         doubt.asked(t + RAISED_AFTER * 3);
         assert_eq!(doubt.deadline(), Some(t + RAISED_AFTER * 4), "it may be raised again");

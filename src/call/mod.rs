@@ -63,7 +63,7 @@ impl Recovery {
     /// `jitter` in 0..1 spreads the pauses of many calls.
     pub fn new(policy: Supervision, modes: Vec<String>, jitter: f32, now: Instant) -> Self {
         Self {
-            state: State::AwaitFirstCredentials { until: now + policy.queue_timeout },
+            state: State::AwaitFirstCredentials { until: now + policy.queue_timeout, moved: None },
             failures: Failures::new(jitter),
             policy,
             modes,
@@ -97,9 +97,13 @@ impl Recovery {
 
     /// The channel of the call changed.
     pub fn moved(&mut self, channel: ChannelId) {
-        if let State::InVoice { credentials, .. } = &mut self.state
-            && std::mem::replace(&mut credentials.channel, channel) != channel
-        {
+        let told = match &mut self.state {
+            State::InVoice { credentials, .. } => Some(&mut credentials.channel),
+            // Until the call has connected, it is where it was asked to be, unless something else was told.
+            State::AwaitFirstCredentials { moved, .. } => moved.as_mut(),
+            State::Ended { .. } => None,
+        };
+        if told.is_some_and(|told| std::mem::replace(told, channel) != channel) {
             self.actions.push_back(Action::Moved(channel));
         }
     }
@@ -107,7 +111,9 @@ impl Recovery {
     /// The bot was moved to this channel before it could connect. A call that was in voice before is told so by the
     /// credentials.
     pub fn redirected(&mut self, channel: ChannelId) {
-        if let State::AwaitFirstCredentials { .. } = &self.state {
+        if let State::AwaitFirstCredentials { moved, .. } = &mut self.state
+            && moved.replace(channel) != Some(channel)
+        {
             self.actions.push_back(Action::Moved(channel));
         }
     }
@@ -320,7 +326,7 @@ impl Recovery {
     /// When to poll again though nothing has happened.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::AwaitFirstCredentials { until } => Some(*until),
+            State::AwaitFirstCredentials { until, .. } => Some(*until),
             State::InVoice { connection, ending, .. } => {
                 let unanswerable =
                     self.discord_is_away() && matches!(connection, Connection::AwaitCredentials { .. });
@@ -391,7 +397,7 @@ impl Recovery {
 
     fn await_credentials_until(&mut self, deadline: Instant) {
         match &mut self.state {
-            State::AwaitFirstCredentials { until }
+            State::AwaitFirstCredentials { until, .. }
             | State::InVoice { connection: Connection::AwaitCredentials { until }, .. } => *until = deadline,
             State::InVoice { .. } | State::Ended { .. } => {}
         }
@@ -424,7 +430,7 @@ impl Recovery {
     /// What was connected is void, and the bridge brings more, or says that there is none.
     fn wait_for_credentials(&mut self, cause: Cause, until: Instant) {
         match &mut self.state {
-            State::AwaitFirstCredentials { until: first } => *first = until,
+            State::AwaitFirstCredentials { until: first, .. } => *first = until,
             _ => self.set(Connection::AwaitCredentials { until }),
         }
         self.actions.push_back(Action::Close);

@@ -3,12 +3,16 @@
 use std::time::Instant;
 
 use super::{Cause, EndReason};
-use crate::gateway::session::Credentials;
+use crate::{gateway::session::Credentials, id::ChannelId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// The call has never had credentials: a join that fails now fails to the user.
-    AwaitFirstCredentials { until: Instant },
+    AwaitFirstCredentials {
+        until: Instant,
+        /// Where a moderator put the bot, as was told.
+        moved: Option<ChannelId>,
+    },
     /// The call has, or had, a voice session with these credentials; a join that fails now is tried again.
     InVoice {
         credentials: Credentials,

@@ -345,18 +345,18 @@ impl Record {
             // Every failure but those of late answers is one of the script's.
             EndReason::GaveUp { failures, .. } => {
                 let acts: Vec<&Act> = acts.filter(|act| act.disturbs()).collect();
-                acts.len() + self.armed(at - SETTLING) >= *failures
-                    || acts.iter().any(|act| act.delays_answers())
+                let caused: usize = acts.iter().map(|act| act.failures()).sum();
+                caused + self.armed(at - SETTLING) >= *failures || acts.iter().any(|act| act.delays_answers())
             }
             EndReason::GuildDeleted => acts.any(|act| matches!(act, Act::Outage { .. })),
             _ => false,
         }
     }
 
-    /// How many faults were set before this time that wait for a voice session to strike.
+    /// How many failures may come of faults that were set before this time, and wait for a voice session to strike.
     fn armed(&self, before: Instant) -> usize {
         let waits = |act: &Act| matches!(act, Act::RefuseResume | Act::MuteAcks);
-        self.acts.iter().filter(|(at, act)| *at < before && waits(act)).count()
+        self.acts.iter().filter(|(at, act)| *at < before && waits(act)).map(|(_, act)| act.failures()).sum()
     }
 
     /// Discord answers late, or never; what the failure names is what happened.

@@ -89,6 +89,15 @@ impl Act {
         !matches!(self, Self::Join { .. } | Self::Disconnect { .. } | Self::Speak { .. })
     }
 
+    /// How many failures of a voice session may come of it.
+    pub fn failures(&self) -> usize {
+        match self {
+            // Of three heartbeats two make a zombie; the third makes another with one of the next act's.
+            Self::MuteAcks => 2,
+            _ => 1,
+        }
+    }
+
     /// Whether it goes on until something ends it.
     pub fn lasts(&self) -> bool {
         matches!(self, Self::MainLatency { .. } | Self::TakeEndpoint { .. } | Self::Outage { .. })

@@ -146,6 +146,23 @@ fn a_rejoin_that_leads_to_another_channel_tells_of_the_move() {
     assert_eq!(story.credentials_for(STAGE), [Action::Moved(STAGE), Action::Identify(in_stage(2))]);
 }
 
+#[test]
+fn a_call_that_was_moved_before_it_could_connect_tells_where_it_connects_unless_that_was_told() {
+    let mut story = Story::begin();
+    story.call.redirected(STAGE);
+    assert_eq!(story.actions(), [Action::Moved(STAGE)]);
+    story.call.redirected(STAGE);
+    assert_eq!(story.actions(), [], "once is enough");
+    assert_eq!(story.credentials_for(STAGE), [Action::Identify(in_stage(1))]);
+
+    // The user has asked for the first channel again.
+    let mut story = Story::begin();
+    story.call.redirected(STAGE);
+    story.actions();
+    let back = credentials(1);
+    assert_eq!(story.credentials(), [Action::Moved(back.channel), Action::Identify(back)]);
+}
+
 fn in_stage(token: u32) -> Credentials {
     Credentials { channel: STAGE, ..credentials(token) }
 }
