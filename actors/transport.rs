@@ -163,9 +163,11 @@ impl Transport {
                 meters().udp_round_trip(round_trip);
             }
             Received::Voice { ssrc, sequence, timestamp, payload } => {
-                self.deaf.packet(now());
                 let voice = SealedVoice { ssrc, sequence, timestamp, payload };
-                self.reception.voice(voice, &mut frames.openers, now());
+                match self.reception.voice(voice, &mut frames.openers, now()) {
+                    true => self.deaf.came(),
+                    false => self.deaf.packet(now()),
+                }
             }
             Received::Ignored(reason) => {
                 if matches!(reason, Ignored::WrongKey | Ignored::NotYet) {

@@ -162,7 +162,11 @@ impl Recorder {
 
     /// Ends the recording soon: what was said until now may still be on its way here.
     fn end(&mut self, end: RecordingEnd, ctx: &mut Context<Self>) {
-        let State::Running(mut running) = std::mem::replace(&mut self.state, State::New) else { return };
+        let mut running = match std::mem::replace(&mut self.state, State::New) {
+            State::Running(running) => running,
+            // It ends already, or never began.
+            state => return self.state = state,
+        };
         let at = now();
         running.recording.take_until(at);
         self.state = State::Ending(running);
@@ -180,8 +184,11 @@ impl Recorder {
         let session = running.recording.session(at);
         // It ends already.
         let _ = running.carry_out(at);
-        let written = running.writer.finish();
-        ctx.spawn(written.into_actor(self).map(move |(), recorder, ctx| {
+        let written = actix::clock::timeout(WRITE_TIMEOUT, running.writer.finish());
+        ctx.spawn(written.into_actor(self).map(move |written, recorder, ctx| {
+            if written.is_err() {
+                tracing::error!("a recording is not on the disk yet, which hangs");
+            }
             for waiter in recorder.waiters.drain(..) {
                 // Who asked may be gone.
                 let _ = waiter.send(session.clone());
@@ -358,4 +365,6 @@ const MAILBOX: usize = 256;
 const HOLD: Duration = Duration::from_millis(1_100);
 /// A call that has ended has told all; this is for what is under way.
 const DRAIN: Duration = Duration::from_millis(100);
+/// A disk that takes longer hangs; what waits for it is written if it ever goes on.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -60,10 +60,17 @@ impl DeafAlarm {
         }
     }
 
-    /// A voice packet came; nothing is known of it yet.
+    /// A voice packet came that did not open.
     pub fn packet(&mut self, now: Instant) {
         if let Some(doubt) = self.doubt(now) {
             doubt.packets = doubt.packets.saturating_add(1);
+        }
+    }
+
+    /// A packet opened. Where it is silence that says nothing of keys; but something comes.
+    pub fn came(&mut self) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.is_marked = false;
         }
     }
 
@@ -178,6 +185,20 @@ mod tests {
             }
         };
         assert_eq!(alarms(heard), []);
+        let silence = |alarm: &mut DeafAlarm, at, now| {
+            mark(alarm, at, now);
+            alarm.came();
+        };
+        assert_eq!(alarms(silence), []);
+    }
+
+    #[test]
+    fn silence_does_not_calm_it() {
+        let told = alarms(|alarm, _, now| {
+            alarm.packet(now);
+            alarm.came();
+        });
+        assert_eq!(told[0], (3_000, Undecipherable, Some(RejoinGroup)));
     }
 
     #[test]

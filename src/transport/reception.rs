@@ -62,8 +62,8 @@ pub struct SealedVoice<'a> {
 }
 
 impl Reception {
-    /// A packet came.
-    pub fn voice(&mut self, voice: SealedVoice<'_>, openers: &mut FrameOpeners, now: Instant) {
+    /// A packet came; says whether it opened.
+    pub fn voice(&mut self, voice: SealedVoice<'_>, openers: &mut FrameOpeners, now: Instant) -> bool {
         let SealedVoice { ssrc, sequence, timestamp, payload } = voice;
         let lacks = match self.users.get(&ssrc) {
             None => Lacks::User,
@@ -71,7 +71,8 @@ impl Reception {
                 Ok(opened) => {
                     count(opened, user, openers);
                     let opus = self.keep_opened();
-                    return self.push(user, ssrc, Packet { sequence, timestamp, arrived: now, opus });
+                    self.push(user, ssrc, Packet { sequence, timestamp, arrived: now, opus });
+                    return true;
                 }
                 Err(error) => match lacking(error) {
                     Some(Lacks::RightKey) => {
@@ -81,13 +82,14 @@ impl Reception {
                     Some(lacks) => lacks,
                     None => {
                         self.counts.unopened += 1;
-                        return;
+                        return false;
                     }
                 },
             },
         };
         let payload = Bytes::copy_from_slice(payload);
         self.hold(EarlyPacket { ssrc, sequence, timestamp, arrived: now, payload, lacks }, openers);
+        false
     }
 
     /// This user's packets have this SSRC from now on.

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use actix_voice::{
-    actors::Listen,
-    audio::opus::Decoder,
+    actors::{CallEventKind, Listen},
+    audio::{frame::SILENCE, opus::Decoder},
     hearing::{Format, Preset, Rate, VoiceTick},
     speaker::TrackEnd,
 };
 use actix_voice_loopback::{Discord, Member, Netem, netem::Direction};
+use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
@@ -197,5 +198,24 @@ fn two_who_speak_at_once_over_a_network_that_is_late_are_heard_evenly_and_togeth
             assert!(counts.late * 50 <= counts.received, "{counts:?}");
         }
         assert_eq!(stats.speakers.len(), 2);
+    });
+}
+
+#[test]
+fn a_bot_to_whom_only_silence_is_sent_does_not_believe_to_be_deaf() {
+    story(async {
+        let bot = BotOnDiscord::start().await;
+        let _heard = bot.listen(Preset::Agent).await;
+        let [one, two] = join_two(&bot).await;
+        one.announce(1);
+        for _ in 0..1_000 {
+            one.say(Bytes::from_static(&SILENCE));
+            two.say(Bytes::from_static(&SILENCE));
+            wait_millis(20).await;
+        }
+        let deaf = |event: &CallEventKind| matches!(event, CallEventKind::Deaf(..));
+        assert!(!bot.events.call_events().iter().any(deaf));
+        let stats = bot.disconnect().await;
+        assert_eq!((stats.reconnects, stats.transport.opened), (0, 2_000));
     });
 }

@@ -257,3 +257,21 @@ fn the_end_of_the_call_ends_the_recording_which_is_never_written_over() {
         assert!(matches!(again, Err(RecordError::Taken(_))));
     });
 }
+
+#[test]
+fn a_recording_that_is_stopped_twice_and_whose_call_ends_meanwhile_is_whole_and_told_to_both() {
+    story(async {
+        let studio = Studio::open("twice").await;
+        let [anna] = studio.members(["anna"]).await;
+        let said = speech(3, 5);
+        anna.say_all(&said).await;
+        let stop = || studio.recorder.send(StopRecording);
+        let leaving = async { studio.bot.disconnect_and_drain().await };
+        let (one, other, _) = tokio::join!(stop(), stop(), leaving);
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!((one.end.clone(), one.speakers.len()), (Some(RecordingEnd::Stopped), 1));
+        assert_eq!(one, other);
+        let judgement = judged(&said, &studio.played(anna.user_id));
+        assert!(judgement.score.is_faithful(), "{judgement}");
+    });
+}
