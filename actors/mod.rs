@@ -37,7 +37,7 @@
 //! | Transport | the frames until a new session is up: key, counters and nonces are gone, so nothing may be sent with them | Call rejoins; tracks wait and go on |
 //! | Dave | the MLS group, and with it the keys | as Transport |
 //! | Speaker | the tracks of this call, each reported as ended | Call starts another; the connection is not touched |
-//! | Listener | what waited to be heard | Call starts another, for all who listen; nobody else notices. The tenth time it stays silent |
+//! | Listener | what waited to be heard | Call starts another, for all who listen; nobody else notices |
 //! | one who listens | what it was to hear | the others hear on |
 //! | Source | its own track, reported as ended after what it had supplied | the other tracks play on |
 //! | Call | itself: it leaves, and ends with a reason | the others live on |

@@ -30,7 +30,6 @@ pub(super) struct Listening {
     inbox: PacketInbox,
     /// Where it runs.
     arbiter: Option<ArbiterHandle>,
-    panics: u32,
     /// When the call was joined anew because nothing could be understood.
     rejoined: Option<Instant>,
 }
@@ -161,8 +160,10 @@ impl Handler<FromListener> for Call {
             Report::Exited { cause, stats } => {
                 self.stats.add_heard(stats);
                 self.listening.listener.take();
-                self.listening.panics += u32::from(cause.is_some());
-                if self.listening.panics <= MAX_PANICS && !self.recovery.is_over() {
+                if cause.is_some() {
+                    self.recovery.listener_lost(now());
+                }
+                if !self.recovery.is_over() {
                     self.start_listener(ctx);
                 }
             }
@@ -173,5 +174,3 @@ impl Handler<FromListener> for Call {
 
 /// How often the call is joined anew at most because nothing can be understood.
 const REJOIN_PAUSE: Duration = Duration::from_secs(600);
-/// Panics of the listener in one call after which nobody hears any more: each is a bug of ours.
-const MAX_PANICS: u32 = 10;

@@ -234,6 +234,15 @@ impl Recovery {
         }
     }
 
+    /// The listener panicked; another takes its place, unless that has happened too often.
+    pub fn listener_lost(&mut self, now: Instant) {
+        if !self.is_over()
+            && let Some(end) = self.failures.failed(&Cause::Panicked("Listener"), &self.policy, now)
+        {
+            self.leave(end);
+        }
+    }
+
     /// The user ends the call: the tracks are stopped, the silence that ends speech is sent, and then the call ends.
     pub fn disconnect(&mut self, reason: EndReason, now: Instant) {
         if !self.is_over() {

@@ -116,7 +116,7 @@ impl Supervision {
             Cause::Closed(code) => Self::reaction_to_close(*code, progress),
             Cause::Handshake(error) => error.verdict().into(),
             Cause::Lost(_) | Cause::Zombie | Cause::Panicked("Gateway") => verdict_of_loss().into(),
-            Cause::Panicked("Speaker") => Reaction::Restart,
+            Cause::Panicked("Speaker" | "Listener") => Reaction::Restart,
             #[cfg(feature = "dave")]
             Cause::E2ee(DaveError::NotEncrypted) => Reaction::GiveUp,
             _ => Reaction::Rejoin,
@@ -178,6 +178,7 @@ mod tests {
             (Cause::Zombie, Established, Reaction::Resume),
             (Cause::Panicked("Gateway"), Established, Reaction::Resume),
             (Cause::Panicked("Speaker"), Established, Reaction::Restart),
+            (Cause::Panicked("Listener"), Established, Reaction::Restart),
             (Cause::Panicked("Transport"), Established, Reaction::Rejoin),
             (Cause::Panicked("Dave"), Established, Reaction::Rejoin),
             (Cause::Transport("no answer".into()), New, Reaction::Rejoin),

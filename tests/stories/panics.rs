@@ -11,6 +11,7 @@ use actix_voice::{
     audio::frame::{FRAME, Frame},
     bridge::JoinFailure,
     call::{Cause, ConnectionStatus, EndReason},
+    hearing::Preset,
     id::{ChannelId, GuildId, Token},
     source::{Source, SourceError},
     speaker::{TrackEnd, TrackId},
@@ -340,19 +341,23 @@ fn a_bridge_that_panics_has_a_successor_that_knows_the_stages() {
 }
 
 #[test]
-fn a_speaker_that_panics_again_and_again_ends_the_call_with_a_reason() {
-    story(async {
-        let bot = BotOnDiscord::start().await;
-        bot.join().await;
-        for _ in 0..5 {
-            bot.panic(Victim::Speaker).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        let ended = bot.next_event("the call ends", |event| matches!(event, CallEventKind::Ended(_))).await;
-        let reason = EndReason::GaveUp { failures: 5, last: Cause::Panicked("Speaker") };
-        assert_eq!(ended, CallEventKind::Ended(reason));
-        bot.until_left(Duration::from_secs(1)).await;
-    });
+fn a_speaker_or_a_listener_that_panics_again_and_again_ends_the_call_with_a_reason() {
+    for (victim, name) in [(Victim::Speaker, "Speaker"), (Victim::Listener, "Listener")] {
+        story(async {
+            let bot = BotOnDiscord::start().await;
+            let _heard = bot.listen(Preset::Agent).await;
+            bot.join().await;
+            for _ in 0..5 {
+                bot.panic(victim).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let ended =
+                bot.next_event("the call ends", |event| matches!(event, CallEventKind::Ended(_))).await;
+            let reason = EndReason::GaveUp { failures: 5, last: Cause::Panicked(name) };
+            assert_eq!(ended, CallEventKind::Ended(reason));
+            bot.until_left(Duration::from_secs(1)).await;
+        });
+    }
 }
 
 #[test]
