@@ -45,7 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
 
     // Those who were there before have to let the bot into their encrypted group.
-    actix::clock::sleep(Duration::from_secs(2)).await;
+    let everyone = discord.members_of(&valley).len();
+    discord.until(|discord| discord.dave_members(&valley).len() == everyone, Duration::from_secs(10)).await?;
     hiker.speak((1..=100_u8).map(|nth| Bytes::from(vec![0xf8, nth, nth, nth, nth]))).await;
     discord.until(|_| ear.packets_heard(bot.user_id) >= 100, Duration::from_secs(10)).await?;
     let stats = call.disconnect().await.ok_or("the call was over")?;

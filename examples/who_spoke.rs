@@ -103,7 +103,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let call = manager.send(Join::new(guild, channel)).await??;
 
     // Those who were there before have to let the bot into their encrypted group.
-    actix::clock::sleep(Duration::from_secs(2)).await;
+    let everyone = discord.members_of(&court).len();
+    discord.until(|discord| discord.dave_members(&court).len() == everyone, Duration::from_secs(10)).await?;
     judge.speak(tone(440.0, 2)?).await;
     actix::clock::sleep(Duration::from_millis(500)).await;
     tokio::join!(judge.speak(tone(330.0, 1)?), witness.speak(tone(660.0, 3)?));
