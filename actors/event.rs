@@ -1,5 +1,7 @@
 //! What the manager tells its subscribers.
 
+use std::time::Duration;
+
 use actix::Message;
 
 use super::delivery::Event;
@@ -9,7 +11,7 @@ use crate::{
     gateway::payload::SpeakingFlags,
     hearing::Talk,
     id::{ChannelId, GuildId, Ssrc, UserId},
-    speaker::{TrackEnd, TrackId},
+    speaker::{Repeat, TrackEnd, TrackId},
     transport::{Deafness, DeafnessRemedy, PathStatus},
 };
 
@@ -96,6 +98,17 @@ pub enum CallEventKind {
     TrackStarted(TrackId),
     /// The source of a track supplied nothing in time; silence is played until it does.
     TrackStalled(TrackId),
+    /// A track is silent until it is resumed.
+    TrackPaused(TrackId),
+    /// A track goes on.
+    TrackResumed(TrackId),
+    /// A track goes on from there.
+    TrackSeeked(TrackId, Duration),
+    /// A track starts over, and how often it will again.
+    TrackLooped(TrackId, Repeat),
+    /// A track has come to a place at which somebody wanted to be told; see
+    /// [`TrackHandle::notify_at`](super::TrackHandle::notify_at).
+    TrackReached(TrackId, Duration),
     /// A track is over.
     TrackEnded(TrackId, TrackEnd),
     /// The end-to-end encryption of the call changed.

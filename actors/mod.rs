@@ -68,6 +68,7 @@ pub mod manager;
 pub mod meters;
 mod metronome;
 mod packet_inbox;
+pub mod queue;
 pub mod recorder;
 pub mod source;
 mod speaker;
@@ -92,7 +93,11 @@ pub use self::{
     main_gateway::{Login, Logout, MainGateway, Shards},
     manager::{
         CallHandle, ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, Speak, StopSpeaking, Subscribe,
-        SubscribeChannel, VoiceManager,
+        SubscribeChannel, TrackError, TrackHandle, VoiceManager,
+    },
+    queue::{
+        Enqueue, Entry, GetQueue, Queue, QueueEvent, QueueEventKind, QueueSnapshot, QueueState, Rearrange,
+        TakeSnapshot,
     },
     recorder::{
         Agree, GetSession, Mark, PauseRecording, RecordError, Recorder, RecordingBegins, RecordingEnded,

@@ -8,9 +8,12 @@
 mod player;
 mod pusher;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use actix::{Message, Recipient};
@@ -21,8 +24,8 @@ pub use self::{
     pusher::{PushError, PushSource, Pusher},
 };
 use crate::{
-    audio::frame::Frame,
-    speaker::{FrameFormat, TrackEnd, TrackId},
+    audio::frame::{FRAME_SAMPLES, Frame},
+    speaker::{FrameFormat, Run, TrackEnd, TrackId},
 };
 
 /// **Speaker → Source.** Supply so many more frames.
@@ -33,6 +36,9 @@ pub struct Demand {
     pub frames: usize,
     /// In which form they are of use; a source that has only the other may supply it.
     pub format: FrameFormat,
+    /// Where to go on from first, if the user sought: answered by [`Supplier::sought`] or [`Supplier::refuse_seek`] before
+    /// any frame. Only sources are asked that are spoken as [seekable](super::Speak::seekable).
+    pub seek: Option<Duration>,
     /// Where they go.
     pub supplier: Supplier,
 }
@@ -42,6 +48,7 @@ pub struct Demand {
 #[rtype(result = "()")]
 pub(super) struct Supply {
     pub(super) track: TrackId,
+    pub(super) run: Run,
     pub(super) what: Supplied,
 }
 
@@ -49,13 +56,17 @@ pub(super) struct Supply {
 pub(super) enum Supplied {
     Frame(Frame),
     Frames(Vec<Frame>),
-    End(TrackEnd),
+    /// The end, and how many samples per channel of the last frame belong to the track.
+    End(TrackEnd, usize),
+    Sought(Duration),
+    SeekRefused(String),
 }
 
 /// Takes the frames of one track.
 #[derive(Clone)]
 pub struct Supplier {
     track: TrackId,
+    run: Run,
     to: Recipient<Supply>,
     credit: Arc<Credit>,
     listening: watch::Receiver<()>,
@@ -90,8 +101,13 @@ impl Credit {
 }
 
 impl Demand {
-    pub(super) fn new(frames: usize, format: FrameFormat, supplier: Supplier) -> Self {
-        Self { frames, format, supplier }
+    pub(super) fn new(
+        frames: usize,
+        format: FrameFormat,
+        seek: Option<Duration>,
+        supplier: Supplier,
+    ) -> Self {
+        Self { frames, format, seek, supplier }
     }
 }
 
@@ -99,11 +115,12 @@ impl Supplier {
     /// `listening` closes when the track is over.
     pub(super) fn new(
         track: TrackId,
+        run: Run,
         to: Recipient<Supply>,
         credit: Arc<Credit>,
         listening: watch::Receiver<()>,
     ) -> Self {
-        Self { track, to, credit, listening }
+        Self { track, run, to, credit, listening }
     }
 
     /// The track that the frames are for.
@@ -144,6 +161,22 @@ impl Supplier {
         self.end(TrackEnd::Finished);
     }
 
+    /// Says that there are no more frames, and that of the last only so many samples per channel belong to the track: what
+    /// follows it without a gap begins there.
+    pub fn finish_within(&self, samples: usize) {
+        self.end_within(TrackEnd::Finished, samples);
+    }
+
+    /// Says that what is supplied from now on is from there on.
+    pub fn sought(&self, at: Duration) {
+        self.send(Supplied::Sought(at));
+    }
+
+    /// Says that the source goes on where it was, and why.
+    pub fn refuse_seek(&self, why: impl ToString) {
+        self.send(Supplied::SeekRefused(why.to_string()));
+    }
+
     /// Says that something went wrong; the track ends after what was supplied.
     pub fn fail(&self, why: impl ToString) {
         self.end(TrackEnd::Failed(why.to_string()));
@@ -151,13 +184,17 @@ impl Supplier {
 
     /// The first end counts.
     fn end(&self, end: TrackEnd) {
+        self.end_within(end, FRAME_SAMPLES);
+    }
+
+    fn end_within(&self, end: TrackEnd, samples: usize) {
         if !self.credit.ended.swap(true, Ordering::Relaxed) {
-            self.send(Supplied::End(end));
+            self.send(Supplied::End(end, samples));
         }
     }
 
     /// Once the speaker is gone there is nobody to miss the frame.
     fn send(&self, what: Supplied) {
-        self.to.do_send(Supply { track: self.track, what });
+        self.to.do_send(Supply { track: self.track, run: self.run, what });
     }
 }

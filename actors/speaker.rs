@@ -5,13 +5,13 @@ use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{
     Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, Recipient, WeakRecipient,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     driven::{Exit, now},
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     call::Cause,
     gateway::payload::SpeakingFlags,
-    speaker::{Action, Counts, Pacer, ReadAhead, TrackEnd, TrackId},
+    speaker::{Action, Counts, Pacer, Repeat, TrackCommand, TrackEnd, TrackId, TrackSettings, TrackState},
 };
 
 /// **Call → Speaker.** Play this source.
@@ -32,9 +32,23 @@ use crate::{
 pub(super) struct Attach {
     pub(super) track: TrackId,
     pub(super) source: Recipient<Demand>,
-    pub(super) flags: SpeakingFlags,
-    pub(super) volume: f32,
-    pub(super) read_ahead: ReadAhead,
+    pub(super) settings: TrackSettings,
+}
+
+/// **CallHandle → Call → Speaker.** Ask something of a track.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct AskTrack {
+    pub(super) track: TrackId,
+    pub(super) ask: TrackRequest,
+}
+
+/// What is asked of a track. Of one that is over, nobody answers.
+#[derive(Debug)]
+pub(super) enum TrackRequest {
+    Command(TrackCommand, oneshot::Sender<()>),
+    Seek(Duration, oneshot::Sender<Result<Duration, String>>),
+    GetState(oneshot::Sender<TrackState>),
 }
 
 /// **Call → Speaker.** Stop one track, or all.
@@ -94,6 +108,11 @@ pub(super) enum Report {
     Started(TrackId),
     Stalled(TrackId),
     Ended(TrackId, TrackEnd),
+    Paused(TrackId),
+    Resumed(TrackId),
+    Seeked(TrackId, Duration),
+    Looped(TrackId, Repeat),
+    Reached(TrackId, Duration),
     /// The speaker is no more, and its tracks with it; without a cause if it was asked to stop.
     Exited {
         cause: Option<Cause>,
@@ -171,6 +190,8 @@ struct AttachedSource {
     source: Recipient<Demand>,
     credit: Arc<Credit>,
     listening: watch::Sender<()>,
+    /// Who waits for it to go on from elsewhere.
+    seeking: Option<oneshot::Sender<Result<Duration, String>>>,
 }
 
 impl Speaker {
@@ -203,8 +224,18 @@ impl Speaker {
 
     fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
         match action {
-            Action::Demand(track, frames) => self.demand(track, frames, ctx),
-            Action::Probe(track) => self.demand(track, 0, ctx),
+            Action::Demand(track, frames) => self.demand(track, frames, None, ctx),
+            Action::Probe(track) => self.demand(track, 0, None, ctx),
+            Action::Seek { track, to, frames, .. } => self.seek(track, to, frames, ctx),
+            Action::Seeked(track, at) => {
+                self.answer_seek(track, Ok(at));
+                self.report(Report::Seeked(track, at));
+            }
+            Action::SeekRefused(track, why) => self.answer_seek(track, Err(why)),
+            Action::Paused(track) => self.report(Report::Paused(track)),
+            Action::Resumed(track) => self.report(Report::Resumed(track)),
+            Action::Looped(track, left) => self.report(Report::Looped(track, left)),
+            Action::Reached(track, at) => self.report(Report::Reached(track, at)),
             // Sent already.
             Action::Voice(_) => {}
             Action::Speaking(flags) => self.report(Report::Speaking(flags)),
@@ -217,17 +248,35 @@ impl Speaker {
         }
     }
 
+    /// Asks the source to go on from elsewhere. What it was granted before is void.
+    fn seek(&mut self, track: TrackId, to: Duration, frames: usize, ctx: &mut Context<Self>) {
+        let Some(attached) = self.sources.get_mut(&track) else { return };
+        self.refused += attached.credit.refused();
+        attached.credit = Arc::default();
+        self.demand(track, frames, Some(to), ctx);
+    }
+
+    fn answer_seek(&mut self, track: TrackId, answer: Result<Duration, String>) {
+        let waiting = self.sources.get_mut(&track).and_then(|attached| attached.seeking.take());
+        if let Some(waiting) = waiting {
+            // Whoever asked may no longer wait.
+            let _ = waiting.send(answer);
+        }
+    }
+
     /// Asks the source for frames, and notices when it is gone.
-    fn demand(&mut self, track: TrackId, frames: usize, ctx: &mut Context<Self>) {
-        let Some(AttachedSource { source, credit, listening }) = self.sources.get(&track) else { return };
+    fn demand(&mut self, track: TrackId, frames: usize, seek: Option<Duration>, ctx: &mut Context<Self>) {
+        let Some(AttachedSource { source, credit, listening, .. }) = self.sources.get(&track) else { return };
         if !source.connected() {
             // Its last frames, and how it ended, may still be in the mailbox.
             ctx.address().do_send(SourceGone(track));
         } else if frames > 0 {
             credit.grant(frames);
             let to = ctx.address().recipient();
-            let supplier = Supplier::new(track, to, Arc::clone(credit), listening.subscribe());
-            source.do_send(Demand::new(frames, self.playout.borrow().pacer.format(track), supplier));
+            let pacer = &self.playout.borrow().pacer;
+            let supplier =
+                Supplier::new(track, pacer.run(track), to, Arc::clone(credit), listening.subscribe());
+            source.do_send(Demand::new(frames, pacer.format(track), seek, supplier));
         }
     }
 
@@ -296,21 +345,24 @@ impl Handler<Attach> for Speaker {
                 source: attach.source,
                 credit: Arc::default(),
                 listening: watch::Sender::new(()),
+                seeking: None,
             },
         );
-        let Attach { track, flags, volume, read_ahead, .. } = attach;
-        self.drive(ctx, |playout| playout.pacer.attach(track, flags, volume, read_ahead));
+        let Attach { track, settings, .. } = attach;
+        self.drive(ctx, |playout| playout.pacer.attach(track, settings));
     }
 }
 
 impl Handler<Supply> for Speaker {
     type Result = ();
 
-    fn handle(&mut self, Supply { track, what }: Supply, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Supply { track, run, what }: Supply, ctx: &mut Context<Self>) {
         self.drive(ctx, |Playout { pacer, .. }| match what {
-            Supplied::Frame(frame) => pacer.supply(track, [frame], now()),
-            Supplied::Frames(frames) => pacer.supply(track, frames, now()),
-            Supplied::End(end) => pacer.finish(track, end),
+            Supplied::Frame(frame) => pacer.supply(track, run, [frame], now()),
+            Supplied::Frames(frames) => pacer.supply(track, run, frames, now()),
+            Supplied::End(end, last_frame) => pacer.finish(track, run, end, last_frame),
+            Supplied::Sought(at) => pacer.sought(track, run, at),
+            Supplied::SeekRefused(why) => pacer.seek_refused(track, run, why),
         });
     }
 }
@@ -328,6 +380,37 @@ impl Handler<StopTracks> for Speaker {
 
     fn handle(&mut self, StopTracks(which): StopTracks, ctx: &mut Context<Self>) {
         self.drive(ctx, |playout| playout.pacer.stop(which));
+    }
+}
+
+impl Handler<AskTrack> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, AskTrack { track, ask }: AskTrack, ctx: &mut Context<Self>) {
+        let Some(attached) = self.sources.get_mut(&track) else { return };
+        let (command, answer) = match ask {
+            TrackRequest::Command(command, answer) => (command, Some(answer)),
+            TrackRequest::Seek(to, answer) => {
+                // Whoever sought before is told nothing more: this is where it goes on.
+                attached.seeking = Some(answer);
+                (TrackCommand::Seek(to), None)
+            }
+            TrackRequest::GetState(answer) => {
+                if let Some(state) = self.playout.borrow().pacer.state(track) {
+                    // Whoever asked may no longer wait.
+                    let _ = answer.send(state);
+                }
+                return;
+            }
+        };
+        self.drive(ctx, |playout| {
+            if playout.pacer.command(track, command, now())
+                && let Some(answer) = answer
+            {
+                // Whoever asked may no longer wait.
+                let _ = answer.send(());
+            }
+        });
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`transport`] | what goes over UDP, and how it is sealed | `Link` / `Transport`, `dave::Group` / `Dave` |
 //! | [`hearing`], [`jitter`] | what is heard of the others, in which order, and what stands in for what is lost | `Hearing` over `Forwarder` and `Player` / `Listener` |
 //! | [`speaker`] | which frame goes out when | `Pacer` / `Speaker` |
+//! | [`queue`] | which track plays next, and what is opened ahead | `Queue` / `Queue` |
 //! | [`source`], [`audio`] | where frames come from, and what they are made of | trait `Source` / `Player` |
 //! | [`recording`] | what of what is heard goes into which file | `Recording` / `Recorder` |
 //! | [`actors`] | nothing: it carries out | `VoiceManager` on top |
@@ -27,6 +28,7 @@ pub mod hearing;
 pub mod id;
 pub mod jitter;
 pub mod main_gateway;
+pub mod queue;
 pub mod recording;
 pub mod source;
 pub mod speaker;

@@ -41,7 +41,7 @@ pub(in crate::actors) struct AttachTrack {
     pub(in crate::actors) attach: speaker::Attach,
     /// Only in the call with this number.
     pub(in crate::actors) generation: Option<u64>,
-    pub(in crate::actors) attached: oneshot::Sender<Result<(), SpeakError>>,
+    pub(in crate::actors) attached: oneshot::Sender<Result<Addr<Call>, SpeakError>>,
 }
 
 /// **CallHandle → Call.** Say how this track has ended, once it has.

@@ -205,6 +205,11 @@ impl Handler<FromSpeaker> for Call {
             Report::Speaking(flags) => self.send_speaking(flags),
             Report::Started(track) => self.publish(CallEventKind::TrackStarted(track)),
             Report::Stalled(track) => self.publish(CallEventKind::TrackStalled(track)),
+            Report::Paused(track) => self.publish(CallEventKind::TrackPaused(track)),
+            Report::Resumed(track) => self.publish(CallEventKind::TrackResumed(track)),
+            Report::Seeked(track, at) => self.publish(CallEventKind::TrackSeeked(track, at)),
+            Report::Looped(track, left) => self.publish(CallEventKind::TrackLooped(track, left)),
+            Report::Reached(track, at) => self.publish(CallEventKind::TrackReached(track, at)),
             Report::Ended(track, end) => {
                 self.track_ended(track, end);
             }

@@ -1,6 +1,6 @@
 //! What a call does with what its manager and its user ask of it.
 
-use actix::{Context, Handler, ResponseFuture};
+use actix::{AsyncContext, Context, Handler, ResponseFuture};
 
 use super::{
     AttachTrack, AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, JoinChannel, NewBridge,
@@ -11,7 +11,7 @@ use crate::{
         dave::GetFingerprints,
         driven::{Driven, now},
         listener::GetHeardStats,
-        speaker::{self, Bitrate, StopTracks},
+        speaker::{self, AskTrack, Bitrate, StopTracks},
         stats::CallStats,
         transport,
     },
@@ -65,7 +65,7 @@ impl Handler<GetVerificationCode> for Call {
 impl Handler<AttachTrack> for Call {
     type Result = ();
 
-    fn handle(&mut self, track: AttachTrack, _: &mut Context<Self>) {
+    fn handle(&mut self, track: AttachTrack, ctx: &mut Context<Self>) {
         if self.recovery.is_over() {
             return self.ending.backlog.attach(track, self.context.guild);
         }
@@ -73,7 +73,7 @@ impl Handler<AttachTrack> for Call {
         self.tracks.attached(attach.track);
         self.speaker.send(attach);
         // Whoever asked may no longer wait.
-        let _ = attached.send(Ok(()));
+        let _ = attached.send(Ok(ctx.address()));
     }
 }
 
@@ -103,6 +103,14 @@ impl Handler<NewBridge> for Call {
         } else if self.recovery.is_joining() {
             self.ask_bridge(Request::Rejoin);
         }
+    }
+}
+
+impl Handler<AskTrack> for Call {
+    type Result = ();
+
+    fn handle(&mut self, ask: AskTrack, _: &mut Context<Self>) {
+        self.speaker.send(ask);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::{Addr, Recipient};
 use tokio::sync::oneshot;
 
-use super::speak::Speak;
+use super::{speak::Speak, track_handle::TrackHandle};
 use crate::{
     actors::{
         call::{AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, SpeakError},
@@ -43,7 +43,7 @@ impl CallHandle {
     /// # Errors
     ///
     /// When the call is over, or the file cannot be played.
-    pub async fn speak(&self, mut speak: Speak) -> Result<TrackId, SpeakError> {
+    pub async fn speak(&self, mut speak: Speak) -> Result<TrackHandle, SpeakError> {
         speak.guild = self.guild;
         speak.generation = Some(self.generation);
         self.speak.send(speak).await.unwrap_or(Err(SpeakError::NotJoined(self.guild)))
@@ -55,15 +55,15 @@ impl CallHandle {
     ///
     /// When the call is over, or the file cannot be played.
     #[cfg(feature = "decode")]
-    pub async fn play(&self, path: impl Into<std::path::PathBuf>) -> Result<TrackId, SpeakError> {
+    pub async fn play(&self, path: impl Into<std::path::PathBuf>) -> Result<TrackHandle, SpeakError> {
         self.speak(Speak::file(self.guild, path)).await
     }
 
     /// Waits for the end of a track, and says how it ended; none if it was never played in this call, ended long ago, or the
     /// call is over.
-    pub async fn ended(&self, track: TrackId) -> Option<TrackEnd> {
+    pub async fn ended(&self, track: impl Into<TrackId>) -> Option<TrackEnd> {
         let (ended, end) = oneshot::channel();
-        self.call.do_send(AwaitTrackEnd { track, ended });
+        self.call.do_send(AwaitTrackEnd { track: track.into(), ended });
         end.await.ok()
     }
 

@@ -12,6 +12,7 @@ mod shards;
 mod speak;
 mod speaking;
 mod subscribers;
+mod track_handle;
 mod waiting;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -36,6 +37,7 @@ pub use self::{
         ChannelBitrate, Disconnect, Join, PlugChannel, Shutdown, StopSpeaking, Subscribe, SubscribeChannel,
     },
     speak::Speak,
+    track_handle::{TrackError, TrackHandle},
 };
 use super::{
     bridge::{Bridge, RegisterCall},

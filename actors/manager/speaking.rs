@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::{
     VoiceManager,
     speak::{Speak, Starter, TrackSource},
+    track_handle::{Details, TrackHandle},
 };
 #[cfg(feature = "decode")]
 use crate::source::{self, Source, SourceError};
@@ -23,10 +24,10 @@ use crate::{
 };
 
 impl Handler<Speak> for VoiceManager {
-    type Result = ResponseActFuture<Self, Result<TrackId, SpeakError>>;
+    type Result = ResponseActFuture<Self, Result<TrackHandle, SpeakError>>;
 
     fn handle(&mut self, speak: Speak, _: &mut Context<Self>) -> Self::Result {
-        let Speak { guild, generation, source, flags, volume, read_ahead } = speak;
+        let Speak { guild, generation, source, mut settings, details } = speak;
         let known = match (self.calls.get(&guild), generation) {
             (entry, Some(generation)) => entry.is_some_and(|entry| entry.generation == generation),
             (entry, None) => entry.is_some() || self.waiting.contains(guild),
@@ -40,22 +41,30 @@ impl Handler<Speak> for VoiceManager {
             TrackSource::Actor(_) => self.arbiters.source_actors(),
             _ => self.arbiters.players(),
         };
-        let attaching =
-            opened(source, Arc::clone(&self.config)).into_actor(self).map(move |starter, manager, _| {
-                let (attached, answer) = oneshot::channel();
-                let source = starter?(arbiter.as_ref());
-                let attach = Attach { track, source, flags, volume, read_ahead };
-                manager.attach(guild, AttachTrack { attach, generation, attached });
-                Ok(answer)
-            });
-        Box::pin(attaching.then(move |answer: Result<oneshot::Receiver<_>, SpeakError>, manager, _| {
+        let opening = opened(source, details, Arc::clone(&self.config)).into_actor(self);
+        let attaching = opening.map(move |opened, manager, _| {
+            let (attached, answer) = oneshot::channel();
+            let Opened { starter, details } = opened?;
+            (settings.seekable, settings.duration) = (details.seekable, details.duration);
+            let attach = Attach { track, source: starter(arbiter.as_ref()), settings };
+            manager.attach(guild, AttachTrack { attach, generation, attached });
+            Ok((answer, details))
+        });
+        Box::pin(attaching.then(move |attached: Result<_, SpeakError>, manager, _| {
             let answered = async move {
-                answer?.await.unwrap_or(Err(SpeakError::NotJoined(guild)))?;
-                Ok(track)
+                let (answer, details): (oneshot::Receiver<_>, Details) = attached?;
+                let call = answer.await.unwrap_or(Err(SpeakError::NotJoined(guild)))?;
+                Ok(TrackHandle::new(track, call, details))
             };
             answered.into_actor(manager)
         }))
     }
+}
+
+/// What starts a source that is open, and what it says about itself.
+struct Opened {
+    starter: Starter,
+    details: Details,
 }
 
 /// What starts the source, once it is open.
@@ -63,9 +72,9 @@ impl Handler<Speak> for VoiceManager {
     not(feature = "decode"),
     expect(unused_variables, reason = "only files are opened in a way of one's own")
 )]
-async fn opened(source: TrackSource, config: Arc<Config>) -> Result<Starter, SpeakError> {
+async fn opened(source: TrackSource, details: Details, config: Arc<Config>) -> Result<Opened, SpeakError> {
     match source {
-        TrackSource::Actor(starter) | TrackSource::Player(starter) => Ok(starter),
+        TrackSource::Actor(starter) | TrackSource::Player(starter) => Ok(Opened { starter, details }),
         #[cfg(feature = "decode")]
         TrackSource::File(path) => Ok(open(path, config).await?),
     }
@@ -74,7 +83,7 @@ async fn opened(source: TrackSource, config: Arc<Config>) -> Result<Starter, Spe
 /// Opens a file off the arbiter: a few at a time of those on a disc, so that a thousand calls that begin together do not start
 /// a thousand threads. Whatever else it is, such as a pipe, may be waited for: by a thread that holds up no exit.
 #[cfg(feature = "decode")]
-async fn open(path: PathBuf, config: Arc<Config>) -> Result<Starter, SourceError> {
+async fn open(path: PathBuf, config: Arc<Config>) -> Result<Opened, SourceError> {
     let name = path.display().to_string();
     let unreadable = |cause: String| SourceError::Unreadable { name, cause };
     let few = OPENING.acquire().await;
@@ -88,7 +97,8 @@ async fn open(path: PathBuf, config: Arc<Config>) -> Result<Starter, SourceError
         Ok(Some(opened)) => Ok(opened),
         Err(error) => Err(error),
     };
-    Ok(super::speak::player(opened.map_err(unreadable)??))
+    let source = opened.map_err(unreadable)??;
+    Ok(Opened { details: super::speak::details(&source), starter: super::speak::player(source) })
 }
 
 /// Opens on a thread of its own; the error outside is that there is no such thread, or that it panicked.

@@ -25,6 +25,8 @@ pub struct Player<S> {
     clock: Clock,
     /// What was asked for while the source was away.
     outstanding: Option<Demand>,
+    /// Whether it stops once the track is over.
+    is_watched: bool,
 }
 
 /// Where a source is.
@@ -47,7 +49,12 @@ enum Clock {
 impl<S: Source + Unpin> Player<S> {
     /// A player of this source; start it, and attach its address.
     pub fn new(source: S) -> Self {
-        Self { source: Pulled::Here(Decoding::new(source)), clock: Clock::Real, outstanding: None }
+        Self {
+            source: Pulled::Here(Decoding::new(source)),
+            clock: Clock::Real,
+            outstanding: None,
+            is_watched: false,
+        }
     }
 
     /// A player on a clock that a test can pause.
@@ -55,7 +62,18 @@ impl<S: Source + Unpin> Player<S> {
         Self { clock: Clock::Pausable, ..self }
     }
 
+    /// A source that can start over after its end is kept until its track is over.
+    fn watch(&mut self, supplier: &Supplier, ctx: &mut Context<Self>) {
+        let Pulled::Here(source) = &self.source else { return };
+        if !self.is_watched && source.can_seek() {
+            self.is_watched = true;
+            let supplier = supplier.clone();
+            ctx.spawn(async move { supplier.closed().await }.into_actor(self).map(|(), _, ctx| ctx.stop()));
+        }
+    }
+
     fn pull(&mut self, demand: Demand, ctx: &mut Context<Self>) {
+        self.watch(&demand.supplier, ctx);
         match std::mem::replace(&mut self.source, Pulled::Pool) {
             Pulled::Here(source) if !source.may_block() => self.pull_here(source, demand, ctx),
             Pulled::Here(source) if self.clock == Clock::Pausable => self.pull_in_pool(source, demand, ctx),
@@ -120,25 +138,46 @@ impl<S: Source + Unpin> Player<S> {
     }
 
     fn wait(&mut self, demand: Demand) {
-        let before = self.outstanding.take().map_or(0, |outstanding| outstanding.frames);
-        self.outstanding = Some(Demand { frames: before + demand.frames, ..demand });
+        self.outstanding = Some(match self.outstanding.take() {
+            // What was asked for before it went on elsewhere is void.
+            Some(before) if demand.seek.is_none() => {
+                Demand { frames: before.frames + demand.frames, seek: before.seek, ..demand }
+            }
+            _ => demand,
+        });
     }
 }
 
-/// Supplies what is asked for, and gives the source back unless it has ended.
+/// Supplies what is asked for, and gives the source back unless it has ended for good.
 fn pull<S: Source>(mut source: Decoding<S>, demand: &Demand) -> Option<Decoding<S>> {
     let supplier = &demand.supplier;
-    match catch_unwind(AssertUnwindSafe(|| supply(&mut source, demand))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        sought(&mut source, demand).and_then(|()| supply(&mut source, demand))
+    })) {
         Ok(None) => Some(source),
         Ok(Some(end)) => {
-            supplier.end(end);
-            None
+            supplier.end_within(end, source.last_frame());
+            source.can_seek().then_some(source)
         }
         Err(panic) => {
             supplier.end(TrackEnd::Panicked(describe(&*panic)));
             None
         }
     }
+}
+
+/// Goes on from elsewhere if that is asked for; says whether there is something to be supplied.
+fn sought<S: Source>(source: &mut Decoding<S>, demand: &Demand) -> Option<()> {
+    if let Some(to) = demand.seek {
+        match source.seek(to) {
+            Ok(at) => demand.supplier.sought(at),
+            Err(error) => {
+                demand.supplier.refuse_seek(error);
+                return None;
+            }
+        }
+    }
+    Some(())
 }
 
 /// Supplies what is asked for, in one batch unless it takes long; says how the source ended, if it did.

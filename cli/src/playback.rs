@@ -73,7 +73,7 @@ impl Playback {
             }
         };
         let track = call.speak(Speak::source(self.guild, source)).await?;
-        let result = self.follow(bot, &call, track, interrupt, on_stats).await;
+        let result = self.follow(bot, &call, track.id(), interrupt, on_stats).await;
         if let Some(stats) = call.disconnect().await {
             self.stats = stats;
         }

@@ -41,12 +41,12 @@ use symphonia::core::packet::Packet;
 use self::demux::Demuxer;
 use self::event::{ENDS_EARLY, Event, Stream};
 use self::input::{Input, Origin, unreadable};
-pub use self::metadata::Metadata;
 use self::reading::{explained, guarded};
 use self::recognise::{Kind, recognise};
 use self::refusal::Refusal;
 use self::track::Track;
-use super::frame::{FRAME, Frame};
+use super::frame::{FRAME, FRAME_SAMPLES, Frame};
+pub use crate::source::Metadata;
 use crate::source::ffmpeg::{Feed, Ffmpeg};
 use crate::source::{Source, SourceError};
 
@@ -65,7 +65,13 @@ pub struct AudioFile {
     /// How long the audio must be, where the format says so reliably.
     declared: Option<Duration>,
     ready: VecDeque<Frame>,
+    /// How many frames were returned since the place that `offset` names.
     returned: u32,
+    offset: Duration,
+    /// How much of the last frame is sound, in samples per channel.
+    last_frame: usize,
+    origin: Origin,
+    options: DecodeOptions,
     damage: Option<Damage>,
     ended: bool,
     /// Whether the bytes come from elsewhere than a disc or memory.
@@ -152,18 +158,19 @@ impl AudioFile {
                 None => SourceError::Unsupported { name, cause: "it is empty".to_owned() },
             });
         }
-        let opened = match Self::decoded_here(&name, input) {
-            Ok(file) => Ok(Self { may_block: origin.length().is_none(), ..file }),
+        let opened = match Self::decoded_here(&name, origin, input) {
+            Ok(file) => Ok(file),
             Err(refusal) if refusal.may_be_played_by_ffmpeg() => {
                 Self::through_ffmpeg(&name, origin, &options.ffmpeg, refusal)
             }
             Err(refusal) => Err(refusal),
         };
         origin.commit();
+        let opened = opened.map(|file| Self { options: options.clone(), ..file });
         opened.map_err(|refusal| refusal.into_error(name))
     }
 
-    fn decoded_here(name: &str, mut input: Input) -> Result<Self, Refusal> {
+    fn decoded_here(name: &str, origin: &Origin, mut input: Input) -> Result<Self, Refusal> {
         let mut metadata = Metadata::default();
         tags::leading(&mut input, &mut metadata);
         let kind = kind(&mut input);
@@ -178,7 +185,8 @@ impl AudioFile {
         }
         let is_file = input.byte_length().is_some();
         let demuxer = guarded(|| Demuxer::open(kind, input)).map_err(Refusal::of_error)?;
-        let mut file = Self::assemble(name.to_owned(), demuxer, metadata);
+        let mut file = Self::assemble(name.to_owned(), origin, demuxer, metadata);
+        file.may_block = !is_file;
         // Of a file a second is heard before it is believed, of a stream no more than there is.
         file.prime(if is_file { JUDGED } else { 1 })?;
         Ok(file)
@@ -210,12 +218,12 @@ impl AudioFile {
         let (tags, duration) = report.description();
         tags.iter().for_each(|(name, text)| metadata.add_named(name, text));
         metadata.duration = duration;
-        let mut file = Self::assemble(name.to_owned(), demuxer, metadata);
+        let mut file = Self::assemble(name.to_owned(), origin, demuxer, metadata);
         file.prime(1).map_err(|silence| why.with_ffmpeg(silence.cause()))?;
         Ok(file)
     }
 
-    fn assemble(name: String, mut demuxer: Demuxer, mut metadata: Metadata) -> Self {
+    fn assemble(name: String, origin: &Origin, mut demuxer: Demuxer, mut metadata: Metadata) -> Self {
         demuxer.describe(&mut metadata);
         let length = demuxer.length();
         metadata.duration = metadata.duration.or(length.told);
@@ -227,6 +235,10 @@ impl AudioFile {
             declared: length.declared,
             ready: VecDeque::new(),
             returned: 0,
+            offset: Duration::ZERO,
+            last_frame: FRAME_SAMPLES,
+            origin: origin.clone(),
+            options: DecodeOptions::default(),
             damage: None,
             ended: false,
             may_block: true,
@@ -291,7 +303,7 @@ impl AudioFile {
     fn end(&mut self, cause: Option<String>) {
         self.ended = true;
         if let Some(track) = &mut self.track {
-            track.finish(&mut self.ready);
+            self.last_frame = track.finish(&mut self.ready).unwrap_or(FRAME_SAMPLES);
         }
         let played = self.position();
         match (cause, self.declared) {
@@ -311,7 +323,46 @@ impl AudioFile {
 
     /// How much audio there has been.
     fn position(&self) -> Duration {
-        FRAME * (self.returned + self.ready.len() as u32)
+        self.offset + FRAME * (self.returned + self.ready.len() as u32)
+    }
+
+    /// Where the next frame is.
+    fn next_place(&self) -> Duration {
+        self.offset + FRAME * self.returned
+    }
+
+    /// Starts over from the first byte.
+    fn start_over(&mut self) -> Result<(), SourceError> {
+        if !self.origin.rewind() {
+            let cause = "it comes as a stream, of which only what is to come can be sought".to_owned();
+            return Err(SourceError::NotSeekable { name: self.name.clone(), cause });
+        }
+        let metadata = std::mem::take(&mut self.metadata);
+        *self = Self::start(self.name.clone(), &self.origin, &self.options)?;
+        self.metadata = metadata;
+        Ok(())
+    }
+
+    /// Leaves out what is before this place, as far as that can be done without decoding it.
+    fn leave_out(&mut self, until: Duration) {
+        let Some(rate) = self.track.as_ref().and_then(Track::skippable_rate) else { return };
+        if !self.demuxer.counts_samples() || self.position() + WORTH_LEAVING_OUT > until {
+            return;
+        }
+        self.offset = self.position() + self.track.as_mut().map_or(Duration::ZERO, Track::jump);
+        (self.returned, self.ready) = (0, VecDeque::new());
+        let (from, mut left_out) = (self.offset, 0);
+        while self.offset < until && !self.ended {
+            match self.demuxer.next() {
+                Event::Packet(packet) => {
+                    left_out += packet.dur.get();
+                    self.offset = from + Duration::from_nanos(left_out * 1_000_000_000 / u64::from(rate));
+                }
+                Event::Damaged(_) => {}
+                Event::Stream(stream) => return self.stream(&stream),
+                Event::End(cause) => self.end(cause),
+            }
+        }
     }
 }
 
@@ -335,6 +386,40 @@ impl Source for AudioFile {
         self.metadata.duration
     }
 
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.metadata)
+    }
+
+    fn can_seek(&self) -> bool {
+        self.origin.length().is_some()
+    }
+
+    /// Reads on to the place, from the start if it lies before what was read: so that it is found to the frame in any file,
+    /// whatever its headers say. MP3 and FLAC are not decoded up to half a second before it, and Opus not at all.
+    fn seek(&mut self, to: Duration) -> Result<Duration, SourceError> {
+        if to < self.next_place() {
+            self.start_over()?;
+        }
+        // What is damaged before it was heard before, or nobody wants to hear it.
+        let damage = self.damage.take();
+        self.leave_out(to.saturating_sub(RUN_UP));
+        while self.next_place() + FRAME <= to && !(self.ended && self.ready.is_empty()) {
+            if self.ready.pop_front().is_some() {
+                self.returned += 1;
+            } else {
+                self.advance();
+            }
+        }
+        if !self.ended {
+            self.damage = damage;
+        }
+        Ok(self.next_place())
+    }
+
+    fn last_frame(&self) -> usize {
+        self.last_frame
+    }
+
     fn may_block(&self) -> bool {
         self.may_block
     }
@@ -351,6 +436,10 @@ fn kind(input: &mut Input) -> Kind {
     recognise(input.peek(recognise::EVIDENCE))
 }
 
+/// How much is decoded before a place that was sought, so that it sounds as if all before it had been.
+const RUN_UP: Duration = Duration::from_millis(500);
+/// What is nearer is decoded.
+const WORTH_LEAVING_OUT: Duration = Duration::from_secs(2);
 /// What may be missing at the end without being damage: a packet of AAC at 22.05 kHz lasts 46 ms.
 const TOLERATED_LOSS: Duration = Duration::from_millis(50);
 /// How many frames a decoder is judged by: a second.

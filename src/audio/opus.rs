@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use audiopus::coder::{Decoder as LibDecoder, Encoder as LibEncoder};
+use audiopus::coder::{Decoder as LibDecoder, Encoder as LibEncoder, GenericCtl as _};
 use audiopus::{Bitrate, Channels, MutSignals, SampleRate};
 
 use super::frame::{CHANNELS, FRAME_SAMPLES, Pcm, SAMPLE_RATE};
@@ -106,6 +106,22 @@ impl Encoder {
     pub fn set_bitrate(&mut self, bitrate: u32) -> Result<(), OpusError> {
         let bitrate = Bitrate::BitsPerSecond(bitrate.try_into().unwrap_or(i32::MAX));
         self.lib.set_bitrate(bitrate).map_err(codec("setting the bitrate"))
+    }
+
+    /// By how many samples per channel what is decoded comes after what was encoded.
+    ///
+    /// # Errors
+    /// [`OpusError::Codec`] when libopus does not say.
+    pub fn lookahead(&self) -> Result<usize, OpusError> {
+        self.lib.lookahead().map(|samples| samples as usize).map_err(codec("asking for the delay"))
+    }
+
+    /// Forgets what was encoded before, and keeps the settings.
+    ///
+    /// # Errors
+    /// [`OpusError::Codec`] when libopus refuses.
+    pub fn reset(&mut self) -> Result<(), OpusError> {
+        self.lib.reset_state().map_err(codec("resetting an encoder"))
     }
 
     /// Changes the packet loss to prepare for, in per cent.

@@ -1,5 +1,7 @@
 //! Resampler: any rate and number of channels in, 20 ms frames of 48 kHz stereo out.
 
+use std::time::Duration;
+
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler as _};
 
@@ -23,6 +25,8 @@ pub struct Resampler {
     /// Samples per channel: taken in, and given out.
     taken: u64,
     given: u64,
+    /// How much of the frame that was given out last came from the source.
+    last: usize,
     ending: bool,
 }
 
@@ -67,6 +71,7 @@ impl Resampler {
             output: Vec::new(),
             taken: 0,
             given: 0,
+            last: FRAME_SAMPLES,
             ending: false,
         })
     }
@@ -101,7 +106,18 @@ impl Resampler {
         pcm[..ready * CHANNELS].copy_from_slice(&self.output[..ready * CHANNELS]);
         self.output.drain(..ready * CHANNELS);
         self.given += ready as u64;
+        self.last = ready;
         Some(pcm)
+    }
+
+    /// Returns how many samples per channel of the frame that was given out last came from the source: fewer than 960 at the end.
+    pub fn last_frame(&self) -> usize {
+        self.last
+    }
+
+    /// Returns how long that lasts which was taken in and not given out.
+    pub fn held(&self) -> Duration {
+        Duration::from_nanos((self.length() - self.given) * 62_500 / 3)
     }
 
     /// What has been taken in, in samples per channel at 48 kHz.

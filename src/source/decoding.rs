@@ -1,5 +1,9 @@
 //! Decoding: a source that is decoded where it is pulled.
 
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+
 use super::{definition::Source, error::SourceError};
 use crate::{
     audio::{
@@ -14,12 +18,14 @@ use crate::{
 pub struct Decoding<S> {
     source: S,
     decoder: Option<Decoder>,
+    /// The last packets that were handed on, from which a decoder can go on.
+    recent: VecDeque<Bytes>,
 }
 
 impl<S: Source> Decoding<S> {
     /// A source that has not been asked for anything.
     pub fn new(source: S) -> Self {
-        Self { source, decoder: None }
+        Self { source, decoder: None, recent: VecDeque::new() }
     }
 
     /// Returns whether the source may wait for something.
@@ -37,22 +43,54 @@ impl<S: Source> Decoding<S> {
                 Ok(Some(self.decode(&packet).map_or(Frame::Opus(packet), Frame::Pcm)))
             }
             (frame, _) => {
-                // What a decoder remembers is of a moment ago, and would be heard as a click.
                 self.decoder = None;
+                self.recent.truncate(HISTORY - 1);
+                if let Some(Frame::Opus(packet)) = &frame {
+                    self.recent.push_front(packet.clone());
+                }
                 Ok(frame)
             }
         }
     }
 
+    /// Goes on from another place.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn seek(&mut self, to: Duration) -> Result<Duration, SourceError> {
+        (self.decoder, self.recent) = (None, VecDeque::new());
+        self.source.seek(to)
+    }
+
+    /// Returns whether it can go on from another place.
+    pub fn can_seek(&self) -> bool {
+        self.source.can_seek()
+    }
+
+    /// Returns how many samples per channel of the last frame belong to the audio.
+    pub fn last_frame(&self) -> usize {
+        self.source.last_frame()
+    }
+
     fn decode(&mut self, packet: &[u8]) -> Option<Pcm> {
+        let mut pcm = Pcm::default();
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
-            none => none.insert(Decoder::new().ok()?),
+            none => {
+                let decoder = none.insert(Decoder::new().ok()?);
+                for packet in self.recent.drain(..).rev() {
+                    // What does not decode was not heard by others either.
+                    let _ = decoder.decode_frame(Some(&packet), &mut pcm);
+                }
+                decoder
+            }
         };
-        let mut pcm = Pcm::default();
         decoder.decode_frame(Some(packet), &mut pcm).ok().map(|()| pcm)
     }
 }
+
+/// How many packets a decoder has to hear before it sounds right (RFC 7845 section 4.6: 80 ms).
+const HISTORY: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -61,7 +99,6 @@ mod tests {
         audio::opus::{Encoder, EncoderSettings},
         source::Tone,
     };
-    use std::time::Duration;
 
     /// A tone, as Opus packets.
     struct Packets(Tone, Encoder);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::error::SourceError;
-use crate::audio::frame::Frame;
+use super::{error::SourceError, metadata::Metadata};
+use crate::audio::frame::{FRAME_SAMPLES, Frame};
 
 /// Something that can be played: a file, a stream, a tone.
 ///
@@ -16,6 +16,32 @@ pub trait Source: Send + 'static {
     /// [`SourceError`] when what follows cannot be played. Everything before the damage has been returned by
     /// then; asked again, the source says `None`.
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError>;
+
+    /// Goes on from this place, at its beginning at the latest frame that is not after it; returns where that is. Also after
+    /// the end. A place behind the end is the end.
+    ///
+    /// # Errors
+    /// [`SourceError::NotSeekable`] unless [`Self::can_seek`]; then the source goes on where it was.
+    fn seek(&mut self, to: Duration) -> Result<Duration, SourceError> {
+        let cause = format!("it is not seekable, and was asked for {to:?}");
+        Err(SourceError::NotSeekable { name: "the source".to_owned(), cause })
+    }
+
+    /// Returns whether it can go on from another place.
+    fn can_seek(&self) -> bool {
+        false
+    }
+
+    /// Returns how many samples per channel of the last frame that was returned belong to the audio: fewer than 960 where the
+    /// last frame is filled up. Asked once all were returned.
+    fn last_frame(&self) -> usize {
+        FRAME_SAMPLES
+    }
+
+    /// Returns what the source says about itself, where it says anything.
+    fn metadata(&self) -> Option<&Metadata> {
+        None
+    }
 
     /// Returns how long the whole source lasts, where it says so.
     fn duration(&self) -> Option<Duration> {
@@ -38,6 +64,22 @@ pub trait Source: Send + 'static {
 impl Source for Box<dyn Source> {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
         self.as_mut().next_frame()
+    }
+
+    fn seek(&mut self, to: Duration) -> Result<Duration, SourceError> {
+        self.as_mut().seek(to)
+    }
+
+    fn can_seek(&self) -> bool {
+        self.as_ref().can_seek()
+    }
+
+    fn last_frame(&self) -> usize {
+        self.as_ref().last_frame()
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        self.as_ref().metadata()
     }
 
     fn duration(&self) -> Option<Duration> {

@@ -28,6 +28,14 @@ pub enum SourceError {
         /// What is missing or unknown.
         cause: String,
     },
+    /// It cannot go on from another place.
+    #[error("{name}: cannot be played from another place: {cause}")]
+    NotSeekable {
+        /// The path, or the name that the stream was given.
+        name: String,
+        /// Why not.
+        cause: String,
+    },
     /// It is corrupt or ends too early; what was good before has been played.
     #[error("{name}: damaged {}: {cause}", place(*.at))]
     Damaged {

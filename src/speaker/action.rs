@@ -1,15 +1,25 @@
 //! What a speaker does next, and what it counts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::reason::TrackEnd;
+use super::{
+    reason::TrackEnd,
+    settings::{Repeat, TrackId},
+};
 use crate::gateway::payload::SpeakingFlags;
 
-/// The name of one track, unique in its manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TrackId(pub u64);
+/// One run of a track's source, from the start or from where it was asked to go on; later ones have higher numbers. What a
+/// source supplies in a run that is over is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run(pub u32);
+
+impl Run {
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
 
 /// What the speaker does next.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +34,30 @@ pub enum Action {
     /// See whether the track's source is still there, once a second while it has no frame; answered, if it is not,
     /// by [`Pacer::source_lost`](super::Pacer::source_lost).
     Probe(TrackId),
+    /// Ask the track's source to go on from there, and for so many frames; answered by
+    /// [`Pacer::sought`](super::Pacer::sought) or [`Pacer::seek_refused`](super::Pacer::seek_refused).
+    Seek {
+        /// The track.
+        track: TrackId,
+        /// The run that begins there.
+        run: Run,
+        /// From where on.
+        to: Duration,
+        /// How many frames.
+        frames: usize,
+    },
+    /// The track goes on from there.
+    Seeked(TrackId, Duration),
+    /// The track goes on where it was, and why it does.
+    SeekRefused(TrackId, String),
+    /// The track is silent until it is resumed.
+    Paused(TrackId),
+    /// The track goes on.
+    Resumed(TrackId),
+    /// The track starts over, and how often it will again.
+    Looped(TrackId, Repeat),
+    /// The track has come to a place at which somebody wanted to be told.
+    Reached(TrackId, Duration),
     /// The first frame of the track was taken.
     Started(TrackId),
     /// The track had no frame for 100 ms; silence is played until it has.
@@ -41,27 +75,6 @@ pub struct VoiceFrame {
     pub elapsed: u32,
     /// When the packet was due.
     pub due: Instant,
-}
-
-/// How much of a track waits at the speaker. Sources are asked for more before half of it is played.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReadAhead {
-    /// 500 ms: for what is there already, such as a file.
-    #[default]
-    Stored,
-    /// 100 ms: for what comes into being as it is heard, such as a microphone.
-    Live,
-}
-
-impl ReadAhead {
-    /// Frames of 20 ms.
-    pub const fn frames(self) -> usize {
-        match self {
-            Self::Stored => 25,
-            Self::Live => 5,
-        }
-    }
 }
 
 /// In which form a source is asked for frames.

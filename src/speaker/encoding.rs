@@ -1,9 +1,12 @@
 //! Encoding: from the sum of the tracks to a packet.
+//!
+//! An encoder that begins where packets were passed on until now is given what was in them first, so that nothing is heard of
+//! the change.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::audio::{
-    frame::Pcm,
+    frame::{FRAME_SAMPLES, Pcm},
     mixer::Limiter,
     opus::{Encoder, EncoderSettings, MAX_PACKET, OpusError},
 };
@@ -12,6 +15,7 @@ use crate::audio::{
 #[derive(Debug)]
 pub(super) struct Encoding {
     settings: EncoderSettings,
+    ahead: usize,
     mixdown: Option<Box<Mixdown>>,
 }
 
@@ -20,8 +24,11 @@ pub(super) struct Encoding {
 struct Mixdown {
     encoder: Encoder,
     mix: Pcm,
+    scratch: Pcm,
     limiter: Limiter,
     packet: BytesMut,
+    /// Whether the packet before was encoded here.
+    is_warm: bool,
 }
 
 impl Encoding {
@@ -29,8 +36,44 @@ impl Encoding {
     ///
     /// When libopus refuses the settings.
     pub(super) fn new(settings: &EncoderSettings) -> Result<Self, OpusError> {
-        Encoder::new(settings)?;
-        Ok(Self { settings: settings.clone(), mixdown: None })
+        let ahead = Encoder::new(settings)?.lookahead()?;
+        Ok(Self { settings: settings.clone(), ahead: ahead.min(FRAME_SAMPLES), mixdown: None })
+    }
+
+    /// By how much what is decoded comes after what was encoded, in samples per channel.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead
+    }
+
+    /// Whether the packet before was encoded here.
+    pub(super) fn is_warm(&self) -> bool {
+        self.mixdown.as_ref().is_some_and(|mixdown| mixdown.is_warm)
+    }
+
+    /// Encodes what was heard until now, and forgets the packets.
+    ///
+    /// # Errors
+    ///
+    /// When libopus fails.
+    pub(super) fn warm_up(&mut self, heard: &[f32]) -> Result<(), OpusError> {
+        let Mixdown { encoder, scratch, packet, .. } = self.mixdown()?;
+        for frame in heard.chunks_exact(scratch.len()) {
+            scratch.copy_from_slice(frame);
+            packet.resize(MAX_PACKET, 0);
+            encoder.encode(scratch, packet)?;
+        }
+        packet.clear();
+        Ok(())
+    }
+
+    /// The next packet is none of these.
+    pub(super) fn cool_down(&mut self) {
+        if let Some(mixdown) = self.mixdown.as_mut().filter(|mixdown| mixdown.is_warm) {
+            mixdown.is_warm = false;
+            mixdown.limiter = Limiter::new();
+            // One that cannot be reset sounds a little of what was before.
+            let _ = mixdown.encoder.reset();
+        }
     }
 
     /// # Errors
@@ -44,23 +87,16 @@ impl Encoding {
         Ok(())
     }
 
-    /// Encodes what `fill` adds to 20 ms of silence.
+    /// Encodes what `fill` adds to 20 ms of silence; it is given a frame to work in as well.
     ///
     /// # Errors
     ///
     /// When libopus fails.
-    pub(super) fn encode(&mut self, fill: impl FnOnce(&mut Pcm)) -> Result<Bytes, OpusError> {
-        let Mixdown { encoder, mix, limiter, packet } = match &mut self.mixdown {
-            Some(mixdown) => &mut **mixdown,
-            none => none.insert(Box::new(Mixdown {
-                encoder: Encoder::new(&self.settings)?,
-                mix: Pcm::default(),
-                limiter: Limiter::new(),
-                packet: BytesMut::with_capacity(ARENA),
-            })),
-        };
+    pub(super) fn encode(&mut self, fill: impl FnOnce(&mut Pcm, &mut Pcm)) -> Result<Bytes, OpusError> {
+        let Mixdown { encoder, mix, scratch, limiter, packet, is_warm } = self.mixdown()?;
+        *is_warm = true;
         mix.fill(0.0);
-        fill(mix);
+        fill(mix, scratch);
         limiter.limit(mix);
         packet.reserve(MAX_PACKET);
         packet.resize(MAX_PACKET, 0);
@@ -68,6 +104,20 @@ impl Encoding {
         let opus = packet.split_to(length).freeze();
         packet.clear();
         Ok(opus)
+    }
+
+    fn mixdown(&mut self) -> Result<&mut Mixdown, OpusError> {
+        Ok(match &mut self.mixdown {
+            Some(mixdown) => mixdown,
+            none => none.insert(Box::new(Mixdown {
+                encoder: Encoder::new(&self.settings)?,
+                mix: Pcm::default(),
+                scratch: Pcm::default(),
+                limiter: Limiter::new(),
+                packet: BytesMut::with_capacity(ARENA),
+                is_warm: false,
+            })),
+        })
     }
 }
 

@@ -14,7 +14,11 @@
 
 mod action;
 mod encoding;
+mod envelope;
+mod notices;
 mod reason;
+mod samples;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -27,16 +31,19 @@ use std::{
 use bytes::Bytes;
 
 pub use self::{
-    action::{Action, Counts, FrameFormat, ReadAhead, TrackId, VoiceFrame},
+    action::{Action, Counts, FrameFormat, Run, VoiceFrame},
+    envelope::Curve,
     reason::TrackEnd,
+    settings::{
+        AfterFade, Ducking, ReadAhead, Repeat, Start, TrackCommand, TrackId, TrackSettings, TrackState,
+        gain_of_db,
+    },
 };
-use self::{
-    encoding::Encoding,
-    track::{Taken, Track},
-};
+use self::{encoding::Encoding, samples::HISTORY, track::Track};
 use crate::{
     audio::{
-        frame::{FRAME, FRAME_SAMPLES, Frame, SILENCE},
+        frame::{CHANNELS, FRAME, FRAME_SAMPLES, Frame, Pcm, SILENCE},
+        mixer,
         opus::{EncoderSettings, OpusError},
     },
     gateway::payload::SpeakingFlags,
@@ -47,6 +54,12 @@ use crate::{
 pub struct Pacer {
     tracks: Vec<Track>,
     encoding: Encoding,
+    /// What is left to be heard of tracks that broke off.
+    tail: Option<Pcm>,
+    /// How many frames in a row were encoded that might have been passed on.
+    unmixed: u32,
+    /// How long it takes to turn up again what was turned down for another.
+    release: Duration,
     link: Link,
     state: State,
     flags: SpeakingFlags,
@@ -106,6 +119,9 @@ impl Pacer {
         Ok(Self {
             tracks: Vec::new(),
             encoding: Encoding::new(settings)?,
+            tail: None,
+            unmixed: 0,
+            release: Duration::ZERO,
             link: Link::Down,
             state: State::Quiet,
             flags: SpeakingFlags::NONE,
@@ -118,25 +134,28 @@ impl Pacer {
     }
 
     /// A new track; its source is asked for the first frames at once.
-    pub fn attach(&mut self, id: TrackId, flags: SpeakingFlags, volume: f32, read_ahead: ReadAhead) {
-        let mut track = Track::new(id, flags, volume, read_ahead);
-        self.actions.extend(track.demand(false));
+    pub fn attach(&mut self, id: TrackId, settings: TrackSettings) {
+        let mut track = Track::new(id, settings);
+        self.actions.extend(track.first_demand());
         self.tracks.push(track);
+        self.begin_successors();
     }
 
-    /// Frames from a source. More than it was asked for are dropped and counted.
-    pub fn supply(&mut self, id: TrackId, frames: impl IntoIterator<Item = Frame>, now: Instant) {
+    /// Frames from a source. More than it was asked for are dropped and counted, and so are those of a run that is over.
+    pub fn supply(&mut self, id: TrackId, run: Run, frames: impl IntoIterator<Item = Frame>, now: Instant) {
         let Some(track) = self.track(id) else { return };
-        let refused = frames.into_iter().map(|frame| u64::from(!track.push(frame))).sum::<u64>();
+        let refused = frames.into_iter().map(|frame| u64::from(!track.push(run, frame))).sum::<u64>();
         self.counts.over_credit += refused;
         self.start_if_ready(now);
     }
 
-    /// The source has no more frames; what it supplied is still played.
-    pub fn finish(&mut self, id: TrackId, end: TrackEnd) {
+    /// The source has no more frames; what it supplied is still played, of the last frame only so many samples per channel.
+    pub fn finish(&mut self, id: TrackId, run: Run, end: TrackEnd, last_frame: usize) {
         let Some(track) = self.track(id) else { return };
-        track.finish(end);
-        if track.is_drained() {
+        let action = track.finish(run, end, last_frame);
+        let is_drained = track.is_drained();
+        self.actions.extend(action);
+        if is_drained {
             self.remove_finished_tracks();
             self.end_speech_if_done();
         }
@@ -144,12 +163,64 @@ impl Pacer {
 
     /// The source is gone without a word.
     pub fn source_lost(&mut self, id: TrackId) {
-        self.finish(id, TrackEnd::SourceLost);
+        let Some(run) = self.track(id).map(|track| track.lose_source()) else { return };
+        self.finish(id, run, TrackEnd::SourceLost, FRAME_SAMPLES);
+    }
+
+    /// The source goes on from there, as it was asked to in this run.
+    pub fn sought(&mut self, id: TrackId, run: Run, at: Duration) {
+        let Self { tracks, tail, encoding, actions, .. } = self;
+        let Some(track) = tracks.iter_mut().find(|track| track.id() == id) else { return };
+        if encoding.is_warm() && track.breaks_off(run) {
+            keep_tail(track, tail);
+        }
+        actions.extend(track.sought(run, at));
+    }
+
+    /// The source cannot go on from elsewhere.
+    pub fn seek_refused(&mut self, id: TrackId, run: Run, why: String) {
+        let Some(track) = self.track(id) else { return };
+        let action = track.seek_refused(run, why);
+        self.actions.extend(action);
+        let demand = self.track(id).and_then(|track| track.demand(false));
+        self.actions.extend(demand);
+        self.remove_finished_tracks();
+        self.end_speech_if_done();
+    }
+
+    /// Asks something of a track; says whether there is such a track.
+    pub fn command(&mut self, id: TrackId, command: TrackCommand, now: Instant) -> bool {
+        let is_warm = self.encoding.is_warm();
+        let Self { tracks, tail, actions, .. } = self;
+        let Some(track) = tracks.iter_mut().find(|track| track.id() == id) else { return false };
+        if command == TrackCommand::Pause && is_warm {
+            keep_tail(track, tail);
+        }
+        actions.extend(track.command(command, is_warm));
+        actions.extend(track.demand(false));
+        self.remove_finished_tracks();
+        self.end_speech_if_done();
+        self.start_if_ready(now);
+        true
+    }
+
+    /// Where a track is.
+    pub fn state(&self, id: TrackId) -> Option<TrackState> {
+        self.tracks.iter().find(|track| track.id() == id).map(Track::state)
+    }
+
+    /// The run in which a track's source is to supply.
+    pub fn run(&self, id: TrackId) -> Run {
+        self.tracks.iter().find(|track| track.id() == id).map(Track::run).unwrap_or_default()
     }
 
     /// Ends one track, or all, without playing what is queued.
     pub fn stop(&mut self, which: Option<TrackId>) {
-        for track in self.tracks.iter_mut().filter(|track| which.is_none_or(|id| track.id() == id)) {
+        let Self { tracks, tail, encoding, .. } = self;
+        for track in tracks.iter_mut().filter(|track| which.is_none_or(|id| track.id() == id)) {
+            if encoding.is_warm() {
+                keep_tail(track, tail);
+            }
             track.stop(TrackEnd::Stopped);
         }
         self.remove_finished_tracks();
@@ -169,6 +240,7 @@ impl Pacer {
     pub fn link_down(&mut self) {
         self.link = Link::Down;
         self.state = State::Quiet;
+        self.end_mix();
     }
 
     /// The voice gateway was told that the bot speaks.
@@ -205,7 +277,9 @@ impl Pacer {
     /// When the next frame, or the next look at a silent source, is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Quiet if self.link == Link::Up && !self.tracks.is_empty() => Some(self.probe),
+            State::Quiet if self.link == Link::Up && self.tracks.iter().any(Track::is_waited_for) => {
+                Some(self.probe)
+            }
             State::Quiet | State::AwaitSpeaking => None,
             State::Speaking { due } | State::EndingSpeech { due, .. } => Some(due),
         }
@@ -213,8 +287,9 @@ impl Pacer {
 
     /// In which form frames of this track are of use: packets only while they can be forwarded as they are.
     pub fn format(&self, id: TrackId) -> FrameFormat {
-        match self.tracks.as_slice() {
-            [track] if track.id() == id && track.is_unchanged() => FrameFormat::Any,
+        let mut playing = self.tracks.iter().filter(|track| track.is_playing() || track.id() == id);
+        match (playing.next(), playing.next()) {
+            (Some(track), None) if track.id() == id && track.will_be_unchanged() => FrameFormat::Any,
             _ => FrameFormat::Pcm,
         }
     }
@@ -266,7 +341,7 @@ impl Pacer {
     /// Ends speech when there is nothing more to say.
     fn end_speech_if_done(&mut self) {
         match self.state {
-            State::Speaking { due } if self.tracks.is_empty() => {
+            State::Speaking { due } if self.tracks.is_empty() && self.tail.is_none() => {
                 self.state = State::EndingSpeech { due, left: SILENCE_FRAMES };
             }
             // Nothing was sent yet, so there is nothing to end.
@@ -307,12 +382,14 @@ impl Pacer {
 
     /// Take frames, mix, encode, send, grant credit.
     fn send_due(&mut self, due: Instant) {
-        if !self.has_frames() {
+        self.cross_fade();
+        if !self.has_frames() && self.tail.is_none() {
             self.count_missing(due);
             return self.send_silence(due, SILENCE_FRAMES);
         }
         self.announce();
         self.count_missing(due);
+        self.duck();
         let refill = self.phase.is_refill(due);
         let opus = self.passthrough(refill).unwrap_or_else(|| self.encode(refill));
         self.send(opus, due);
@@ -324,7 +401,7 @@ impl Pacer {
     fn count_missing(&mut self, due: Instant) {
         for track in self.tracks.iter_mut().filter(|track| track.is_dry()) {
             self.counts.underruns += 1;
-            if track.miss() == STALLED_FRAMES {
+            if track.miss() {
                 self.actions.push_back(Action::Stalled(track.id()));
             }
         }
@@ -333,16 +410,17 @@ impl Pacer {
 
     /// Looks at the sources that supply nothing, once a second.
     fn probe(&mut self, at: Instant) {
-        if self.probe > at || self.tracks.iter().all(Track::is_ready) {
+        if self.probe > at || !self.tracks.iter().any(Track::is_waited_for) {
             return;
         }
         self.probe = at + PROBE;
-        let silent = self.tracks.iter().filter(|track| !track.is_ready());
+        let silent = self.tracks.iter().filter(|track| track.is_waited_for());
         self.actions.extend(silent.map(|track| Action::Probe(track.id())));
     }
 
     /// One of the five silence frames that keep decoders from interpolating into the next speech.
     fn send_silence(&mut self, due: Instant, left: u8) {
+        self.end_mix();
         self.send(Bytes::from_static(&SILENCE), due);
         self.state = State::EndingSpeech { due: due + FRAME, left: left - 1 };
     }
@@ -353,27 +431,128 @@ impl Pacer {
         self.actions.push_back(Action::Speaking(SpeakingFlags::NONE));
     }
 
-    /// The packet of the only track, untouched, where nothing needs mixing.
+    /// The packet of the only track that is heard, untouched, where nothing needs mixing.
     fn passthrough(&mut self, refill: bool) -> Option<Bytes> {
-        let [track] = self.tracks.as_mut_slice() else { return None };
+        let Some(only) = self.only_heard() else {
+            self.unmixed = 0;
+            return None;
+        };
+        if self.encoding.is_warm() {
+            if self.tail.is_some() || !self.tracks[only].can_pass() {
+                self.unmixed = 0;
+                return None;
+            }
+            self.unmixed += 1;
+            if self.unmixed <= SETTLING {
+                return None;
+            }
+            self.end_mix();
+        }
+        let track = &mut self.tracks[only];
         let opus = track.pass()?;
         self.counts.passed_through += 1;
-        self.actions.extend(track.took(Taken::Opus, refill));
+        track.took(refill, &mut self.actions);
         Some(opus)
     }
 
+    /// The place of the only track that is heard.
+    fn only_heard(&self) -> Option<usize> {
+        if let [track] = self.tracks.as_slice() {
+            return track.is_ready().then_some(0);
+        }
+        let mut heard = (0..self.tracks.len()).filter(|nth| self.tracks[*nth].is_heard());
+        heard.next().filter(|nth| heard.next().is_none() && self.tracks[*nth].is_ready())
+    }
+
     fn encode(&mut self, refill: bool) -> Bytes {
-        let Self { tracks, actions, counts, encoding, .. } = self;
-        let encoded = encoding.encode(|mix| {
-            for track in tracks.iter_mut().filter(|track| track.is_ready()) {
-                counts.codec_errors += u64::from(track.mix_into(mix).is_err());
-                actions.extend(track.took(Taken::Pcm, refill));
+        if !self.encoding.is_warm() {
+            self.unmixed = 0;
+            self.begin_mix();
+        }
+        let Self { tracks, actions, counts, encoding, tail, .. } = self;
+        let ahead = encoding.ahead();
+        let encoded = encoding.encode(|mix, scratch| {
+            if let Some(tail) = tail.take() {
+                mixer::mix(mix, &tail, 1.0);
             }
+            for track in tracks.iter_mut().filter(|track| track.is_ready()) {
+                track.mix_into(&mut mix[..], scratch, ahead);
+                track.took(refill, actions);
+            }
+            join_successors(tracks, actions, mix, scratch, ahead);
+            counts.codec_errors += tracks.iter_mut().map(Track::take_errors).sum::<u64>();
         });
         encoded.unwrap_or_else(|_| {
             counts.codec_errors += 1;
             Bytes::from_static(&SILENCE)
         })
+    }
+
+    /// Packets were passed on until now, or nothing was sent: the encoder hears what others heard.
+    fn begin_mix(&mut self) {
+        let ahead = self.encoding.ahead();
+        let mut heard = vec![0.0; (HISTORY * FRAME_SAMPLES + ahead) * CHANNELS];
+        let leads = self.tracks.iter_mut().map(|track| track.lead_in(ahead, &mut heard));
+        if leads.filter(|leads| *leads).count() > 0 {
+            // Without it the beginning sounds a little of nothing.
+            let _ = self.encoding.warm_up(&heard[ahead * CHANNELS..]);
+        }
+    }
+
+    /// What is sent next is not encoded.
+    fn end_mix(&mut self) {
+        if self.encoding.is_warm() {
+            self.encoding.cool_down();
+            self.tracks.iter_mut().for_each(Track::rewind);
+        }
+        self.tail = None;
+    }
+
+    /// Begins what is to be heard together with the end of another track.
+    fn cross_fade(&mut self) {
+        for nth in 0..self.tracks.len() {
+            let Some((before, crossfade)) = self.tracks[nth].waits_for().filter(|(_, time)| !time.is_zero())
+            else {
+                continue;
+            };
+            let Some(before) = self.tracks.iter_mut().find(|track| track.id() == before) else { continue };
+            let Some(left) = before.remaining().filter(|left| *left <= crossfade) else { continue };
+            if before.is_playing() {
+                before.give_way(left);
+                self.tracks[nth].begin();
+                self.tracks[nth].fade_in(left, Curve::EqualPower);
+            }
+        }
+    }
+
+    /// Begins what waited for a track that is no more.
+    fn begin_successors(&mut self) {
+        for nth in 0..self.tracks.len() {
+            let Some((before, _)) = self.tracks[nth].waits_for() else { continue };
+            if self.tracks.iter().all(|track| track.id() != before) {
+                self.tracks[nth].begin();
+            }
+        }
+    }
+
+    /// Turns tracks down while others are heard that ask for it.
+    fn duck(&mut self) {
+        let ducks = |track: &Track| track.ducking().is_some() || track.duck_target() != 1.0;
+        if self.tracks.len() < 2 && !self.tracks.iter().any(ducks) {
+            return;
+        }
+        for nth in 0..self.tracks.len() {
+            let others = self.tracks.iter().enumerate().filter(|(other, _)| *other != nth);
+            let deepest =
+                others.filter_map(|(_, other)| other.ducking()).min_by(|a, b| a.depth.total_cmp(&b.depth));
+            match deepest {
+                Some(ducking) => {
+                    self.release = ducking.release;
+                    self.tracks[nth].duck(ducking.depth, ducking.attack);
+                }
+                None => self.tracks[nth].duck(1.0, self.release),
+            }
+        }
     }
 
     fn send(&mut self, opus: Bytes, due: Instant) {
@@ -391,6 +570,7 @@ impl Pacer {
 
     fn remove_finished_tracks(&mut self) {
         let actions = &mut self.actions;
+        let before = self.tracks.len();
         self.tracks.retain_mut(|track| match track.take_end() {
             Some(end) => {
                 actions.push_back(Action::Ended(track.id(), end));
@@ -398,15 +578,47 @@ impl Pacer {
             }
             None => true,
         });
+        if self.tracks.len() < before {
+            self.begin_successors();
+        }
     }
 }
 
+/// Lets a track that waited for one which ended amid these 20 ms begin there: not a sample is between them.
+fn join_successors(
+    tracks: &mut [Track],
+    actions: &mut VecDeque<Action>,
+    mix: &mut Pcm,
+    scratch: &mut Pcm,
+    ahead: usize,
+) {
+    for nth in 0..tracks.len() {
+        let Some(within) = tracks[nth].take_ended_within() else { continue };
+        let before = tracks[nth].id();
+        let waits = |track: &&mut Track| track.waits_for().is_some_and(|(other, _)| other == before);
+        if let Some(next) = tracks.iter_mut().find(waits).filter(|next| next.can_join()) {
+            next.begin();
+            next.mix_into(&mut mix[within * CHANNELS..], scratch, ahead);
+            next.took(false, actions);
+        }
+    }
+}
+
+/// Keeps what is heard next of a track that breaks off, turned down to silence.
+fn keep_tail(track: &Track, tail: &mut Option<Pcm>) {
+    let mut all = tail.take().unwrap_or_default();
+    if track.tail(&mut all) {
+        *tail = Some(all);
+    }
+}
+
+/// How many frames are encoded before packets are passed on again. In packets stands how much louder or less loud they are than
+/// those before, so that after others than their own they come out wrong; by a seventh less with each.
+const SETTLING: u32 = 5;
 /// Silence frames after speech, as Discord's documentation asks.
 const SILENCE_FRAMES: u8 = 5;
 /// How late frames may be and still be sent, all at once.
 const CATCH_UP: Duration = Duration::from_millis(100);
-/// Frames that may be missing before a track counts as stalled: 100 ms.
-const STALLED_FRAMES: u32 = 5;
 /// Sources of stored tracks are asked once in so many slots: before half of what they may be ahead is played.
 const REFILL: u128 = 12;
 /// How often a silent source is looked at.

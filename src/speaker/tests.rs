@@ -1,5 +1,6 @@
 //! Stories of one speaker, its sources and its clock.
 
+mod control;
 mod credit;
 mod ending;
 mod hostile;
@@ -42,6 +43,11 @@ fn packets(numbers: std::ops::Range<u32>) -> Vec<Bytes> {
 
 fn silence() -> Bytes {
     Bytes::from_static(&SILENCE)
+}
+
+/// A track of which little is asked for ahead.
+fn live(flags: SpeakingFlags, volume: f32) -> TrackSettings {
+    TrackSettings { flags, volume, read_ahead: ReadAhead::Live, ..TrackSettings::default() }
 }
 
 /// A source that supplies whatever it is asked for at once.
@@ -104,12 +110,12 @@ impl Story {
 
     fn attach_stored(&mut self, source: Fast) {
         self.sources.insert(MUSIC, source);
-        self.playout.attach(MUSIC, MICROPHONE, 1.0, ReadAhead::Stored);
+        self.playout.attach(MUSIC, TrackSettings::default());
         self.drive();
     }
 
     fn attach(&mut self, id: TrackId, flags: SpeakingFlags, volume: f32) {
-        self.playout.attach(id, flags, volume, ReadAhead::Live);
+        self.playout.attach(id, live(flags, volume));
         self.drive();
     }
 
@@ -119,7 +125,8 @@ impl Story {
     }
 
     fn supply(&mut self, id: TrackId, frame: Frame) {
-        self.playout.supply(id, [frame], self.now);
+        let run = self.playout.run(id);
+        self.playout.supply(id, run, [frame], self.now);
         self.drive();
     }
 
@@ -143,9 +150,14 @@ impl Story {
         self.drive();
     }
 
-    fn finish(&mut self, id: TrackId) {
-        self.playout.finish(id, TrackEnd::Finished);
+    fn end(&mut self, id: TrackId, end: TrackEnd) {
+        let run = self.playout.run(id);
+        self.playout.finish(id, run, end, FRAME_SAMPLES);
         self.drive();
+    }
+
+    fn finish(&mut self, id: TrackId) {
+        self.end(id, TrackEnd::Finished);
     }
 
     /// Carries out every order, as an actor would.
@@ -166,10 +178,11 @@ impl Story {
 
     fn supply_all(&mut self, id: TrackId, frames: usize) {
         let Some(source) = self.sources.get_mut(&id) else { return };
+        let run = self.playout.run(id);
         for _ in 0..frames {
             match source() {
-                Some(frame) => self.playout.supply(id, [frame], self.now),
-                None => return self.playout.finish(id, TrackEnd::Finished),
+                Some(frame) => self.playout.supply(id, run, [frame], self.now),
+                None => return self.playout.finish(id, run, TrackEnd::Finished, FRAME_SAMPLES),
             }
         }
     }

@@ -12,6 +12,7 @@ mod movies;
 mod mutated;
 mod ogg;
 mod refused;
+mod seeking;
 mod streams;
 mod tagged;
 mod waves;

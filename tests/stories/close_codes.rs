@@ -173,7 +173,7 @@ async fn join_and_speak(bot: &BotOnDiscord) -> (Result<(), JoinError>, Result<Tr
     let speaking = async { bot.manager.send(Speak::file(bot.guild_id(), path("music.opus"))).await };
     let both = async { tokio::join!(joining, speaking) };
     let (joined, track) = tokio::time::timeout(HALF_A_MINUTE, both).await.expect("both are answered");
-    (joined.map(drop), track.expect("the manager lives"))
+    (joined.map(drop), track.expect("the manager lives").map(TrackId::from))
 }
 
 /// The channels that the bot asked the main gateway for, in order.

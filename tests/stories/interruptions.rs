@@ -236,7 +236,7 @@ async fn join_and_speak(bot: &BotOnDiscord) -> (Result<(), JoinError>, Result<Tr
     let both = async { tokio::join!(joining, speaking) };
     let (joined, track) =
         tokio::time::timeout(Duration::from_secs(120), both).await.expect("both are answered");
-    (joined.map(drop), track.expect("the manager lives"))
+    (joined.map(drop), track.expect("the manager lives").map(TrackId::from))
 }
 
 fn at_every_moment(interruption: Interruption) {

@@ -5,11 +5,12 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use actix::{Actor, Addr, Context, Handler};
 use actix_voice::{
     actors::{
-        CallEventKind, Disconnect, Logout, MainGateway, Plug, Shutdown, Speak, SpeakError, UpdateVoiceState,
+        CallEventKind, Disconnect, Logout, MainGateway, Plug, Shutdown, Speak, SpeakError, TrackHandle,
+        UpdateVoiceState,
     },
     audio::frame::SILENCE,
     call::EndReason,
-    speaker::{TrackEnd, TrackId},
+    speaker::TrackEnd,
 };
 use actix_voice_loopback::{Closer, Discord, Side};
 use tokio::time::Instant;
@@ -156,15 +157,15 @@ fn a_join_right_after_leaving_is_for_the_next_call() {
         );
         assert_eq!(old.speak(Speak::file(bot.guild_id(), path("music.opus"))).await, not_joined(&bot));
         let track = new.play(path("music.opus")).await.expect("it plays");
-        assert_eq!(new.ended(track).await, Some(TrackEnd::Finished));
-        assert_eq!(new.ended(track).await, Some(TrackEnd::Finished), "also when asked late");
-        assert_eq!(new.ended(TrackId(u64::MAX)).await, None);
+        assert_eq!(new.ended(&track).await, Some(TrackEnd::Finished));
+        assert_eq!(track.ended().await, Some(TrackEnd::Finished), "also when asked late");
+        assert_eq!(new.ended(actix_voice::speaker::TrackId(u64::MAX)).await, None);
         bot.disconnect().await;
         bot.assert_no_violations();
     });
 }
 
-fn not_joined(bot: &BotOnDiscord) -> Result<TrackId, SpeakError> {
+fn not_joined(bot: &BotOnDiscord) -> Result<TrackHandle, SpeakError> {
     Err(SpeakError::NotJoined(bot.guild_id()))
 }
 

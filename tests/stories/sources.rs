@@ -116,7 +116,7 @@ fn a_source_that_hangs_harms_neither_another_track_nor_another_call() {
         bot.speak(Speak::actor(bot.guild_id(), silent.recipient())).await;
         let beside = bot.play("demo.opus").await;
         let elsewhere = other_call.speak(Speak::file(other_call.guild(), path("demo.opus")));
-        let elsewhere = elsewhere.await.unwrap();
+        let elsewhere = elsewhere.await.unwrap().id();
         bot.next_event("the track stalls", |event| *event == CallEventKind::TrackStalled(hangs)).await;
         assert_eq!(bot.track_ends([beside, elsewhere]).await, [TrackEnd::Finished, TrackEnd::Finished]);
         let others = other_call.disconnect().await.expect("there was a call");
@@ -251,7 +251,7 @@ fn a_source_that_blocks_its_thread_harms_nobody() {
         let beside = LoopSource::new(packets.clone(), 150);
         let beside = bot.speak(Speak::start(bot.guild_id(), beside)).await;
         let elsewhere = Speak::start(other_call.guild(), LoopSource::new(packets, 150));
-        let elsewhere = other_call.speak(elsewhere).await.unwrap();
+        let elsewhere = other_call.speak(elsewhere).await.unwrap().id();
         bot.next_event("the track stalls", |event| *event == CallEventKind::TrackStalled(blocks)).await;
         assert_eq!(bot.track_ends([beside, elsewhere]).await, [TrackEnd::Finished, TrackEnd::Finished]);
         let spoken = 150 + SILENCE_FRAMES as u64;

@@ -17,9 +17,8 @@ use actix_voice::{
         opus::{Encoder, EncoderSettings, MAX_PACKET},
         resample::Resampler,
     },
-    gateway::payload::SpeakingFlags,
     id::{SecretKey, Ssrc, UserId},
-    speaker::{Action, Pacer, Phase, ReadAhead, TrackId},
+    speaker::{Action, Pacer, Phase, Run, TrackId, TrackSettings},
     transport::{
         Link, MAX_DATAGRAM, RtpStart,
         cipher::{Cipher, Mode},
@@ -89,7 +88,7 @@ impl Voice {
         let mut pacer =
             Pacer::new(&EncoderSettings::default(), phase).expect("libopus takes the default settings");
         pacer.link_up(now);
-        pacer.attach(TrackId(1), SpeakingFlags::MICROPHONE, 1.0, ReadAhead::Stored);
+        pacer.attach(TrackId(1), TrackSettings::default());
         let mut link = Link::new(Ssrc(1), RtpStart::default(), now);
         link.described(Mode::ALL[0].name(), &KEY, now).expect("a mode of this build");
         Self { pacer, frames: frames(), link, packet: Vec::with_capacity(MAX_DATAGRAM) }
@@ -100,7 +99,7 @@ impl Voice {
             match action {
                 Action::Demand(track, frames) => {
                     let opus = Frame::Opus(Bytes::from_static(&PLAYED));
-                    self.pacer.supply(track, std::iter::repeat_n(opus, frames), now);
+                    self.pacer.supply(track, Run::default(), std::iter::repeat_n(opus, frames), now);
                 }
                 Action::Speaking(_) => self.pacer.speaking_sent(now),
                 Action::Voice(frame) => {

@@ -18,12 +18,12 @@ use self::movie::Movie;
 use super::event::{ENDS_EARLY, Event, Stream, failure};
 use super::input::{Input, MAX_IN_MEMORY, Unseekable};
 use super::length::Length;
-use super::metadata::Metadata;
 use super::ogg;
 use super::reading::{explained, guarded};
 use super::recognise::Kind;
 use super::track;
 use crate::audio::frame::SAMPLE_RATE;
+use crate::source::Metadata;
 
 /// A container that is open, and the track in it that plays.
 pub(super) struct Container {

@@ -7,11 +7,11 @@ use super::event::Event;
 use super::flac::FlacReader;
 use super::input::Input;
 use super::length::Length;
-use super::metadata::Metadata;
 use super::mpeg::MpegReader;
 use super::ogg_opus::OggOpusReader;
 use super::recognise::Kind;
 use super::wave::WaveReader;
+use crate::source::Metadata;
 
 /// Takes packets out of what holds them.
 pub(super) enum Demuxer {
@@ -49,6 +49,11 @@ impl Demuxer {
             Self::OggOpus(reader) => reader.next(),
             Self::Container(reader) => reader.next(),
         }
+    }
+
+    /// Whether the durations of its packets are in samples, and right.
+    pub(super) fn counts_samples(&self) -> bool {
+        matches!(self, Self::Mpeg(_) | Self::Flac(_) | Self::Wave(_))
     }
 
     pub(super) fn length(&self) -> Length {

@@ -15,9 +15,10 @@ use self::header::{Format, FrameHeader, StreamInfo};
 use super::event::{ENDS_EARLY, Event, Stream, failure};
 use super::input::Input;
 use super::length::{self, Length};
-use super::metadata::{MAX_COMMENT, Metadata};
+use super::metadata::MAX_COMMENT;
 use super::tags;
 use crate::audio::mixdown::usual_layout;
+use crate::source::Metadata;
 
 /// Finds frames.
 pub(super) struct FlacReader {

@@ -1,37 +1,12 @@
 //! Metadata: what a file says about itself.
 
-use std::time::Duration;
-
 use symphonia::core::io::BufReader;
 use symphonia::core::meta::well_known::METADATA_ID_VORBIS_COMMENT;
 use symphonia::core::meta::{MetadataBuilder, MetadataInfo, StandardTag, Tag};
 use symphonia::default::meta::embedded::vorbis::read_vorbis_comment;
 
 use super::reading::guarded;
-
-/// What a file says about itself: its tags, and how long it lasts.
-///
-/// Of a stream these are the tags at its start; of a chained Ogg stream (web radio) those of the part that plays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metadata {
-    /// The title.
-    pub title: Option<String>,
-    /// Who plays or speaks.
-    pub artist: Option<String>,
-    /// The album.
-    pub album: Option<String>,
-    /// Whose album it is, where that differs.
-    pub album_artist: Option<String>,
-    /// The genre.
-    pub genre: Option<String>,
-    /// When it came out, as the file puts it: a year or a date.
-    pub date: Option<String>,
-    /// Its number on the album.
-    pub track_number: Option<u64>,
-    /// How long it lasts, where that is known.
-    pub duration: Option<Duration>,
-}
+use crate::source::Metadata;
 
 impl Metadata {
     /// Takes what tags say; what is known already stays.

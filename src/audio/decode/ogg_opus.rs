@@ -13,13 +13,14 @@ use super::container::Container;
 use super::event::{ENDS_EARLY, Event, Stream, failure};
 use super::input::Input;
 use super::length::Length;
-use super::metadata::{MAX_COMMENT, Metadata};
+use super::metadata::MAX_COMMENT;
 use super::ogg::{self, Page};
 use super::reading::{explained, guarded};
 use super::recognise::Kind;
 use super::track;
 use crate::audio::frame::SAMPLE_RATE;
 use crate::audio::opus;
+use crate::source::Metadata;
 
 /// Reads one Opus stream after another. What else follows is left to symphonia.
 pub(super) struct OggOpusReader {

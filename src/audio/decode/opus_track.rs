@@ -28,6 +28,8 @@ enum State {
         recent: VecDeque<Bytes>,
         /// What of the run-up is still to come, in samples per channel.
         skip: usize,
+        /// How much of the last packet is sound, in samples per channel.
+        last: usize,
     },
     /// From here on packets are decoded and cut into frames.
     Decoding(Box<Decoding>),
@@ -68,6 +70,7 @@ impl OpusTrack {
             0 => State::Forwarding {
                 recent: VecDeque::with_capacity(PREROLL),
                 skip: usize::from(head.pre_skip),
+                last: FRAME_SAMPLES,
             },
             _ => State::Decoding(Box::new(Decoding::new(&head)?)),
         };
@@ -79,7 +82,7 @@ impl OpusTrack {
         let samples = opus::samples(&packet.data).map_err(malformed)? as usize;
         let trim = usize::try_from(packet.trim_end.get()).unwrap_or(usize::MAX);
         let data = Bytes::from(packet.data);
-        if let State::Forwarding { recent, skip } = &mut self.state {
+        if let State::Forwarding { recent, skip, last } = &mut self.state {
             if samples == FRAME_SAMPLES {
                 recent.truncate(PREROLL - 1);
                 recent.push_front(data.clone());
@@ -87,6 +90,7 @@ impl OpusTrack {
                 let is_needed = *skip < (PREROLL + 1) * FRAME_SAMPLES;
                 *skip = skip.saturating_sub(FRAME_SAMPLES);
                 if is_needed && trim < FRAME_SAMPLES {
+                    *last = FRAME_SAMPLES - trim;
                     ready.push_back(Frame::Opus(data));
                 }
                 return Ok(());
@@ -99,10 +103,15 @@ impl OpusTrack {
         }
     }
 
-    pub(super) fn finish(&mut self, ready: &mut VecDeque<Frame>) {
-        if let State::Decoding(decoding) = &mut self.state {
-            decoding.reframer.finish();
-            decoding.hand_out(ready);
+    /// Hands out what is left; says how much of the last frame is sound.
+    pub(super) fn finish(&mut self, ready: &mut VecDeque<Frame>) -> Option<usize> {
+        match &mut self.state {
+            State::Forwarding { last, .. } => Some(*last),
+            State::Decoding(decoding) => {
+                decoding.reframer.finish();
+                decoding.hand_out(ready);
+                Some(decoding.reframer.last_frame())
+            }
         }
     }
 }

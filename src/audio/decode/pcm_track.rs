@@ -1,6 +1,7 @@
 //! PcmTrack: decodes packets of any codec but Opus into frames.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_PCM_F32BE, CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE,
@@ -108,15 +109,28 @@ impl PcmTrack {
         Ok((rate, layout))
     }
 
-    fn end_resampling(&mut self, ready: &mut VecDeque<Frame>) {
-        if let Some(Shaped { mut resampler, .. }) = self.resampler.take() {
-            resampler.finish();
-            limited(&mut resampler, &mut self.limiter, ready);
-        }
+    /// Says how much of the last frame is sound.
+    fn end_resampling(&mut self, ready: &mut VecDeque<Frame>) -> Option<usize> {
+        let Shaped { mut resampler, .. } = self.resampler.take()?;
+        resampler.finish();
+        limited(&mut resampler, &mut self.limiter, ready);
+        Some(resampler.last_frame())
     }
 
-    pub(super) fn finish(&mut self, ready: &mut VecDeque<Frame>) {
-        self.end_resampling(ready);
+    /// Hands out what is left; says how much of the last frame is sound, if there is any.
+    pub(super) fn finish(&mut self, ready: &mut VecDeque<Frame>) -> Option<usize> {
+        self.end_resampling(ready)
+    }
+
+    /// Forgets what has been decoded and not handed out, and says how long it lasts: packets are left out from here on.
+    pub(super) fn jump(&mut self) -> Duration {
+        self.decoder.reset();
+        self.resampler.take().map_or(Duration::ZERO, |shaped| shaped.resampler.held())
+    }
+
+    /// The rate of what is decoded.
+    pub(super) fn rate(&self) -> Option<u32> {
+        self.resampler.as_ref().map(|shaped| shaped.rate)
     }
 }
 

@@ -7,8 +7,8 @@ use symphonia::core::meta::{MetadataOptions, MetadataReader, MetadataRevision};
 use symphonia::default::meta::{ApeReader, Id3v1Reader, Id3v2Reader};
 
 use super::input::Input;
-use super::metadata::Metadata;
 use super::reading::guarded;
+use crate::source::Metadata;
 
 /// Reads the tags that stand before the audio, and leaves them out.
 pub(super) fn leading(input: &mut Input, metadata: &mut Metadata) {

@@ -1,6 +1,7 @@
 //! What turns the packets of one stream into frames.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::errors::Error;
@@ -47,11 +48,27 @@ impl Track {
         }
     }
 
-    /// Hands out what is left, the last frame filled up with silence.
-    pub(super) fn finish(&mut self, ready: &mut VecDeque<Frame>) {
+    /// Hands out what is left, the last frame filled up with silence; says how much of it is sound, in samples per channel.
+    pub(super) fn finish(&mut self, ready: &mut VecDeque<Frame>) -> Option<usize> {
         match self {
             Self::Opus(opus) => opus.finish(ready),
             Self::Pcm(pcm) => pcm.finish(ready),
+        }
+    }
+
+    /// The rate in which the packets count that can be left out, and nothing of it be heard after half a second.
+    pub(super) fn skippable_rate(&self) -> Option<u32> {
+        match self {
+            Self::Opus(_) => None,
+            Self::Pcm(pcm) => pcm.rate(),
+        }
+    }
+
+    /// Forgets what has been decoded and not handed out, and says how long it lasts.
+    pub(super) fn jump(&mut self) -> Duration {
+        match self {
+            Self::Opus(_) => Duration::ZERO,
+            Self::Pcm(pcm) => pcm.jump(),
         }
     }
 

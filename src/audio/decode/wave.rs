@@ -14,7 +14,7 @@ use self::format::Format;
 use super::event::{Event, Stream, failure};
 use super::input::Input;
 use super::length::{self, Length};
-use super::metadata::Metadata;
+use crate::source::Metadata;
 
 /// Reads the samples of a WAVE file.
 pub(super) struct WaveReader {

@@ -58,6 +58,13 @@ struct Watch {
 impl Watch {
     fn see(&mut self, action: &Action) {
         match action {
+            Action::Seek { .. }
+            | Action::Seeked(..)
+            | Action::SeekRefused(..)
+            | Action::Paused(_)
+            | Action::Resumed(_)
+            | Action::Looped(..)
+            | Action::Reached(..) => {}
             Action::Speaking(flags) => {
                 self.asked = !flags.is_empty();
                 self.allowed &= self.asked;

@@ -160,7 +160,7 @@ fn a_speaker_asked_before_its_phase_begins_waits_for_it() {
 #[test]
 fn in_twenty_four_hours_no_frame_drifts() {
     let mut story = Story::linked();
-    story.playout.attach(MUSIC, MICROPHONE, 1.0, ReadAhead::Live);
+    story.playout.attach(MUSIC, live(MICROPHONE, 1.0));
     let frames: u32 = 24 * 3600 * 50;
     let (frame, mut sent) = (packet(0), 0);
     while sent < frames {
@@ -171,7 +171,7 @@ fn in_twenty_four_hours_no_frame_drifts() {
                 sent += 1;
             }
             Some(Action::Demand(id, wanted)) => {
-                story.playout.supply(id, vec![Frame::Opus(frame.clone()); wanted], story.now);
+                story.playout.supply(id, Run::default(), vec![Frame::Opus(frame.clone()); wanted], story.now);
             }
             Some(Action::Speaking(_)) => story.playout.speaking_sent(story.now),
             Some(_) => {}

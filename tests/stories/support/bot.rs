@@ -6,7 +6,7 @@ use actix::Addr;
 use actix_voice::{
     actors::{
         CallEventKind, CallHandle, CallStats, Config, ControlArbiter, Disconnect, Join, JoinError, Listen,
-        MainGateway, Speak, Subscribe, VoiceManager, main_gateway::MainGatewayEvent,
+        MainGateway, Speak, Subscribe, TrackHandle, VoiceManager, main_gateway::MainGatewayEvent,
     },
     call::ConnectionStatus,
     hearing::{Heard, Preset},
@@ -126,6 +126,11 @@ impl BotOnDiscord {
 
     /// Plays anything.
     pub async fn speak(&self, speak: Speak) -> TrackId {
+        self.begin(speak).await.id()
+    }
+
+    /// Plays anything, and keeps hold of it.
+    pub async fn begin(&self, speak: Speak) -> TrackHandle {
         self.manager.send(speak).await.unwrap().expect("it plays")
     }
 
@@ -144,7 +149,8 @@ impl BotOnDiscord {
     }
 
     /// Waits for the end of a track.
-    pub async fn track_end(&self, track: TrackId) -> TrackEnd {
+    pub async fn track_end(&self, track: impl Into<TrackId>) -> TrackEnd {
+        let track = track.into();
         self.events
             .next("the track ends", |event| match event {
                 BotEvent::Call(CallEventKind::TrackEnded(ended, end)) if *ended == track => Some(end.clone()),

@@ -79,7 +79,7 @@ impl BotOnDiscord {
     /// Speaks numbered packets until the bot leaves.
     pub async fn speak_numbers(&self) -> TrackId {
         let speak = Speak::source(self.guild_id(), NumberedSpeech::default());
-        self.manager.send(speak).await.unwrap().expect("the bot is in a call")
+        self.manager.send(speak).await.unwrap().expect("the bot is in a call").id()
     }
 
     /// The states of its encryption that the bot has reported so far.
