@@ -52,6 +52,11 @@ pub(in crate::actors) struct AwaitTrackEnd {
     pub(in crate::actors) ended: oneshot::Sender<TrackEnd>,
 }
 
+/// **CallHandle → Call.** Say whether the call is over, or about to be.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
+pub(in crate::actors) struct IsOver;
+
 /// **VoiceManager → Call.** The bridge panicked; this is another, which knows of nothing.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]

@@ -23,7 +23,7 @@ pub(super) use self::{
     media_slot::{MediaSlot, Slots},
     message::{
         AttachTrack, AwaitTrackEnd, CallEnded, DisconnectCall, FromCall, GetStats, GetVerificationCode,
-        JoinChannel, JoinedCall, NewBridge, Release,
+        IsOver, JoinChannel, JoinedCall, NewBridge, Release,
     },
 };
 use self::{

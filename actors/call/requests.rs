@@ -3,8 +3,8 @@
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 
 use super::{
-    AttachTrack, AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, JoinChannel, NewBridge,
-    Release, joins::Requested,
+    AttachTrack, AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, IsOver, JoinChannel,
+    NewBridge, Release, joins::Requested,
 };
 use crate::{
     actors::{
@@ -42,6 +42,14 @@ impl Handler<JoinChannel> for Call {
         }
         self.ask_bridge(self.joins.request(channel));
         self.drive(ctx);
+    }
+}
+
+impl Handler<IsOver> for Call {
+    type Result = bool;
+
+    fn handle(&mut self, _: IsOver, _: &mut Context<Self>) -> bool {
+        self.recovery.is_over()
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{speak::Speak, track_handle::TrackHandle};
 use crate::{
     actors::{
-        call::{AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, SpeakError},
+        call::{AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, IsOver, SpeakError},
         speaker::StopTracks,
         stats::CallStats,
     },
@@ -65,6 +65,11 @@ impl CallHandle {
         let (ended, end) = oneshot::channel();
         self.call.do_send(AwaitTrackEnd { track: track.into(), ended });
         end.await.ok()
+    }
+
+    /// Says whether the call is over, or about to be.
+    pub async fn is_over(&self) -> bool {
+        self.call.send(IsOver).await.unwrap_or(true)
     }
 
     /// Stops one track, or all.

@@ -152,7 +152,14 @@ impl Queue {
         match opened {
             Ok(track) if wanted => {
                 self.tracks.insert(play, Opening::Open(track.clone()));
-                let ending = async move { track.ended().await }.into_actor(self);
+                let call = self.call.clone();
+                let ending = async move {
+                    let end = track.ended().await;
+                    // One that was not played to its end may have ended with its call.
+                    let goes_on = matches!(end, Some(TrackEnd::Finished)) || !call.is_over().await;
+                    end.filter(|_| goes_on)
+                };
+                let ending = ending.into_actor(self);
                 ctx.spawn(ending.map(move |end, queue, ctx| queue.ended(play, end, ctx)));
                 self.queue.opened(play);
             }

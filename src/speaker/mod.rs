@@ -287,10 +287,14 @@ impl Pacer {
 
     /// In which form frames of this track are of use: packets only while they can be forwarded as they are.
     pub fn format(&self, id: TrackId) -> FrameFormat {
-        let mut playing = self.tracks.iter().filter(|track| track.is_playing() || track.id() == id);
-        match (playing.next(), playing.next()) {
-            (Some(track), None) if track.id() == id && track.will_be_unchanged() => FrameFormat::Any,
-            _ => FrameFormat::Pcm,
+        let Some(track) = self.tracks.iter().find(|track| track.id() == id) else { return FrameFormat::Any };
+        // What it follows is over by then.
+        let before = track.waits_for().filter(|(_, crossfade)| crossfade.is_zero()).map(|(before, _)| before);
+        let beside = |other: &&Track| other.is_playing() && other.id() != id && Some(other.id()) != before;
+        if track.will_be_unchanged() && !self.tracks.iter().any(|other| beside(&other)) {
+            FrameFormat::Any
+        } else {
+            FrameFormat::Pcm
         }
     }
 

@@ -423,6 +423,7 @@ impl Track {
 
     pub(super) fn stop(&mut self, end: TrackEnd) {
         self.samples.clear();
+        self.supply.seek = None;
         self.end = Some(end);
     }
 
