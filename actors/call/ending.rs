@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{Backlog, Call, CallContext, CallEnded, Released};
 use crate::{
     actors::{event::CallEventKind, listener, speaker, stats::CallStats},
-    bridge::Request,
+    bridge::{CallRequest, Request},
     call::EndReason,
     speaker::TrackEnd,
 };
@@ -58,8 +58,7 @@ impl Call {
     pub(super) fn finish(&mut self, ctx: &mut Context<Self>) {
         let EndState::AwaitFinalStats(reason) = &self.ending.state else { return };
         let reason = reason.clone();
-        self.answer_disconnects();
-        self.ask_bridge(Request::Forget);
+        self.forget_and_answer();
         // Those of a speaker that has not told its end in time.
         self.end_tracks(&TrackEnd::Stopped);
         self.publish_end(reason);
@@ -80,6 +79,23 @@ impl Call {
             // Whoever asked may no longer wait.
             let _ = waiter.send(self.stats.clone());
         }
+    }
+
+    /// Answers once the bridge has forgotten the call, which it does after it has told the main gateway that the bot leaves: so that
+    /// a bot that logs out upon the answer does not overtake that.
+    fn forget_and_answer(&mut self) {
+        let CallContext { guild, generation, bridge, .. } = &self.context;
+        let forgotten =
+            bridge.send(CallRequest { guild: *guild, generation: *generation, request: Request::Forget });
+        let (waiters, stats) = (std::mem::take(&mut self.ending.waiters), self.stats.clone());
+        actix_rt::spawn(async move {
+            // A bridge that is gone, or stuck, tells nobody anything any more.
+            let _ = actix::clock::timeout(FORGET_TIMEOUT, forgotten).await;
+            for waiter in waiters {
+                // Whoever asked may no longer wait.
+                let _ = waiter.send(stats.clone());
+            }
+        });
     }
 
     fn publish_end(&mut self, reason: EndReason) {
@@ -132,5 +148,7 @@ impl Call {
 
 /// How long the children may take to tell what they have done.
 const FINAL_STATS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the bridge may take to read that the call is over.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the manager may take to read of the end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,6 +10,8 @@ use actix::{
     WrapFuture,
 };
 
+use tokio::sync::mpsc;
+
 pub use self::{
     entry::{Entry, Location, Maker, QueueSnapshot},
     message::{Enqueue, GetQueue, QueueEvent, QueueEventKind, QueueState, Rearrange, TakeSnapshot},
@@ -31,6 +33,7 @@ pub struct Queue {
     tracks: HashMap<PlayId, Opening>,
     crossfade: Duration,
     listener: Option<Recipient<QueueEvent>>,
+    channel: Option<mpsc::Sender<QueueEvent>>,
     /// How the first item begins that is opened.
     beginning: Option<Beginning>,
 }
@@ -59,6 +62,7 @@ impl Queue {
             tracks: HashMap::new(),
             crossfade: Duration::ZERO,
             listener: None,
+            channel: None,
             beginning: None,
         }
     }
@@ -102,6 +106,18 @@ impl Queue {
     #[must_use]
     pub fn events(self, listener: Recipient<QueueEvent>) -> Self {
         Self { listener: Some(listener), ..self }
+    }
+
+    /// Tells this channel what happens; what does not fit is dropped, so that a reader who is late holds up nothing.
+    #[must_use]
+    pub fn event_channel(self, channel: mpsc::Sender<QueueEvent>) -> Self {
+        Self { channel: Some(channel), ..self }
+    }
+
+    /// The first entry begins at this place.
+    #[must_use]
+    pub fn begin_at(self, at: Duration) -> Self {
+        Self { beginning: Some(Beginning { at, paused: false }), ..self }
     }
 
     fn guild(&self) -> GuildId {
@@ -194,8 +210,14 @@ impl Queue {
     }
 
     fn tell(&self, kind: QueueEventKind) {
+        let event = QueueEvent { guild: self.guild(), kind };
+        if let Some(channel) = &self.channel
+            && channel.try_send(event.clone()).is_err()
+        {
+            tracing::debug!(?event, "nobody reads what a queue tells");
+        }
         if let Some(listener) = &self.listener {
-            listener.do_send(QueueEvent { guild: self.guild(), kind });
+            listener.do_send(event);
         }
     }
 

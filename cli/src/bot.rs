@@ -8,6 +8,7 @@ use actix_voice::{
         CallHandle, Config, Encryption, Join, MainGateway, SendLimit, Subscribe, VoiceManager,
         main_gateway::Logout,
     },
+    call::EndReason,
     id::{ChannelId, GuildId, Token},
     main_gateway::{DISCORD, MainGatewayError},
 };
@@ -154,6 +155,19 @@ impl Bot {
         }
     }
 
+    /// Waits until the call of this guild, or the bot's login, has ended.
+    pub async fn ended(&self, guild: GuildId) -> BotExit {
+        let exit = |status: &BotStatus| {
+            let call = status.ended_calls.get(&guild).cloned().map(BotExit::Call);
+            call.or(status.refused.map(BotExit::Refused))
+        };
+        loop {
+            if let Some(exit) = self.until(|status| exit(status).is_some(), exit).await {
+                return exit;
+            }
+        }
+    }
+
     /// Takes something from the bot's status.
     pub fn read_status<T>(&self, take: impl Fn(&BotStatus) -> T) -> T {
         take(&self.status.borrow())
@@ -164,6 +178,14 @@ impl Bot {
         // A gateway that does not take the logout notices the closed socket.
         let _ = timeout(LOGOUT_TIMEOUT, self.gateway.send(Logout)).await;
     }
+}
+
+/// Why a bot speaks no more.
+pub enum BotExit {
+    /// The call is over.
+    Call(EndReason),
+    /// The main gateway does not let the bot in again.
+    Refused(MainGatewayError),
 }
 
 /// What came of a login.

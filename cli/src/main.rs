@@ -1,8 +1,8 @@
 //! `actix-voice`: plays into Discord voice channels, shows that it works, and measures it.
 //!
 //! One file per subcommand: `demo`, `play`, `record`, `loopback`, `bench`. Below them: `bot` (a bot that logs in and joins),
-//! `event_collector` (what the bot is told), `playback` (one source played in one call), `sources` (files one after
-//! another, or again and again), `local_discord` (the loopback), `loopback_process` (the same in a second process),
+//! `event_collector` (what the bot is told), `playback` (one source played in one call), `queue_playback` (several
+//! files), `keys` (what a person presses meanwhile), `sources` (what they are made of), `local_discord` (the loopback), `loopback_process` (the same in a second process),
 //! `demo_report` (the demo's verdict), `hear` (what the bot hears in the demo), `recording_files` and `level_meter` (what is made of a recording, and
 //! who speaks meanwhile), `report` (the JSON), `figures` (what the loopback measures), `screen`, `interrupt`, `usage`, `wording`, and `exit` (failures and their
 //! exit codes).
@@ -16,12 +16,14 @@ mod exit;
 mod figures;
 mod hear;
 mod interrupt;
+mod keys;
 mod level_meter;
 mod local_discord;
 mod loopback;
 mod loopback_process;
 mod play;
 mod playback;
+mod queue_playback;
 mod record;
 mod recording_files;
 mod report;

@@ -30,7 +30,7 @@ pub struct Playback {
 
 /// Notices that nothing is sent for want of a key: nobody else is there, or none was agreed on yet.
 #[derive(Debug, Default)]
-struct WithheldNotice {
+pub struct WithheldNotice {
     packets: u64,
     withheld: u64,
     /// How many checks in a row have found that frames were withheld and none sent.
@@ -63,15 +63,8 @@ impl Playback {
         interrupt: &Interrupt,
         on_stats: impl FnMut(&CallStats),
     ) -> Result<End, Failure> {
-        let call = tokio::select! {
-            call = bot.join(self.guild, self.channel) => call?,
-            () = interrupt.requested() => {
-                let disconnecting = bot.manager().send(Disconnect { guild: self.guild });
-                // Joining may be stuck; logging out ends it too.
-                let _ = timeout(DISCONNECT_TIMEOUT, disconnecting).await;
-                return Ok(End::Interrupted);
-            }
-        };
+        let joining = join_unless_interrupted(bot, self.guild, self.channel, interrupt);
+        let Some(call) = joining.await? else { return Ok(End::Interrupted) };
         let track = call.speak(Speak::source(self.guild, source)).await?;
         let result = self.follow(bot, &call, track.id(), interrupt, on_stats).await;
         if let Some(stats) = call.disconnect().await {
@@ -130,9 +123,31 @@ impl Playback {
     }
 }
 
+/// Joins a channel; none if that was interrupted.
+///
+/// # Errors
+///
+/// When it is not joined.
+pub async fn join_unless_interrupted(
+    bot: &Bot,
+    guild: GuildId,
+    channel: ChannelId,
+    interrupt: &Interrupt,
+) -> Result<Option<CallHandle>, Failure> {
+    tokio::select! {
+        call = bot.join(guild, channel) => call.map(Some),
+        () = interrupt.requested() => {
+            let disconnecting = bot.manager().send(Disconnect { guild });
+            // Joining may be stuck; logging out ends it too.
+            let _ = timeout(DISCONNECT_TIMEOUT, disconnecting).await;
+            Ok(None)
+        }
+    }
+}
+
 impl WithheldNotice {
     /// Says whether frames are withheld now, or sent again, when that has changed.
-    fn update(&mut self, stats: &CallStats) -> Option<&'static str> {
+    pub fn update(&mut self, stats: &CallStats) -> Option<&'static str> {
         let (sent, withheld) = (stats.packets > self.packets, stats.transport.withheld > self.withheld);
         (self.packets, self.withheld) = (stats.packets, stats.transport.withheld);
         let silent_checks = if withheld && !sent { self.silent_checks + 1 } else { 0 };
@@ -164,7 +179,7 @@ impl PlaybackEnd {
 }
 
 /// Fast enough for a progress bar.
-const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+pub const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// A second, in checks: agreeing on keys may take a part of one.
 const CHECKS_BEFORE_NOTICE: u32 = 5;
 /// How long the manager may take to end a call that is still joining.

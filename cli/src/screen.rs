@@ -63,6 +63,19 @@ impl Screen {
         });
     }
 
+    /// Shows what plays, and how long it lasts if that is known.
+    pub fn show_track(&self, title: Option<&str>, artist: Option<&str>, length: Option<Duration>) {
+        match length {
+            Some(length) => self.bar.set_length(millis(length)),
+            None => self.bar.unset_length(),
+        }
+        match (title, artist) {
+            (Some(title), Some(artist)) => self.print_line(format_args!("♪ {title}, {artist}")),
+            (Some(title), None) => self.print_line(format_args!("♪ {title}")),
+            _ => {}
+        }
+    }
+
     /// Shows how much has been recorded, and what there is to say about it.
     pub fn show_recording(&self, so_far: Duration, what: &str) {
         self.bar.set_position(millis(so_far));

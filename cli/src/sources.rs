@@ -1,91 +1,49 @@
 //! Sources made of files: one after another, or the same again and again.
 
 use std::{
-    collections::VecDeque,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::{Mutex, PoisonError},
 };
 
 use actix_voice::{
+    actors::{Entry, Speak},
     audio::frame::Frame,
     source::{self, Source, SourceError},
 };
 
-use crate::screen::Screen;
-
-/// Files played one after another; a damaged one is played up to the damage, which is reported at the end.
-pub struct Playlist {
-    playing: Box<dyn Source>,
-    queue: VecDeque<Queued>,
-    /// Why the last file that was skipped did not play to its end.
-    damage: Option<SourceError>,
-    length: Option<Duration>,
-    screen: Option<Screen>,
+/// Opens all files, so that one that cannot be played is known before a channel is joined, and makes entries of them.
+///
+/// # Errors
+///
+/// The first file that cannot be opened.
+pub fn entries(files: &[PathBuf]) -> Result<Vec<Entry>, SourceError> {
+    files.iter().map(|path| entry(path)).collect()
 }
 
-/// What is to be played after what plays.
-enum Queued {
-    /// A file, which is opened again when its turn comes.
-    File(PathBuf),
-    /// A pipe, which can be read once only, and has been opened to see what is in it.
-    Pipe(Box<dyn Source>),
+fn entry(path: &Path) -> Result<Entry, SourceError> {
+    let path = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
+    let opened = source::open(path)?;
+    if path.is_file() {
+        return Ok(Entry::file(path));
+    }
+    // A pipe can be read once only, and has been opened to see what is in it.
+    let name = path.display().to_string();
+    let pipe = Mutex::new(Some(opened));
+    Ok(Entry::speak(move |guild| {
+        let pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Speak::source(guild, pipe.unwrap_or_else(|| Box::new(ReadAlready { name: name.clone() })))
+    }))
 }
 
-impl Playlist {
-    /// Opens all files, so that one that cannot be played is known before a channel is joined.
-    ///
-    /// # Errors
-    ///
-    /// The first file that cannot be opened.
-    pub fn open(files: &[PathBuf]) -> Result<Self, SourceError> {
-        let (first, others) =
-            files.split_first().map_or((Path::new(""), files), |(first, others)| (first, others));
-        let playing = source::open(first)?;
-        let mut length = playing.duration();
-        let mut queue = VecDeque::new();
-        for path in others {
-            let next = source::open(path)?;
-            length = length.zip(next.duration()).map(|(length, next)| length + next);
-            queue.push_back(if path.is_file() { Queued::File(path.clone()) } else { Queued::Pipe(next) });
-        }
-        Ok(Self { playing, queue, damage: None, length, screen: None })
-    }
-
-    /// Reports on this screen when a file is skipped.
-    pub fn report_to(self, screen: Screen) -> Self {
-        Self { screen: Some(screen), ..self }
-    }
-
-    /// Gives the file that plays up for the next.
-    fn skip(&mut self, damage: SourceError) {
-        if let Some(screen) = self.screen.as_ref().filter(|_| !self.queue.is_empty()) {
-            screen.print_line(format_args!("{damage}; going on with the next file"));
-        }
-        self.damage = Some(damage);
-    }
+/// A pipe that was played before.
+struct ReadAlready {
+    name: String,
 }
 
-impl Source for Playlist {
+impl Source for ReadAlready {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
-        loop {
-            match self.playing.next_frame() {
-                Ok(Some(frame)) => return Ok(Some(frame)),
-                Ok(None) => {}
-                Err(damage) => self.skip(damage),
-            }
-            match self.queue.pop_front() {
-                None => return self.damage.take().map_or(Ok(None), Err),
-                Some(Queued::Pipe(next)) => self.playing = next,
-                Some(Queued::File(path)) => match source::open(path) {
-                    Ok(next) => self.playing = next,
-                    Err(damage) => self.skip(damage),
-                },
-            }
-        }
-    }
-
-    fn duration(&self) -> Option<Duration> {
-        self.length
+        let cause = "it is a pipe, which can be played once only".to_owned();
+        Err(SourceError::Unreadable { name: self.name.clone(), cause })
     }
 }
 
@@ -138,6 +96,8 @@ impl Source for Repeated {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use actix_voice::{audio::frame::Pcm, source::Tone};
 
     use super::*;
@@ -162,33 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn files_follow_each_other_without_a_frame_between() {
-        let alone = |name| count(&mut Playlist::open(&[audio(name)]).unwrap());
-        let (speech, music) = (alone("speech.opus"), alone("music.opus"));
-        let mut both = Playlist::open(&[audio("speech.opus"), audio("music.opus")]).unwrap();
-        assert_eq!(count(&mut both), speech + music);
-    }
-
-    #[test]
     fn a_missing_file_is_known_before_anything_is_played() {
-        let error = Playlist::open(&[audio("speech.opus"), audio("nothing.opus")]).err().unwrap();
+        let error = entries(&[audio("speech.opus"), audio("nothing.opus")]).err().unwrap();
         assert!(
             matches!(&error, SourceError::NotFound { name } if name.ends_with("nothing.opus")),
             "{error}"
         );
-    }
-
-    #[test]
-    fn a_damaged_file_does_not_keep_the_next_from_being_played_and_is_reported_at_the_end() {
-        let damage = SourceError::Unsupported { name: "broken".into(), cause: "torn".into() };
-        let mut playlist = Playlist::open(&[audio("speech.opus"), audio("music.opus")]).unwrap();
-        playlist.playing = Box::new(Frames(3, Some(damage.clone())));
-        let music = count(&mut Playlist::open(&[audio("music.opus")]).unwrap());
-        for _ in 0..3 + music {
-            assert!(playlist.next_frame().unwrap().is_some());
-        }
-        assert_eq!(playlist.next_frame().err(), Some(damage));
-        assert!(playlist.next_frame().unwrap().is_none());
+        assert_eq!(entries(&[audio("speech.opus"), audio("music.opus")]).unwrap().len(), 2);
     }
 
     #[test]

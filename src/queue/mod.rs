@@ -225,14 +225,18 @@ impl<T> Queue<T> {
     /// The track is over.
     pub fn ended(&mut self, play: PlayId, end: &TrackEnd) {
         let is_current = self.current.is_some_and(|current| current.id == play);
-        if let TrackEnd::Failed(_) | TrackEnd::Panicked(_) | TrackEnd::SourceLost = end
-            && !is_current
-        {
+        let failure = matches!(end, TrackEnd::Failed(_) | TrackEnd::Panicked(_) | TrackEnd::SourceLost);
+        if failure && !is_current {
             return self.failed(play, end.to_string());
         }
         let Some(item) = self.forget(play) else { return };
         if !is_current {
             return self.settle();
+        }
+        let following = self.items.following(item).filter(|following| !failure || *following != item);
+        if failure {
+            self.actions.push_back(Action::Failed(item, end.to_string()));
+            self.items.remove(item);
         }
         self.leaving = false;
         match self.next.take() {
@@ -244,10 +248,7 @@ impl<T> Queue<T> {
                 }
                 self.settle();
             }
-            None => {
-                let following = self.items.following(item);
-                self.begin(following);
-            }
+            None => self.begin(following),
         }
     }
 

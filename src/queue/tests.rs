@@ -208,6 +208,13 @@ fn what_cannot_be_played_is_told_and_passed_over() {
     story.drive();
     assert_eq!(story.heard(), ["a", "a"], "also what ends before its turn");
 
+    let mut story = Story::of(&["a", "b"]);
+    let (play, _) = story.open.remove(0);
+    story.queue.ended(play, &TrackEnd::Failed("torn".into()));
+    story.drive();
+    assert_eq!(story.told, ["a", "torn", "b"]);
+    assert_eq!(story.queue.items().len(), 1);
+
     let mut story = Story { broken: vec!["x"], ..Story::default() };
     story.queue.add("x", None);
     story.drive();

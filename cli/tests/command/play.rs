@@ -168,3 +168,22 @@ async fn a_process_that_stood_still_goes_on_where_it_was_and_says_so() {
     fixture.until_heard(packets).await;
     assert_eq!(fixture.heard().lost, 0);
 }
+
+#[tokio::test]
+async fn what_happens_is_told_as_it_happens_and_the_files_begin_where_they_were_asked_to() {
+    let fixture = Fixture::start().await;
+    let mut play = fixture.play();
+    play.args(["--json-events", "--seek", "0:02", "--volume", "-6dB", "--crossfade", "1"]);
+    play.arg(audio("music.opus")).arg(audio("speech.opus"));
+    let ran = run(play).await.code(0);
+    let stdout = ran.stdout();
+    let told: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+    let events: Vec<_> = told.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!(events, ["playing", "playing", "finished"], "{told:?}");
+    let seconds = |nth: usize| told[nth]["seconds"].as_f64().expect("it is known how long they are");
+    let packets = told[3]["packets"].as_u64().unwrap() as f64;
+    let expected = (seconds(0) + seconds(1) - 3.0) * 50.0;
+    assert!((packets - expected).abs() < 20.0, "{packets} packets for {expected}");
+    assert_eq!(fixture.heard().lost, 0);
+}
