@@ -2,7 +2,9 @@
 
 #[cfg(feature = "decode")]
 pub mod decode;
+pub mod filter;
 pub mod frame;
+pub mod loudness;
 #[cfg(feature = "decode")]
 pub mod mixdown;
 pub mod mixer;

@@ -6,6 +6,8 @@
 //!
 //! Only where the signal repeats, or is quiet, is anything changed: a chord or a consonant stays as it is.
 
+use std::ops::RangeInclusive;
+
 use super::frame::CHANNELS;
 
 /// The shape of the samples that are changed.
@@ -76,7 +78,7 @@ pub fn slip(pcm: &[f32], layout: Layout, samples: usize, out: &mut Vec<f32>) {
 }
 
 /// Between the two in the middle, through all four (Catmull and Rom).
-fn cubic([a, b, c, d]: [f32; 4], part: f32) -> f32 {
+pub(super) fn cubic([a, b, c, d]: [f32; 4], part: f32) -> f32 {
     let first = 0.5 * (c - a);
     let second = a - 2.5 * b + 2.0 * c - 0.5 * d;
     let third = 0.5 * (d - a) + 1.5 * (b - c);
@@ -85,6 +87,11 @@ fn cubic([a, b, c, d]: [f32; 4], part: f32) -> f32 {
 
 fn fade(at: usize, length: usize) -> f32 {
     (at as f32 + 0.5) / length as f32
+}
+
+/// Of the same length for all lags that are compared.
+fn half(mono: &[f32]) -> &[f32] {
+    &mono[..mono.len() / 2]
 }
 
 /// After how many samples the signal repeats.
@@ -104,27 +111,33 @@ fn period(pcm: &[f32], layout: Layout) -> Option<usize> {
     let coarse = (layout.hertz / COARSE_HERTZ).max(1) as usize;
     let thinned: Vec<f32> =
         mono.chunks_exact(coarse).map(|chunk| chunk.iter().sum::<f32>() / coarse as f32).collect();
-    let best = best_lag(&thinned, shortest / coarse..=longest / coarse)?.0 * coarse;
+    let best = best_lag(half(&thinned), &thinned, shortest / coarse..=longest / coarse)?.0 * coarse;
     let around = best.saturating_sub(coarse).max(shortest)..=(best + coarse).min(longest);
-    let (lag, similarity) = best_lag(&mono, around)?;
+    let (lag, similarity) = best_lag(half(&mono), &mono, around)?;
     (similarity >= SIMILAR).then_some(lag)
 }
 
-/// The lag at which a signal is most like itself, and how much that is, 1 being the same.
-fn best_lag(mono: &[f32], lags: std::ops::RangeInclusive<usize>) -> Option<(usize, f32)> {
+/// The lag at which a signal is most like this pattern, and how much that is, 1 being the same.
+pub(super) fn best_lag(pattern: &[f32], signal: &[f32], lags: RangeInclusive<usize>) -> Option<(usize, f32)> {
+    let energy = product(pattern, pattern) + 1e-12;
     let similarity = |lag: usize| {
-        // The same length for all lags that are compared.
-        let length = mono.len() / 2;
-        let (one, other) = (&mono[..length], mono.get(lag..lag + length)?);
-        let (mut product, mut first, mut second) = (0.0, 1e-12_f32, 1e-12_f32);
-        for (a, b) in one.iter().zip(other) {
-            product += a * b;
-            first += a * a;
-            second += b * b;
-        }
-        Some(product / (first * second).sqrt())
+        let other = signal.get(lag..lag + pattern.len())?;
+        Some(product(pattern, other) / (energy * (product(other, other) + 1e-12)).sqrt())
     };
     lags.filter_map(|lag| Some((lag, similarity(lag)?))).max_by(|one, other| one.1.total_cmp(&other.1))
+}
+
+/// The sum of the products, computed as many at a time as the processor can.
+pub(super) fn product(one: &[f32], other: &[f32]) -> f32 {
+    let mut sums = [0.0; 8];
+    let (ones, others) = (one.chunks_exact(8), other.chunks_exact(8));
+    let rest: f32 = ones.remainder().iter().zip(others.remainder()).map(|(a, b)| a * b).sum();
+    for (ones, others) in ones.zip(others) {
+        for nth in 0..8 {
+            sums[nth] += ones[nth] * others[nth];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
 }
 
 /// How like itself a signal has to be, one period on.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::envelope::Curve;
-use crate::gateway::payload::SpeakingFlags;
+use crate::{audio::filter::Filters, gateway::payload::SpeakingFlags};
 
 /// The name of one track, unique in its manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +31,8 @@ pub struct TrackSettings {
     pub repeat: Repeat,
     /// What it does to the others while it is heard.
     pub ducking: Option<Ducking>,
+    /// What is done to its sound.
+    pub filters: Filters,
     /// Whether its source can be asked to go on from elsewhere.
     pub seekable: bool,
     /// How long it lasts, where that is known.
@@ -48,6 +50,7 @@ impl Default for TrackSettings {
             fade_in: Duration::ZERO,
             repeat: Repeat::Off,
             ducking: None,
+            filters: Filters::default(),
             seekable: false,
             duration: None,
         }
@@ -165,6 +168,8 @@ pub enum TrackCommand {
     Resume,
     /// Another factor of the amplitude, reached in this time; 20 ms at least.
     Volume(f32, Duration),
+    /// Other filters, heard within 20 ms.
+    Filters(Filters),
     /// Become silent in this time, and then stop or pause.
     FadeOut(Duration, Curve, AfterFade),
     /// Become as loud as the volume says in this time, from silence if it was paused.

@@ -1,0 +1,6 @@
+mod changing;
+mod loudness;
+mod response;
+mod settings;
+mod support;
+mod timescale;
