@@ -21,6 +21,7 @@ use super::{
     voice_sender::VoiceSender,
 };
 use crate::{
+    audio::filter::Filters,
     call::Cause,
     gateway::payload::SpeakingFlags,
     speaker::{Action, Counts, Pacer, Repeat, TrackCommand, TrackEnd, TrackId, TrackSettings, TrackState},
@@ -70,6 +71,11 @@ pub(super) struct SpeakingSent;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Bitrate(pub(super) u32);
+
+/// **CallHandle → Call → Speaker.** Do this to all that is heard in the call.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct SetFilters(pub(super) Filters);
 
 /// **Call → Speaker.** Say what was played.
 #[derive(Clone, Copy, Debug, Message)]
@@ -433,6 +439,14 @@ impl Handler<SpeakingSent> for Speaker {
 
     fn handle(&mut self, _: SpeakingSent, ctx: &mut Context<Self>) {
         self.drive(ctx, |playout| playout.pacer.speaking_sent(now()));
+    }
+}
+
+impl Handler<SetFilters> for Speaker {
+    type Result = ();
+
+    fn handle(&mut self, SetFilters(filters): SetFilters, _: &mut Context<Self>) {
+        self.playout.borrow_mut().pacer.set_filters(&filters);
     }
 }
 

@@ -43,7 +43,7 @@ use super::{
     voice_sender::VoiceSender,
 };
 use crate::{
-    audio::opus::EncoderSettings,
+    audio::{filter::Filters, opus::EncoderSettings},
     bridge::{CallRequest, Request},
     call::{Action, Cause, ConnectionStatus, Recovery},
     gateway::{
@@ -104,6 +104,8 @@ pub struct Call {
     stats: CallStats,
     joins: Joins,
     tracks: Tracks,
+    /// What is done to all that is heard.
+    filters: Filters,
     listening: Listening,
     ending: Ending,
     alarm: Alarm,
@@ -138,6 +140,7 @@ impl Call {
             stats: CallStats::default(),
             joins: Joins::default(),
             tracks: Tracks::default(),
+            filters: Filters::default(),
             listening: Listening::default(),
             ending: Ending::default(),
             alarm: Alarm::default(),
@@ -256,10 +259,11 @@ impl Call {
 
     fn start_speaker(&mut self, ctx: &mut Context<Self>) {
         let media = &self.context.media;
-        let pacer = match Pacer::new(&self.context.encoder, media.phase()) {
+        let mut pacer = match Pacer::new(&self.context.encoder, media.phase()) {
             Ok(pacer) => pacer,
             Err(error) => return self.recovery.cannot_speak(error.to_string()),
         };
+        pacer.set_filters(&self.filters);
         let (pace, owner) = (media.pace(), ctx.address().downgrade().recipient());
         self.speaker.replace(|generation| media.start(move || Speaker::new(generation, pacer, pace, owner)));
         self.connect_speaker();

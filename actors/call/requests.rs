@@ -11,7 +11,7 @@ use crate::{
         dave::GetFingerprints,
         driven::{Driven, now},
         listener::GetHeardStats,
-        speaker::{self, AskTrack, Bitrate, StopTracks},
+        speaker::{self, AskTrack, Bitrate, SetFilters, StopTracks},
         stats::CallStats,
         transport,
     },
@@ -119,6 +119,15 @@ impl Handler<AskTrack> for Call {
 
     fn handle(&mut self, ask: AskTrack, _: &mut Context<Self>) {
         self.speaker.send(ask);
+    }
+}
+
+impl Handler<SetFilters> for Call {
+    type Result = ();
+
+    fn handle(&mut self, SetFilters(filters): SetFilters, _: &mut Context<Self>) {
+        self.filters = filters.clone();
+        self.speaker.send(SetFilters(filters));
     }
 }
 

@@ -9,9 +9,10 @@ use super::{speak::Speak, track_handle::TrackHandle};
 use crate::{
     actors::{
         call::{AwaitTrackEnd, Call, DisconnectCall, GetStats, GetVerificationCode, IsOver, SpeakError},
-        speaker::StopTracks,
+        speaker::{SetFilters, StopTracks},
         stats::CallStats,
     },
+    audio::filter::{FilterError, Filters},
     call::EndReason,
     id::{GuildId, UserId},
     speaker::{TrackEnd, TrackId},
@@ -75,6 +76,18 @@ impl CallHandle {
     /// Stops one track, or all.
     pub fn stop(&self, track: Option<TrackId>) {
         self.call.do_send(StopTracks(track));
+    }
+
+    /// Does this to all that is heard in the call, within 20 ms and until it is set anew; of a timescale nothing, which belongs to a
+    /// [track](TrackHandle::set_filters). Filters that do something mean decoding and encoding.
+    ///
+    /// # Errors
+    ///
+    /// When a number is out of its range; the filters stay as they were.
+    pub fn set_filters(&self, filters: Filters) -> Result<(), FilterError> {
+        filters.check()?;
+        self.call.do_send(SetFilters(filters));
+        Ok(())
     }
 
     /// What the call has done so far; none once it is over, or if a media arbiter is stuck.

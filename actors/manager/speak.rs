@@ -12,6 +12,7 @@ use crate::{
         call::SpeakError,
         source::{Demand, Player},
     },
+    audio::filter::Filters,
     gateway::payload::SpeakingFlags,
     id::GuildId,
     source::Source,
@@ -110,6 +111,14 @@ impl Speak {
     #[must_use]
     pub fn after(mut self, track: impl Into<TrackId>, crossfade: Duration) -> Self {
         self.settings.start = Start::After { track: track.into(), crossfade };
+        self
+    }
+
+    /// Does this to its sound. Filters that do something mean decoding and encoding; numbers out of their range count as the
+    /// nearest within it ([`Filters::check`] tells).
+    #[must_use]
+    pub fn filters(mut self, filters: Filters) -> Self {
+        self.settings.filters = filters;
         self
     }
 

@@ -10,6 +10,7 @@ use crate::{
         call::{AwaitTrackEnd, Call},
         speaker::{AskTrack, StopTracks, TrackRequest},
     },
+    audio::filter::Filters,
     source::Metadata,
     speaker::{AfterFade, Curve, Repeat, TrackCommand, TrackEnd, TrackId, TrackState, gain_of_db},
 };
@@ -42,6 +43,9 @@ pub enum TrackError {
     /// Its source goes on where it was.
     #[error("{0}")]
     NotSeekable(String),
+    /// Its filters stay as they were.
+    #[error("{0}")]
+    Filters(String),
     /// Another place was asked for meanwhile, and there it goes on.
     #[error("another place was asked for meanwhile")]
     Superseded,
@@ -119,6 +123,12 @@ impl TrackHandle {
     /// Sets the factor of the amplitude, reached within this time.
     pub async fn set_volume_within(&self, volume: f32, time: Duration) -> Result<(), TrackError> {
         self.command(TrackCommand::Volume(volume, time)).await
+    }
+
+    /// Does this to its sound, heard within 40 ms; see [`Filters`]. Filters that do something mean decoding and encoding.
+    pub async fn set_filters(&self, filters: Filters) -> Result<(), TrackError> {
+        filters.check().map_err(|error| TrackError::Filters(error.to_string()))?;
+        self.command(TrackCommand::Filters(filters)).await
     }
 
     /// Becomes as loud as the volume says within this time, from silence; a paused track is resumed.

@@ -1,6 +1,8 @@
 //! Entry: what a queue opens a track from, also in another process.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+#[cfg(feature = "decode")]
+use std::path::PathBuf;
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 

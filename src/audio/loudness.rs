@@ -57,7 +57,7 @@ impl Follower {
         self.counted = (self.counted + 1).min(MEMORY);
         self.mean += (power - self.mean) / f64::from(self.counted);
         self.recent += (power - self.recent) / f64::from(self.counted.min(RECENT));
-        if self.recent > 4.0 * self.mean {
+        if self.recent > 2.0 * self.mean {
             // It has become loud for good.
             (self.mean, self.counted) = (self.recent, RECENT);
         }

@@ -33,8 +33,8 @@ impl GuildVoice {
                 self.voice_state(state, now);
                 self.main_gateway_restored(now);
             }
-            // The outage took the bot out of its channel, which is no kick.
-            None => self.main_session_replaced(now),
+            // The outage took the bot out of its channel, which is no kick. What was asked before may still be answered.
+            None => self.join_again(now),
         }
     }
 
@@ -65,6 +65,11 @@ impl GuildVoice {
     /// The main gateway began a new session, which is in no voice channel: join again.
     pub fn main_session_replaced(&mut self, now: Instant) {
         self.unanswered.forget();
+        self.join_again(now);
+    }
+
+    /// The bot is in no channel, and nobody took it out.
+    fn join_again(&mut self, now: Instant) {
         match self.goal() {
             Some(goal) => self.request_join(goal, now),
             None => self.state = State::Idle { goal: None },

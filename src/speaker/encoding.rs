@@ -6,6 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::audio::{
+    filter::{FilterChain, Filters},
     frame::{FRAME_SAMPLES, Pcm},
     mixer::Limiter,
     opus::{Encoder, EncoderSettings, MAX_PACKET, OpusError},
@@ -16,6 +17,10 @@ use crate::audio::{
 pub(super) struct Encoding {
     settings: EncoderSettings,
     ahead: usize,
+    /// What is done to the mix.
+    filters: FilterChain,
+    /// Whether anything was asked to be done.
+    will_filter: bool,
     mixdown: Option<Box<Mixdown>>,
 }
 
@@ -37,12 +42,36 @@ impl Encoding {
     /// When libopus refuses the settings.
     pub(super) fn new(settings: &EncoderSettings) -> Result<Self, OpusError> {
         let ahead = Encoder::new(settings)?.lookahead()?;
-        Ok(Self { settings: settings.clone(), ahead: ahead.min(FRAME_SAMPLES), mixdown: None })
+        Ok(Self {
+            settings: settings.clone(),
+            ahead: ahead.min(FRAME_SAMPLES),
+            filters: FilterChain::new(),
+            will_filter: false,
+            mixdown: None,
+        })
     }
 
     /// By how much what is decoded comes after what was encoded, in samples per channel.
     pub(super) fn ahead(&self) -> usize {
         self.ahead
+    }
+
+    /// Does this to every mix; without the timescale.
+    pub(super) fn set_filters(&mut self, filters: &Filters) {
+        let mut filters = filters.clone();
+        filters.timescale = None;
+        self.will_filter = !filters.is_neutral();
+        self.filters.set(&filters);
+    }
+
+    /// Whether something is done to the mix.
+    pub(super) fn filters(&self) -> bool {
+        !self.filters.is_neutral()
+    }
+
+    /// Whether something will be done to it in a while.
+    pub(super) fn will_filter(&self) -> bool {
+        self.will_filter
     }
 
     /// Whether the packet before was encoded here.
@@ -71,6 +100,7 @@ impl Encoding {
         if let Some(mixdown) = self.mixdown.as_mut().filter(|mixdown| mixdown.is_warm) {
             mixdown.is_warm = false;
             mixdown.limiter = Limiter::new();
+            self.filters.clear();
             // One that cannot be reset sounds a little of what was before.
             let _ = mixdown.encoder.reset();
         }
@@ -93,10 +123,13 @@ impl Encoding {
     ///
     /// When libopus fails.
     pub(super) fn encode(&mut self, fill: impl FnOnce(&mut Pcm, &mut Pcm)) -> Result<Bytes, OpusError> {
-        let Mixdown { encoder, mix, scratch, limiter, packet, is_warm } = self.mixdown()?;
+        // The mixdown is borrowed beside the filters.
+        let mut filters = std::mem::take(&mut self.filters);
+        let mixed = self.mixdown().map(|mixdown| mixdown.mix(&mut filters, fill));
+        self.filters = filters;
+        mixed?;
+        let Mixdown { encoder, mix, limiter, packet, is_warm, .. } = self.mixdown()?;
         *is_warm = true;
-        mix.fill(0.0);
-        fill(mix, scratch);
         limiter.limit(mix);
         packet.reserve(MAX_PACKET);
         packet.resize(MAX_PACKET, 0);
@@ -118,6 +151,18 @@ impl Encoding {
                 is_warm: false,
             })),
         })
+    }
+}
+
+impl Mixdown {
+    /// Filters what `fill` adds to silence.
+    fn mix(&mut self, filters: &mut FilterChain, fill: impl FnOnce(&mut Pcm, &mut Pcm)) {
+        let Self { mix, scratch, .. } = self;
+        let mut fill = Some(fill);
+        filters.pull(mix, |mix| {
+            mix.fill(0.0);
+            fill.take().map(|fill| fill(mix, scratch)).is_some()
+        });
     }
 }
 

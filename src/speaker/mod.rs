@@ -15,6 +15,7 @@
 mod action;
 mod encoding;
 mod envelope;
+mod filtered;
 mod notices;
 mod reason;
 mod samples;
@@ -42,6 +43,7 @@ pub use self::{
 use self::{encoding::Encoding, samples::HISTORY, track::Track};
 use crate::{
     audio::{
+        filter::Filters,
         frame::{CHANNELS, FRAME, FRAME_SAMPLES, Frame, Pcm, SILENCE},
         mixer,
         opus::{EncoderSettings, OpusError},
@@ -261,6 +263,11 @@ impl Pacer {
         self.encoding.set_bitrate(bitrate)
     }
 
+    /// What is done to all that is heard, within 20 ms; of its timescale nothing, since tracks have each their own time.
+    pub fn set_filters(&mut self, filters: &Filters) {
+        self.encoding.set_filters(filters);
+    }
+
     /// The next order, or nothing until the next fact or [`Self::deadline`].
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         if self.actions.is_empty() {
@@ -291,7 +298,8 @@ impl Pacer {
         // What it follows is over by then.
         let before = track.waits_for().filter(|(_, crossfade)| crossfade.is_zero()).map(|(before, _)| before);
         let beside = |other: &&Track| other.is_playing() && other.id() != id && Some(other.id()) != before;
-        if track.will_be_unchanged() && !self.tracks.iter().any(|other| beside(&other)) {
+        let unchanged = track.will_be_unchanged() && !self.encoding.will_filter();
+        if unchanged && !self.tracks.iter().any(|other| beside(&other)) {
             FrameFormat::Any
         } else {
             FrameFormat::Pcm
@@ -442,7 +450,7 @@ impl Pacer {
             return None;
         };
         if self.encoding.is_warm() {
-            if self.tail.is_some() || !self.tracks[only].can_pass() {
+            if self.tail.is_some() || self.encoding.filters() || !self.tracks[only].can_pass() {
                 self.unmixed = 0;
                 return None;
             }
@@ -451,6 +459,9 @@ impl Pacer {
                 return None;
             }
             self.end_mix();
+        }
+        if self.encoding.filters() {
+            return None;
         }
         let track = &mut self.tracks[only];
         let opus = track.pass()?;

@@ -3,6 +3,7 @@
 mod control;
 mod credit;
 mod ending;
+mod filters;
 mod hostile;
 mod mixing;
 mod speaking;

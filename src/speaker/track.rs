@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     action::{Action, Run},
     envelope::{Curve, Envelope},
+    filtered::Filtered,
     notices::Notices,
     reason::TrackEnd,
     samples::Samples,
@@ -24,6 +25,7 @@ pub(super) struct Track {
     id: TrackId,
     settings: TrackSettings,
     samples: Samples,
+    filtered: Filtered,
     play: Play,
     /// What was asked for; `fade` and `duck` come on top of it.
     volume: Envelope,
@@ -103,6 +105,7 @@ impl Track {
         let mut track = Self {
             id,
             samples: Samples::new(settings.read_ahead.frames()),
+            filtered: Filtered::new(&settings.filters),
             play,
             volume: Envelope::at(settings.volume),
             fade: Envelope::at(1.0),
@@ -145,12 +148,14 @@ impl Track {
 
     /// Whether its packets can go out as they are.
     fn is_unchanged(&self) -> bool {
-        self.volume.is_neutral() && self.fade.is_neutral() && self.duck.is_neutral()
+        let envelopes = [&self.volume, &self.fade, &self.duck];
+        envelopes.iter().all(|envelope| envelope.is_neutral()) && self.filtered.is_neutral()
     }
 
     /// Whether its packets will be of use as they are, if it is alone.
     pub(super) fn will_be_unchanged(&self) -> bool {
-        [&self.volume, &self.fade, &self.duck].iter().all(|envelope| envelope.target() == 1.0)
+        let envelopes = [&self.volume, &self.fade, &self.duck];
+        envelopes.iter().all(|envelope| envelope.target() == 1.0) && self.settings.filters.is_neutral()
     }
 
     /// Whether it is meant to be heard.
@@ -160,7 +165,8 @@ impl Track {
 
     /// Whether a frame can be taken.
     pub(super) fn is_ready(&self) -> bool {
-        self.is_playing() && (self.samples.has_frame() || (self.end.is_some() && !self.samples.is_empty()))
+        self.is_playing()
+            && (self.filtered.has_frame(&self.samples) || (self.end.is_some() && !self.is_empty()))
     }
 
     /// Whether it is heard, but for moments.
@@ -188,10 +194,9 @@ impl Track {
 
     /// How many frames the source is to be asked for: outside of a refill none until half of what it may be ahead is used up.
     pub(super) fn demand(&mut self, refill: bool) -> Option<Action> {
-        let (wanted, on_the_way) =
-            (self.settings.read_ahead.frames(), self.samples.waiting() + self.supply.credit);
+        let (wanted, on_the_way) = (self.read_ahead(), self.samples.waiting() + self.supply.credit);
         let stored = self.settings.read_ahead == ReadAhead::Stored;
-        let enough = if refill && stored { wanted - 1 } else { wanted / 2 };
+        let enough = if refill && stored { wanted - 1 } else { (wanted / 2).max(self.filtered.wants()) };
         if self.supply.seek.is_some() || on_the_way > enough {
             return None;
         }
@@ -204,6 +209,12 @@ impl Track {
         }
         self.supply.credit += wanted - on_the_way;
         Some(Action::Demand(self.id, wanted - on_the_way))
+    }
+
+    /// How many frames its source may be ahead: those of a track that plays faster are used up sooner.
+    fn read_ahead(&self) -> usize {
+        let rate = self.filtered.rate().ceil() as usize;
+        (self.settings.read_ahead.frames() * rate.max(1)).max(self.filtered.wants() + 2)
     }
 
     /// What the source is asked for first.
@@ -264,8 +275,8 @@ impl Track {
 
     fn ask(&mut self, to: Duration, purpose: Purpose) -> Action {
         let frames = match purpose {
-            Purpose::GoElsewhere => self.settings.read_ahead.frames(),
-            Purpose::StartOver => self.settings.read_ahead.frames() - self.samples.waiting(),
+            Purpose::GoElsewhere => self.read_ahead(),
+            Purpose::StartOver => self.read_ahead().saturating_sub(self.samples.waiting()),
         };
         self.supply.run = self.supply.run.next();
         self.supply.seek = Some(Seek { frames, purpose });
@@ -286,7 +297,7 @@ impl Track {
             Purpose::GoElsewhere => {
                 supply.begins_loop = false;
                 supply.repeat = self.settings.repeat;
-                self.samples.clear();
+                self.clear();
                 self.base = at;
                 self.notices.moved(at);
                 Some(Action::Seeked(self.id, at))
@@ -318,6 +329,10 @@ impl Track {
             TrackCommand::Volume(volume, over) => {
                 let over = if self.begun { over.max(FRAME) } else { Duration::ZERO };
                 self.volume.go(volume, over, Curve::Linear);
+            }
+            TrackCommand::Filters(filters) => {
+                self.filtered.set(&filters, self.begun);
+                self.settings.filters = filters;
             }
             TrackCommand::FadeIn(over, curve) => {
                 let resumed = self.resume(false);
@@ -422,9 +437,19 @@ impl Track {
     }
 
     pub(super) fn stop(&mut self, end: TrackEnd) {
-        self.samples.clear();
+        self.clear();
         self.supply.seek = None;
         self.end = Some(end);
+    }
+
+    fn clear(&mut self) {
+        self.samples.clear();
+        self.filtered.clear();
+    }
+
+    /// Whether nothing is left to be heard of what is here.
+    fn is_empty(&self) -> bool {
+        self.samples.is_empty() && !self.filtered.holds()
     }
 
     /// What is heard of it next as far as that is known, turned down to silence: so that it can break off without a click.
@@ -433,6 +458,13 @@ impl Track {
         if next.is_empty() || !self.is_playing() {
             return false;
         }
+        let filtered;
+        let next = if self.filtered.is_neutral() {
+            next
+        } else {
+            filtered = self.filtered.preview(next);
+            &filtered[..next.len()]
+        };
         let gain = self.gain() / (next.len() / CHANNELS) as f32;
         let left = (0..next.len() / CHANNELS).rev();
         for ((sum, next), left) in tail.chunks_exact_mut(CHANNELS).zip(next.chunks_exact(CHANNELS)).zip(left)
@@ -458,7 +490,7 @@ impl Track {
 
     /// Whether it can begin within a frame of the track before: packets begin at the next.
     pub(super) fn can_join(&self) -> bool {
-        self.samples.has_frame() && !self.samples.is_opus()
+        self.filtered.has_frame(&self.samples) && !self.samples.is_opus()
     }
 
     pub(super) fn begin(&mut self) {
@@ -468,11 +500,15 @@ impl Track {
     /// How long it will be heard, where that is known.
     pub(super) fn remaining(&self) -> Option<Duration> {
         if self.end.is_some() && !self.will_repeat() {
-            return Some(self.samples.lasts());
+            return Some(self.heard_in(self.samples.lasts()));
         }
         let once = self.settings.repeat == Repeat::Off;
         let duration = self.settings.duration.filter(|_| once)?;
-        Some(duration.saturating_sub(self.position()))
+        Some(self.heard_in(duration.saturating_sub(self.position())))
+    }
+
+    fn heard_in(&self, time: Duration) -> Duration {
+        time.div_f64(self.filtered.rate())
     }
 
     fn position(&self) -> Duration {
@@ -492,7 +528,8 @@ impl Track {
 
     /// Adds what was heard of it before a mix begins, and what is mixed ahead of it; says whether it did.
     pub(super) fn lead_in(&mut self, ahead: usize, before: &mut [f32]) -> bool {
-        let leads = self.is_ready() && self.samples.can_lead();
+        // A track that begins with filters begins amid the mix.
+        let leads = self.is_ready() && self.samples.can_lead() && (self.begun || self.filtered.is_neutral());
         if leads {
             self.samples.lead_in(ahead, self.gain(), before);
         }
@@ -504,7 +541,7 @@ impl Track {
         if !self.begun && self.samples.can_lead() && !self.samples.is_ahead() {
             self.samples.begin_amid(ahead);
         }
-        let read = self.samples.read(&mut scratch[..mix.len()]);
+        let read = self.filtered.read(&mut self.samples, &mut scratch[..mix.len()]);
         let samples = scratch[..read * CHANNELS].iter();
         if [&self.volume, &self.fade, &self.duck].iter().all(|envelope| envelope.is_steady()) {
             let gain = self.gain();
@@ -568,7 +605,7 @@ impl Track {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.end.is_some() && self.samples.is_empty() && self.supply.seek.is_none() && !self.will_repeat()
+        self.end.is_some() && self.is_empty() && self.supply.seek.is_none() && !self.will_repeat()
     }
 
     /// The end of a track that has played all it had.

@@ -16,6 +16,7 @@ mod days;
 mod encoder;
 mod ending;
 mod engine;
+mod filters;
 mod formats;
 mod half_open;
 mod hearing;

@@ -1,6 +1,7 @@
 //! The steps of a packet, each as a function that is called again and again: for criterion, which takes their time
 //! (`cargo bench -p bench-micro`), and for callgrind, which counts their instructions (`./dev instructions`).
 
+mod filters;
 mod hearing;
 
 use std::{
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Step> {
         Step::new("encode-128-kbit", encode()),
     ]);
     steps.extend(hearing::all());
+    steps.extend(filters::all());
     steps
 }
 

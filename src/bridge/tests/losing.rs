@@ -70,6 +70,21 @@ fn what_was_asked_during_an_outage_is_asked_again_after_it() {
 }
 
 #[test]
+fn what_was_asked_before_an_outage_may_be_answered_after_it_and_a_leave_among_it_is_no_kick() {
+    let mut story = Story::joined();
+    assert_eq!(story.join(CELLAR), [op4(CELLAR)]);
+    assert_eq!(story.rejoin(), [op4(None)]);
+    assert_eq!(story.wait().1, [op4(CELLAR)], "the leave was not answered");
+    story.voice.guild_unavailable(story.now);
+    story.voice.guild_available(None, story.now);
+    assert_eq!(story.actions(), [op4(CELLAR)]);
+    for told in [story.is_in(CELLAR), story.is_out(), story.is_in(CELLAR), story.is_in(CELLAR)] {
+        assert!(!told.contains(&Action::Kicked), "{told:?}");
+    }
+    assert_eq!(story.told("t2"), [credentials(CELLAR, "t2")]);
+}
+
+#[test]
 fn an_outage_that_does_not_end_ends_the_call_after_ten_minutes() {
     for mut story in [Story::joining(), Story::joined()] {
         story.voice.guild_unavailable(story.now);

@@ -4,17 +4,17 @@ use super::{
     mixing::{assert_close, tone},
     *,
 };
-use crate::audio::opus::Decoder;
+use crate::audio::{filter::Filters, opus::Decoder};
 
 /// A file: so many frames, again from any place. It says how far its last frame goes.
-struct File {
+pub(super) struct File {
     frames: Vec<Frame>,
     last: usize,
 }
 
 impl File {
     /// A tone, as packets.
-    fn opus(hertz: f32, amplitude: f32, frames: usize) -> Self {
+    pub(super) fn opus(hertz: f32, amplitude: f32, frames: usize) -> Self {
         let mut tone = tone(hertz, amplitude);
         let mut encoder = Encoder::new(&EncoderSettings::default()).unwrap();
         let mut packet = [0; MAX_PACKET];
@@ -26,7 +26,7 @@ impl File {
     }
 
     /// A tone, as samples; the last frame is filled up with something loud that must not be heard.
-    fn pcm(hertz: f32, amplitude: f32, frames: usize, last: usize) -> Self {
+    pub(super) fn pcm(hertz: f32, amplitude: f32, frames: usize, last: usize) -> Self {
         let mut tone = tone(hertz, amplitude);
         let mut frames: Vec<_> = (0..frames).map(|_| tone()).collect();
         frames.last_mut().unwrap()[last * CHANNELS..].fill(0.9);
@@ -35,18 +35,18 @@ impl File {
 }
 
 /// Plays files: it answers whatever their sources are asked.
-struct Deck {
+pub(super) struct Deck {
     story: Story,
     files: BTreeMap<TrackId, (File, usize)>,
     log: Vec<Action>,
 }
 
 impl Deck {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { story: Story::linked(), files: BTreeMap::new(), log: Vec::new() }
     }
 
-    fn load(&mut self, id: TrackId, file: File, change: impl FnOnce(&mut TrackSettings)) {
+    pub(super) fn load(&mut self, id: TrackId, file: File, change: impl FnOnce(&mut TrackSettings)) {
         let mut settings = TrackSettings { seekable: true, ..TrackSettings::default() };
         settings.duration = Some(FRAME * u32::try_from(file.frames.len()).unwrap());
         change(&mut settings);
@@ -55,11 +55,11 @@ impl Deck {
         self.drive();
     }
 
-    fn play(&mut self, id: TrackId, file: File) {
+    pub(super) fn play(&mut self, id: TrackId, file: File) {
         self.load(id, file, |_| ());
     }
 
-    fn ask(&mut self, id: TrackId, command: TrackCommand) {
+    pub(super) fn ask(&mut self, id: TrackId, command: TrackCommand) {
         assert!(self.story.playout.command(id, command, self.story.now));
         self.drive();
     }
@@ -97,7 +97,11 @@ impl Deck {
         self.story.drive();
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn filter_call(&mut self, filters: &Filters) {
+        self.story.playout.set_filters(filters);
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
         let until = self.story.now + time;
         while let Some(deadline) = self.story.playout.deadline().filter(|deadline| *deadline <= until) {
             self.story.now = deadline;
@@ -106,12 +110,12 @@ impl Deck {
         self.story.now = until;
     }
 
-    fn state(&self, id: TrackId) -> TrackState {
+    pub(super) fn state(&self, id: TrackId) -> TrackState {
         self.story.playout.state(id).unwrap()
     }
 
     /// What was told, but for packets and demands.
-    fn told(&mut self) -> Vec<Action> {
+    pub(super) fn told(&mut self) -> Vec<Action> {
         let told = self.log.iter().filter(|action| {
             !matches!(
                 action,
@@ -132,7 +136,7 @@ impl Deck {
     }
 
     /// What was heard, on the left.
-    fn heard(&self) -> Vec<f32> {
+    pub(super) fn heard(&self) -> Vec<f32> {
         let (mut decoder, mut samples) = (Decoder::new().unwrap(), Vec::new());
         for packet in self.packets() {
             decoder.decode(Some(&packet), &mut samples).unwrap();
@@ -141,19 +145,19 @@ impl Deck {
     }
 
     /// How many of the packets are as they came.
-    fn passed(&self) -> u64 {
+    pub(super) fn passed(&self) -> u64 {
         self.story.playout.counts().passed_through
     }
 }
 
 /// How loud 20 ms are: the amplitude of a sine of the same power.
-fn loudness(heard: &[f32], frame: usize) -> f32 {
+pub(super) fn loudness(heard: &[f32], frame: usize) -> f32 {
     let section = &heard[frame * FRAME_SAMPLES..(frame + 1) * FRAME_SAMPLES];
     (2.0 * section.iter().map(|sample| sample * sample).sum::<f32>() / section.len() as f32).sqrt()
 }
 
 /// The largest change of the change from one sample to the next: a click in a tone shows there.
-fn roughest(heard: &[f32]) -> f32 {
+pub(super) fn roughest(heard: &[f32]) -> f32 {
     heard.windows(3).map(|of| (of[0] - 2.0 * of[1] + of[2]).abs()).fold(0.0, f32::max)
 }
 
