@@ -525,6 +525,9 @@ impl Pacer {
 
     /// Begins what is to be heard together with the end of another track.
     fn cross_fade(&mut self) {
+        if self.tracks.len() < 2 {
+            return;
+        }
         for nth in 0..self.tracks.len() {
             let Some((before, crossfade)) = self.tracks[nth].waits_for().filter(|(_, time)| !time.is_zero())
             else {
@@ -552,8 +555,7 @@ impl Pacer {
 
     /// Turns tracks down while others are heard that ask for it.
     fn duck(&mut self) {
-        let ducks = |track: &Track| track.ducking().is_some() || track.duck_target() != 1.0;
-        if self.tracks.len() < 2 && !self.tracks.iter().any(ducks) {
+        if self.tracks.len() < 2 && self.tracks.iter().all(|track| track.duck_target() == 1.0) {
             return;
         }
         for nth in 0..self.tracks.len() {

@@ -41,6 +41,9 @@ impl Notices {
     /// The places that were come to.
     pub(super) fn reached(&mut self, position: Duration) -> Vec<Duration> {
         // Most tracks have none, and an empty vector asks for no memory.
+        if self.once.is_empty() && self.every.is_empty() {
+            return Vec::new();
+        }
         let mut reached: Vec<_> = self.once.extract_if(.., |place| *place <= position).collect();
         for Period { length, next } in &mut self.every {
             if *next <= position {
