@@ -15,7 +15,7 @@ pub(in crate::actors) struct Backlog(Vec<Asked>);
 /// What can be asked of a call before there is one.
 pub(in crate::actors) enum Asked {
     Join(JoinChannel),
-    Attach(AttachTrack),
+    Attach(Box<AttachTrack>),
 }
 
 impl Backlog {
@@ -37,7 +37,7 @@ impl Backlog {
         if self.is_full() {
             return refuse(track, SpeakError::TooMany);
         }
-        self.0.push(Asked::Attach(track));
+        self.0.push(Asked::Attach(Box::new(track)));
     }
 
     fn is_full(&self) -> bool {
@@ -50,7 +50,7 @@ impl Backlog {
             match asked {
                 // Whoever asked may no longer wait.
                 Asked::Join(join) => drop(join.outcome.send(Err(error.clone()))),
-                Asked::Attach(track) => refuse(track, SpeakError::NotJoined(guild)),
+                Asked::Attach(track) => refuse(*track, SpeakError::NotJoined(guild)),
             }
         }
     }

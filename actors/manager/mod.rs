@@ -161,7 +161,7 @@ impl VoiceManager {
         for asked in backlog.into_asked() {
             match asked {
                 Asked::Join(join) => self.join(guild, join, ctx),
-                Asked::Attach(track) => self.attach(guild, track),
+                Asked::Attach(track) => self.attach(guild, *track),
             }
         }
     }

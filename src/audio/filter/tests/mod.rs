@@ -1,3 +1,5 @@
+//! Each filter against what it should do, alone, while it changes, and with whatever comes.
+
 mod changing;
 mod loudness;
 mod response;

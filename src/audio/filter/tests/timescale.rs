@@ -27,13 +27,13 @@ fn the_pitch_and_the_length_are_what_was_asked_for() {
         for hertz in [100.0, 440.0, 1_700.0] {
             let (frames, mut chain) = (250, FilterChain::new());
             chain.set(&filters(&text));
-            assert!((chain.rate() / f64::from(speed * rate) - 1.0).abs() < 1e-6);
+            assert!((chain.rate() / (speed * rate) - 1.0).abs() < 1e-6);
             let out = play(&mut chain, &tone(hertz, 0.5, frames));
             let lasts = length(&out) as f64 / (frames * FRAME_SAMPLES) as f64;
-            assert!((lasts * f64::from(speed * rate) - 1.0).abs() < 0.01, "{text}: {lasts} times as long");
+            assert!((lasts * speed * rate - 1.0).abs() < 0.01, "{text}: {lasts} times as long");
             let samples = channel(&out, 0);
             let middle = &samples[4_800..length(&out) - 4_800];
-            let wanted = hertz * f64::from(pitch * rate);
+            let wanted = hertz * pitch * rate;
             let (got, loud) = (frequency(middle), rms(middle) * 2.0_f64.sqrt());
             assert!((got / wanted - 1.0).abs() < 0.01, "{text}: {got} Hz, not {wanted}");
             assert!((db(loud / 0.5)).abs() < 0.5, "{text}, {wanted} Hz: {} dB", db(loud / 0.5));
