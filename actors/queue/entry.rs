@@ -6,7 +6,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{actors::manager::Speak, id::GuildId, queue::QueueRepeat, source::Source};
+use crate::{
+    actors::manager::Speak, audio::filter::Filters, id::GuildId, queue::QueueRepeat, source::Source,
+};
 
 /// What is to be played, when its turn comes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub struct Entry {
     /// The factor of its amplitude.
     #[serde(default = "unity")]
     pub volume: f32,
+    /// What is done to its sound.
+    #[serde(default)]
+    pub filters: Filters,
 }
 
 /// Where the audio of an entry comes from.
@@ -63,7 +68,7 @@ impl Entry {
     }
 
     fn new(location: Location) -> Self {
-        Self { location, title: None, volume: unity() }
+        Self { location, title: None, volume: unity(), filters: Filters::default() }
     }
 
     /// What it is called.
@@ -78,6 +83,12 @@ impl Entry {
         Self { volume, ..self }
     }
 
+    /// What is done to its sound.
+    #[must_use]
+    pub fn filters(self, filters: Filters) -> Self {
+        Self { filters, ..self }
+    }
+
     /// What plays it in this guild.
     pub(super) fn open(&self, guild: GuildId) -> Speak {
         let speak = match &self.location {
@@ -85,7 +96,8 @@ impl Entry {
             Location::File(path) => Speak::file(guild, path),
             Location::Made(Maker(make)) => make(guild),
         };
-        if self.volume == unity() { speak } else { speak.volume(self.volume) }
+        let speak = if self.volume == unity() { speak } else { speak.volume(self.volume) };
+        if self.filters.is_neutral() { speak } else { speak.filters(self.filters.clone()) }
     }
 
     /// Whether another process can open it too.

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use actix_voice::{
     actors::Entry,
+    audio::filter::Filters,
     id::{ChannelId, GuildId, Token},
     queue::QueueRepeat,
     speaker::gain_of_db,
@@ -51,6 +52,12 @@ pub struct Play {
     /// How loud: a factor of the amplitude (0.5), or decibels (-6dB)
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_volume, allow_hyphen_values = true)]
     volume: f32,
+    /// Filters, as docs/filters.md has them: lowpass=20,timescale.speed=1.2,equalizer.3=0.25, or JSON
+    #[arg(long, value_name = "FILTERS", default_value = "", hide_default_value = true)]
+    filter: Filters,
+    /// Make all files as loud as others, −16 LUFS (EBU R128)
+    #[arg(long)]
+    normalise: bool,
     /// Play all files again after the last, until Ctrl-C
     #[arg(long = "loop")]
     repeat: bool,
@@ -71,8 +78,13 @@ impl Play {
     /// When not all was played, or none of it was sent.
     pub async fn run(self) -> Result<(), Failure> {
         let screen = Screen::new(None);
+        let mut filters = self.filter.clone();
+        if self.normalise {
+            filters.loudness.get_or_insert_default();
+        }
         let manner = Manner {
             volume: self.volume,
+            filters,
             start_at: self.seek,
             crossfade: self.crossfade,
             repeat: if self.repeat { QueueRepeat::All } else { QueueRepeat::Off },

@@ -7,6 +7,7 @@ use actix_voice::{
     actors::{
         CallHandle, CallStats, Enqueue, Entry, Queue, QueueEvent, QueueEventKind, Rearrange, TrackHandle, now,
     },
+    audio::filter::Filters,
     queue::QueueRepeat,
     speaker::gain_of_db,
 };
@@ -27,10 +28,12 @@ use crate::{
 };
 
 /// How the files are played.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manner {
     /// The factor of the amplitude.
     pub volume: f32,
+    /// What is done to the sound.
+    pub filters: Filters,
     /// Where the first begins.
     pub start_at: Duration,
     /// How long one is heard together with the next.
@@ -105,7 +108,8 @@ impl QueuePlayback {
             Queue::new(call.clone()).crossfade(crossfade).begin_at(start_at).event_channel(to).start();
         queue.do_send(Rearrange::Repeat(repeat));
         for entry in entries {
-            queue.do_send(Enqueue::last(entry.volume(self.manner.volume)));
+            let entry = entry.volume(self.manner.volume).filters(self.manner.filters.clone());
+            queue.do_send(Enqueue::last(entry));
         }
         let mut keys = Keys::listen();
         if keys.is_some() {
