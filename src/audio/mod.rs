@@ -9,6 +9,7 @@ pub mod loudness;
 pub mod mixdown;
 pub mod mixer;
 pub mod opus;
+pub(crate) mod recent;
 #[cfg(feature = "decode")]
 pub mod resample;
 pub mod stretch;

@@ -1,14 +1,13 @@
 //! Decoding: a source that is decoded where it is pulled.
 
-use std::{collections::VecDeque, time::Duration};
-
-use bytes::Bytes;
+use std::time::Duration;
 
 use super::{definition::Source, error::SourceError};
 use crate::{
     audio::{
         frame::{Frame, Pcm},
         opus::Decoder,
+        recent::RecentPackets,
     },
     speaker::FrameFormat,
 };
@@ -18,14 +17,14 @@ use crate::{
 pub struct Decoding<S> {
     source: S,
     decoder: Option<Decoder>,
-    /// The last packets that were handed on, from which a decoder can go on.
-    recent: VecDeque<Bytes>,
+    /// What was handed on as it came.
+    recent: RecentPackets,
 }
 
 impl<S: Source> Decoding<S> {
     /// A source that has not been asked for anything.
     pub fn new(source: S) -> Self {
-        Self { source, decoder: None, recent: VecDeque::new() }
+        Self { source, decoder: None, recent: RecentPackets::default() }
     }
 
     /// Returns whether the source may wait for something.
@@ -44,9 +43,8 @@ impl<S: Source> Decoding<S> {
             }
             (frame, _) => {
                 self.decoder = None;
-                self.recent.truncate(HISTORY - 1);
                 if let Some(Frame::Opus(packet)) = &frame {
-                    self.recent.push_front(packet.clone());
+                    self.recent.remember(packet);
                 }
                 Ok(frame)
             }
@@ -58,7 +56,8 @@ impl<S: Source> Decoding<S> {
     /// # Errors
     /// Those of the source.
     pub fn seek(&mut self, to: Duration) -> Result<Duration, SourceError> {
-        (self.decoder, self.recent) = (None, VecDeque::new());
+        self.decoder = None;
+        self.recent.clear();
         self.source.seek(to)
     }
 
@@ -76,21 +75,11 @@ impl<S: Source> Decoding<S> {
         let mut pcm = Pcm::default();
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
-            none => {
-                let decoder = none.insert(Decoder::new().ok()?);
-                for packet in self.recent.drain(..).rev() {
-                    // What does not decode was not heard by others either.
-                    let _ = decoder.decode_frame(Some(&packet), &mut pcm);
-                }
-                decoder
-            }
+            none => none.insert(self.recent.decoder(|_| ()).ok()?),
         };
         decoder.decode_frame(Some(packet), &mut pcm).ok().map(|()| pcm)
     }
 }
-
-/// How many packets a decoder has to hear before it sounds right (RFC 7845 section 4.6: 80 ms).
-const HISTORY: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -40,13 +40,14 @@ pub use self::{
         gain_of_db,
     },
 };
-use self::{encoding::Encoding, samples::HISTORY, track::Track};
+use self::{encoding::Encoding, track::Track};
 use crate::{
     audio::{
         filter::Filters,
         frame::{CHANNELS, FRAME, FRAME_SAMPLES, Frame, Pcm, SILENCE},
         mixer,
         opus::{EncoderSettings, OpusError},
+        recent::RecentPackets,
     },
     gateway::payload::SpeakingFlags,
 };
@@ -506,7 +507,7 @@ impl Pacer {
     /// Packets were passed on until now, or nothing was sent: the encoder hears what others heard.
     fn begin_mix(&mut self) {
         let ahead = self.encoding.ahead();
-        let mut heard = vec![0.0; (HISTORY * FRAME_SAMPLES + ahead) * CHANNELS];
+        let mut heard = vec![0.0; (RecentPackets::MAX * FRAME_SAMPLES + ahead) * CHANNELS];
         let leads = self.tracks.iter_mut().map(|track| track.lead_in(ahead, &mut heard));
         if leads.filter(|leads| *leads).count() > 0 {
             // Without it the beginning sounds a little of nothing.

@@ -17,7 +17,8 @@ use bytes::Bytes;
 
 use crate::audio::{
     frame::{CHANNELS, FRAME_SAMPLES, Frame, Pcm},
-    opus::{self, Decoder, OpusError},
+    opus::{self, Decoder},
+    recent::RecentPackets,
 };
 
 /// The frames of one track.
@@ -27,8 +28,8 @@ pub(super) struct Samples {
     /// Silence that goes before the first packet, so that packets begin where those of others do; in samples per channel.
     lead: usize,
     current: Option<Current>,
-    /// The packets that were passed last, the newest first: what a decoder has to hear before it can go on.
-    recent: VecDeque<Bytes>,
+    /// The packets that were passed last.
+    recent: RecentPackets,
     decoder: Option<Decoder>,
     /// By how much what is mixed is ahead of the packets.
     ahead: usize,
@@ -66,7 +67,7 @@ impl Samples {
             queue: VecDeque::with_capacity(frames),
             lead: 0,
             current: None,
-            recent: VecDeque::with_capacity(HISTORY),
+            recent: RecentPackets::default(),
             decoder: None,
             ahead: 0,
             played: 0,
@@ -190,8 +191,7 @@ impl Samples {
             }
         };
         (self.ahead, self.decoder) = (0, None);
-        self.recent.truncate(HISTORY - 1);
-        self.recent.push_front(packet.clone());
+        self.recent.remember(&packet);
         Some(packet)
     }
 
@@ -203,18 +203,13 @@ impl Samples {
     /// Adds what was heard of the track before, 80 ms, to `before`, and after it the first so many samples of what comes next.
     pub(super) fn lead_in(&mut self, samples: usize, gain: f32, before: &mut [f32]) {
         let at = before.len() - samples * CHANNELS;
-        let mut frame = Pcm::default();
-        let mut decoder = Decoder::new().ok();
-        let first = at - self.recent.len() * frame.len();
-        let recent = self.recent.iter().rev();
-        for (packet, into) in recent.zip(before[first..at].chunks_exact_mut(frame.len())) {
-            let decoded = decoder.as_mut().map(|decoder| decoder.decode_frame(Some(packet), &mut frame));
-            if let Some(Ok(())) = decoded {
-                into.iter_mut().zip(frame.iter()).for_each(|(sum, sample)| *sum += sample * gain);
-            }
-        }
-        self.decoder = decoder;
-        self.recent.clear();
+        let first = at - self.recent.len() * FRAME_SAMPLES * CHANNELS;
+        let mut frames = before[first..at].chunks_exact_mut(FRAME_SAMPLES * CHANNELS);
+        let decoder = self.recent.decoder(|heard| {
+            let sums = frames.next().into_iter().flatten();
+            sums.zip(heard.iter()).for_each(|(sum, sample)| *sum += sample * gain);
+        });
+        self.decoder = decoder.ok();
         let mut next = vec![0.0; samples * CHANNELS];
         self.read(&mut next);
         before[at..].iter_mut().zip(next).for_each(|(sum, sample)| *sum += sample * gain);
@@ -292,27 +287,15 @@ impl Samples {
 
     fn decode(&mut self, packet: &[u8]) -> Pcm {
         let mut pcm = Pcm::default();
-        let recent = &mut self.recent;
         let decoder = match &mut self.decoder {
             Some(decoder) => Ok(decoder),
-            none => prepared(recent.drain(..).rev()).map(|decoder| none.insert(decoder)),
+            none => self.recent.decoder(|_| ()).map(|decoder| none.insert(decoder)),
         };
         if decoder.and_then(|decoder| decoder.decode_frame(Some(packet), &mut pcm)).is_err() {
             self.errors += 1;
         }
         pcm
     }
-}
-
-/// A decoder that has heard these packets.
-fn prepared(packets: impl Iterator<Item = Bytes>) -> Result<Decoder, OpusError> {
-    let mut decoder = Decoder::new()?;
-    let mut heard = Pcm::default();
-    for packet in packets {
-        // What does not decode was not heard by others either.
-        let _ = decoder.decode_frame(Some(&packet), &mut heard);
-    }
-    Ok(decoder)
 }
 
 fn duration(samples: u64) -> Duration {
@@ -325,6 +308,3 @@ fn packet_of(frame: &Frame) -> Option<&Bytes> {
         Frame::Pcm(_) => None,
     }
 }
-
-/// How many packets a decoder has to hear before it sounds right (RFC 7845 section 4.6: 80 ms).
-pub(super) const HISTORY: usize = 4;
