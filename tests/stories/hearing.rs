@@ -336,7 +336,8 @@ fn a_bot_that_understands_nobody_says_so_joins_the_group_anew_and_then_the_call(
             CallEventKind::Connection(ConnectionStatus::Reconnecting(Cause::Deaf)),
             CallEventKind::Connection(ConnectionStatus::Connected),
         ];
-        assert_eq!(events, expected);
+        // Until it is in the group again it may find out as well that nothing comes.
+        assert!(events.starts_with(&expected), "{events:?}");
         bot.until_one_group(&bot.channel, &[&bot.listener, &one, &two]).await;
         wait_millis(3_000).await;
         drain(&mut heard);
